@@ -1,0 +1,54 @@
+"""A LangChain chat model for OpenRouter's `:free` models: ranked, failing over, paying only with leave."""
+
+from __future__ import annotations
+
+from langchain_openrouter_free.budget import Budget
+from langchain_openrouter_free.chat_model import ChatOpenRouterFree
+from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.errors import (
+    AllModelsFailed,
+    AttemptRecord,
+    AuthenticationFailed,
+    BudgetExceeded,
+    ConfigurationError,
+    ContextTooLong,
+    FreeQuotaExhausted,
+    InsufficientCredits,
+    NoSuitableModel,
+    OpenRouterFreeError,
+    RequestRejected,
+    Skipped,
+    StreamInterrupted,
+)
+from langchain_openrouter_free.external import PaidModel
+from langchain_openrouter_free.stores import MemoryStore, StateStore
+
+__all__ = [
+    "AllModelsFailed",
+    "AttemptRecord",
+    "AuthenticationFailed",
+    "Budget",
+    "BudgetExceeded",
+    "ChatOpenRouterFree",
+    "Clock",
+    "ConfigurationError",
+    "ContextTooLong",
+    "FreeQuotaExhausted",
+    "InsufficientCredits",
+    "MemoryStore",
+    "NoSuitableModel",
+    "OpenRouterFreeError",
+    "PaidModel",
+    "RequestRejected",
+    "Skipped",
+    "StateStore",
+    "StreamInterrupted",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - slow, and rarely asked
+
+        return version("langchain-openrouter-free")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,252 @@
+"""Money: what the user lets this project spend, and the book that keeps to it.
+
+Reserve the worst case before a paid attempt, settle it after. Pure: pages go in, pages come out; time is
+an argument. All amounts inside are integers of nano-dollars; a float never touches money.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import Any
+
+from langchain_openrouter_free.catalogue import Prices
+
+NANO = Decimal(1_000_000_000)
+# A reservation whose attempt never came back counts as spent when this has passed, in seconds.
+LEASE = 3600.0
+UNLIMITED = "unlimited"
+
+_AMOUNT = re.compile(
+    r"^\s*(?:\$|usd)?\s*(?P<amount>\d+(?:\.\d+)?)\s*(?:\$|usd|dollars?)?\s*"
+    r"(?:(?:/|per|a)\s*(?P<window>call|day|month|total))?\s*$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Amounts in US dollars that paid attempts of this project may cost; None means no such cap.
+
+    Attributes:
+        per_call: worst case of one paid attempt.
+        per_day: for one UTC day.
+        per_month: for one UTC calendar month.
+        total: ever, as far as the state reaches back.
+    """
+
+    per_call: Decimal | None = None
+    per_day: Decimal | None = None
+    per_month: Decimal | None = None
+    total: Decimal | None = None
+
+    @classmethod
+    def parse(cls, given: object) -> Budget:
+        """Read `"$0.50/day"`, `"2 USD/month"`, `"1.00"` (in total), a number, a `Budget`, or `"unlimited"`.
+
+        Several amounts may be joined by commas: `"$0.01/call, $1/day"`.
+
+        Raises:
+            ValueError: if it is not an amount, is negative or zero, or names a window twice.
+        """
+        if isinstance(given, Budget):
+            return cls._checked(given)
+        if isinstance(given, Mapping):
+            return cls._checked(cls(**{str(k): _dollars(v) for k, v in given.items()}))
+        if isinstance(given, str) and given.strip().lower() == UNLIMITED:
+            return cls()
+        if isinstance(given, int | float | Decimal) and not isinstance(given, bool):
+            return cls._checked(cls(total=_dollars(given)))
+        if not isinstance(given, str):
+            raise ValueError(f"budget={given!r} is no amount: write for example '$0.50/day'")
+        found: dict[str, Decimal] = {}
+        for part in given.split(","):
+            hit = _AMOUNT.match(part)
+            if not hit:
+                raise ValueError(f"budget={given!r} is no amount: write for example '$0.50/day' or 'unlimited'")
+            window = (hit["window"] or "total").lower()
+            name = "total" if window == "total" else f"per_{window}"
+            if name in found:
+                raise ValueError(f"budget={given!r} names an amount for {window!r} twice")
+            found[name] = _dollars(hit["amount"])
+        return cls._checked(cls(**found))
+
+    @staticmethod
+    def _checked(budget: Budget) -> Budget:
+        for name in ("per_call", "per_day", "per_month", "total"):
+            amount = getattr(budget, name)
+            if amount is not None and not (isinstance(amount, Decimal) and amount.is_finite() and amount > 0):
+                raise ValueError(f"budget: {name}={amount!r} must be a positive Decimal amount of US dollars")
+        return budget
+
+    def caps(self) -> dict[str, int]:
+        """Return the caps by window, in nano-dollars."""
+        named = {"call": self.per_call, "day": self.per_day, "month": self.per_month, "total": self.total}
+        return {window: int(cap * NANO) for window, cap in named.items() if cap is not None}
+
+
+def _dollars(value: object) -> Decimal:
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is no amount of US dollars")
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is no amount of US dollars") from None
+
+
+def nano(dollars: object) -> int | None:
+    """Return an amount in nano-dollars, rounded up; None for what is no amount or is negative."""
+    if isinstance(dollars, bool) or not isinstance(dollars, str | int | float | Decimal):
+        return None
+    try:
+        amount = Decimal(str(dollars))
+    except InvalidOperation:
+        return None
+    if not amount.is_finite() or amount < 0:
+        return None
+    return int((amount * NANO).to_integral_value(rounding=ROUND_CEILING))
+
+
+def dollars(amount: int) -> str:
+    """Write nano-dollars as US dollars with all their digits."""
+    return format((Decimal(amount) / NANO).normalize(), "f")
+
+
+def worst_case(prices: Prices, *, prompt_tokens: int, max_tokens: int, images: int = 0) -> int:
+    """Return the highest cost of a request in nano-dollars.
+
+    Reasoning tokens are part of the completion tokens, at the higher of the two prices.
+    """
+    output = max(prices.completion, prices.reasoning)
+    total = prices.prompt * prompt_tokens + output * max_tokens + prices.request + prices.image * images
+    return int((total * NANO).to_integral_value(rounding=ROUND_CEILING))
+
+
+def affordable_tokens(prices: Prices, *, room: int, prompt_tokens: int, images: int = 0) -> int | None:
+    """Return how many output tokens `room` nano-dollars pay for; None where output costs nothing."""
+    output = max(prices.completion, prices.reasoning)
+    if output == 0:
+        return None
+    left = Decimal(room - worst_case(prices, prompt_tokens=prompt_tokens, max_tokens=0, images=images)) / NANO
+    return max(int(left // output), 0)
+
+
+def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None) -> int | None:
+    """Return what an answer cost in nano-dollars: the stated cost, else its tokens at their price."""
+    stated = nano((usage or {}).get("cost"))
+    if stated is not None or prices is None or not usage:
+        return stated
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(prompt, int) or not isinstance(completion, int) or min(prompt, completion) < 0:
+        return None
+    return worst_case(prices, prompt_tokens=prompt, max_tokens=completion)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why a reservation was refused; amounts in nano-dollars."""
+
+    window: str
+    cap: int
+    spent: int
+    reserved: int
+    asked: int
+    frees_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """One project's book of money, in nano-dollars.
+
+    Attributes:
+        day, month: the UTC windows that the two counters belong to, as `2026-11-22` and `2026-11`.
+        spent_day, spent_month, spent_total: settled amounts.
+        reservations: id -> (amount, Unix seconds at which it is counted as spent).
+    """
+
+    day: str = ""
+    month: str = ""
+    spent_day: int = 0
+    spent_month: int = 0
+    spent_total: int = 0
+    reservations: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+
+    def turned_to(self, now: float) -> Purse:
+        """Return the book at `now`: past windows are closed, lost reservations are counted as spent."""
+        moment = datetime.fromtimestamp(now, UTC)
+        # Dates as text compare like dates: a clock that jumps back reopens nothing.
+        day = max(self.day, moment.strftime("%Y-%m-%d"))
+        month = max(self.month, day[:7])
+        lost = sum(amount for amount, end in self.reservations.values() if end <= now)
+        return replace(
+            self,
+            day=day,
+            month=month,
+            spent_day=(self.spent_day if day == self.day else 0) + lost,
+            spent_month=(self.spent_month if month == self.month else 0) + lost,
+            spent_total=self.spent_total + lost,
+            reservations={key: kept for key, kept in self.reservations.items() if kept[1] > now},
+        )
+
+    @property
+    def reserved(self) -> int:
+        """Sum of the open reservations."""
+        return sum(amount for amount, _ in self.reservations.values())
+
+    def spent(self, window: str) -> int:
+        """Return what is settled in a window."""
+        return {"call": 0, "day": self.spent_day, "month": self.spent_month, "total": self.spent_total}[window]
+
+    def shortfall(self, budget: Budget, amount: int, now: float) -> Shortfall | None:
+        """Return the first cap that `amount` more would pass, or None if there is room."""
+        book = self.turned_to(now)
+        for window, cap in budget.caps().items():
+            held = 0 if window == "call" else book.reserved
+            if book.spent(window) + held + amount > cap:
+                return Shortfall(window, cap, book.spent(window), held, amount, _frees_at(window, now))
+        return None
+
+    def room(self, budget: Budget, now: float) -> int | None:
+        """Return how much may still be reserved; None for an unlimited budget."""
+        book = self.turned_to(now)
+        left = [
+            cap - book.spent(window) - (0 if window == "call" else book.reserved)
+            for window, cap in budget.caps().items()
+        ]
+        return min(left) if left else None
+
+    def reserved_for(self, key: str, amount: int, now: float) -> Purse:
+        """Return the book with `amount` held back under `key`."""
+        book = self.turned_to(now)
+        return replace(book, reservations={**book.reservations, key: (amount, now + LEASE)})
+
+    def settled(self, key: str, cost: int | None, now: float) -> Purse:
+        """Return the book after the attempt under `key`: `cost` is booked, the whole reservation if unknown.
+
+        A key that is gone was counted as spent when its lease ended; it is not booked twice.
+        """
+        book = self.turned_to(now)
+        held = book.reservations.get(key)
+        if held is None:
+            return book
+        amount = held[0] if cost is None else cost
+        return replace(
+            book,
+            spent_day=book.spent_day + amount,
+            spent_month=book.spent_month + amount,
+            spent_total=book.spent_total + amount,
+            reservations={k: kept for k, kept in book.reservations.items() if k != key},
+        )
+
+
+def _frees_at(window: str, now: float) -> float | None:
+    moment = datetime.fromtimestamp(now, UTC)
+    if window == "day":
+        return (now // 86_400 + 1) * 86_400
+    if window == "month":
+        year, month = (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)
+        return datetime(year, month, 1, tzinfo=UTC).timestamp()
+    return None

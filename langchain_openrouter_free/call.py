@@ -1,0 +1,199 @@
+"""One call, prepared: its messages and parameters in the service's words, and its answer in LangChain's.
+
+Joins the pure parts, the engine and LangChain. The four call paths of `chat_model.py` only iterate.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from langchain_openrouter_free import messages as to_service
+from langchain_openrouter_free import replies
+from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.engine import Accounts, Attempt, Attempts, Roads
+from langchain_openrouter_free.errors import RequestRejected
+from langchain_openrouter_free.external import ExternalSource
+from langchain_openrouter_free.pricing import Pricer
+from langchain_openrouter_free.routing import Candidate, Road, Route
+from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch, Timeouts
+from langchain_openrouter_free.transport import Outgoing
+from langchain_openrouter_free.wire import Delta
+
+_IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How the service is reached."""
+
+    url: str
+    headers: Mapping[str, str]
+    clock: Clock
+    client: httpx.Client | None = None
+    async_client: httpx.AsyncClient | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of the model.
+
+    Attributes:
+        service: how the service is reached.
+        messages: what the caller said.
+        params: body of the request, less the model and the messages.
+        externals: paid chat models of other packages, by index.
+        stream: whether replies are asked for as event streams.
+        v1: whether messages hold standard content blocks.
+    """
+
+    service: Service
+    messages: Sequence[BaseMessage]
+    params: Mapping[str, Any]
+    externals: Sequence[BaseChatModel] = ()
+    stream: bool = True
+    v1: bool = False
+    _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.wire_messages(None)
+
+    def attempts(self, route: Route, accounts: Accounts, timeouts: Timeouts) -> Attempts:
+        """Return the attempts of this call along a route."""
+        service = self.service
+        pricer = Pricer(service.url, dict(service.headers), service.clock, service.client, service.async_client)
+        wired = self.wire_messages(None)
+        tools = self.params.get("tools") or []
+        limit = self.params.get("max_tokens")
+
+        async def aprices(candidate: Candidate) -> Prices | None:
+            return await pricer.aprices(candidate.model)
+
+        roads = Roads(
+            open=self._open,
+            prices=lambda candidate: pricer.prices(candidate.model),
+            aprices=aprices,
+            prompt_tokens=to_service.prompt_bytes(wired, tools) if route.paid else 0,
+            images=_images(wired) if route.paid else 0,
+            max_tokens=limit if isinstance(limit, int) else None,
+        )
+        names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
+        return Attempts(route, roads, accounts, service.clock, timeouts, lambda: uuid.uuid4().hex, names)
+
+    def _open(self, candidate: Candidate, watch: Stopwatch, max_tokens: int | None) -> Source:
+        if candidate.road is Road.EXTERNAL:
+            kwargs = {k: v for k, v in self.params.items() if k in _FOR_OTHERS and v is not None}
+            if max_tokens is not None:
+                kwargs["max_tokens"] = max_tokens
+            model = self.externals[candidate.index]
+            return ExternalSource(model, self.messages, kwargs, watch, stream=self.stream)
+
+        def request() -> Outgoing:
+            content = self.body(candidate.model, max_tokens)
+            return Outgoing(f"{self.service.url}/chat/completions", self.service.headers, content)
+
+        return ServiceSource(request, watch, self.service.client, self.service.async_client)
+
+    def wire_messages(self, model: str | None) -> list[dict[str, Any]]:
+        """Return the messages in the service's words, with the reasoning that `model` itself once gave."""
+        own = model if any(_reasoned_by(message, model) for message in self.messages) else None
+        if own not in self._wire:
+            try:
+                self._wire[own] = to_service.to_wire(self.messages, keep_reasoning_of=own)
+            except ValueError as error:
+                raise RequestRejected(str(error)) from error
+        return self._wire[own]
+
+    def body(self, model: str, max_tokens: int | None = None) -> bytes:
+        """Return the request's body for one candidate."""
+        body: dict[str, Any] = {"model": model, "messages": self.wire_messages(model), **self.params}
+        if max_tokens is not None:
+            body["max_tokens"] = max_tokens
+        if self.stream:
+            body["stream"] = True
+            body["stream_options"] = {"include_usage": True}
+        body["usage"] = {"include": True}
+        try:
+            return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
+                "utf-8", errors="replace"
+            )
+        except (TypeError, ValueError) as error:
+            raise RequestRejected(f"The request cannot be written as JSON: {error}.") from error
+
+    # -- the answer
+
+    def result(self, attempts: Attempts, attempt: Attempt) -> ChatResult:
+        """Return the answer of a call that was not streamed to its caller."""
+        message = replies.to_message(attempt.completion(), metadata=_metadata(attempts, attempt), v1=self.v1)
+        generation = ChatGeneration(message=message, generation_info=_info(message))
+        return ChatResult(
+            generations=[generation],
+            llm_output={
+                "model_name": message.response_metadata.get("model_name"),
+                "model_provider": "openrouter",
+            },
+        )
+
+    def chunk(self, delta: Delta) -> ChatGenerationChunk:
+        """Return the chunk of one piece of content."""
+        return ChatGenerationChunk(message=replies.to_chunk(delta, v1=self.v1, message_id=None))
+
+    def last(self, attempts: Attempts, attempt: Attempt) -> ChatGenerationChunk:
+        """Return the chunk that ends a stream and alone carries its metadata."""
+        message = replies.last_chunk(
+            attempt.completion(), metadata=_metadata(attempts, attempt), v1=self.v1, message_id=None
+        )
+        return ChatGenerationChunk(message=message, generation_info=_info(message))
+
+
+# What another package's chat model is asked with; the service's own parameters stay here.
+_FOR_OTHERS = frozenset(
+    {"temperature", "top_p", "stop", "tools", "tool_choice", "response_format", "parallel_tool_calls"}
+)
+
+
+def _reasoned_by(message: BaseMessage, model: str | None) -> bool:
+    return (
+        model is not None
+        and isinstance(message, AIMessage)
+        and bool(message.additional_kwargs.get("reasoning_details"))
+        and message.response_metadata.get("model_name") == model
+    )
+
+
+def _images(wired: Sequence[Mapping[str, Any]]) -> int:
+    contents = [message.get("content") for message in wired]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return sum(1 for part in parts if isinstance(part, dict) and part.get("type") in _IMAGE_PARTS)
+
+
+def _info(message: AIMessage) -> dict[str, Any]:
+    finish = message.response_metadata.get("finish_reason")
+    return {"finish_reason": finish} if finish else {}
+
+
+def _metadata(attempts: Attempts, attempt: Attempt) -> dict[str, Any]:
+    """Return what only the route knows of an answer."""
+    said, candidate, route = attempt.completion(), attempt.turn.candidate, attempts.route
+    cost = (said.usage or {}).get("cost")
+    return {
+        "model_name": candidate.model,
+        "served_model": said.model,
+        "route": {
+            "model": candidate.model,
+            "provider": said.provider,
+            "paid": candidate.paid,
+            "cost": cost if isinstance(cost, int | float) and not isinstance(cost, bool) else None,
+            "attempts": [record.as_dict() for record in route.trail],
+            "waited_s": round(route.waited, 3),
+        },
+    }

@@ -1,0 +1,464 @@
+"""`ChatOpenRouterFree`: the LangChain face. Fields, four call paths, tools and structured output.
+
+State (cooldowns, quota, budget, HTTP clients) lives outside the instance, because LangChain copies and
+rebuilds instances freely.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import httpx
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.utils import count_tokens_approximately
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.utils import secret_from_env
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+
+from langchain_openrouter_free import parameters, settings
+from langchain_openrouter_free.budget import Budget
+from langchain_openrouter_free.call import Call, Service
+from langchain_openrouter_free.catalogue import says_free
+from langchain_openrouter_free.clock import SystemClock
+from langchain_openrouter_free.engine import Accounts, Attempts
+from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
+from langchain_openrouter_free.external import PaidModel, without_retries
+from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
+from langchain_openrouter_free.routing import Candidate, Road, Route
+from langchain_openrouter_free.structured import structured
+from langchain_openrouter_free.transport import CLIENTS
+
+_ALIAS = "openrouter-free"
+_UNREACHABLE = "a walk ends in an answer or in an error"
+
+
+class ChatOpenRouterFree(BaseChatModel):
+    """Chat model that asks a ranked list of OpenRouter `:free` models until one answers.
+
+    It moves on when a model is rate limited, down, slow, delisted or talking nonsense, stops at once when the
+    account's own quota is spent, and asks a paid model only with `allow_paid=True` and a `budget`.
+
+    Example:
+        ```python
+        model = ChatOpenRouterFree(models=["nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"])
+        answer = model.invoke("Why is the sky blue?")
+        answer.response_metadata["route"]["model"]  # who answered
+        ```
+
+    Raises:
+        ConfigurationError: at construction, for anything that cannot work.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, arbitrary_types_allowed=True)
+
+    models: list[str]
+    """Free ids, best first. Each must end in `:free` (or be `openrouter/free`)."""
+    allow_paid: bool = False
+    """The budget flag: paid models may be asked when no free one answers. Needs `budget`."""
+    paid_models: list[Any] = Field(default_factory=list)
+    """Paid ids, `PaidModel`s or both, best first."""
+    budget: Any = None
+    """US dollars that paid attempts may cost: `"$0.50/day"`, `"1 USD"`, a `Budget`, or `"unlimited"`."""
+    api_key: SecretStr | None = Field(
+        default_factory=secret_from_env("OPENROUTER_API_KEY", default=None),
+        validation_alias=AliasChoices("api_key", "openrouter_api_key"),
+    )
+    """The key; default: the environment's OPENROUTER_API_KEY."""
+    base_url: str | None = Field(default=None, validation_alias=AliasChoices("base_url", "openrouter_api_base"))
+    """Base URL; default: the environment's OPENROUTER_API_BASE, else the service's."""
+    timeouts: dict[str, float | None] = Field(default_factory=dict)
+    """Seconds for `connect` (5), `first_token` (45), `stall` (30), `attempt` (300), `call` (600)."""
+    timeout: float | None = Field(default=None, validation_alias=AliasChoices("timeout", "request_timeout"))
+    """Seconds for one attempt, as other chat models call it; the same as `timeouts["attempt"]`."""
+    max_wait: float = 20.0
+    """Seconds that one call may wait in all for a window or a cooldown to end."""
+    max_retries: int | None = None
+    """Most moves to another model in one call; default: as many as there are models."""
+    state: Any = "memory"
+    """Where quota, cooldowns and spending are kept: `"memory"` (this process) or a `StateStore`."""
+    project: str | None = None
+    """Whose budget it is; default: the working directory."""
+    wire: Literal["stream", "plain"] = "stream"
+    """How `invoke` asks: as an event stream, so that every deadline holds, or for one plain reply."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    top_a: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    max_tokens: int | None = Field(default=None, validation_alias=AliasChoices("max_tokens", "max_completion_tokens"))
+    seed: int | None = None
+    stop: list[str] | str | None = Field(default=None, validation_alias=AliasChoices("stop", "stop_sequences"))
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: dict[str, float] | None = None
+    user: str | None = None
+    reasoning: dict[str, Any] | None = None
+    """The service's reasoning settings, e.g. `{"effort": "low"}`."""
+    provider: dict[str, Any] | None = None
+    """The service's provider preferences, e.g. `{"data_collection": "deny"}`."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request's body."""
+    default_headers: dict[str, str] = Field(default_factory=dict)
+    """Further headers of each request."""
+    app_url: str | None = None
+    """Your app's address, for the service's rankings (`HTTP-Referer`)."""
+    app_title: str | None = None
+    """Your app's name, for the service's rankings (`X-Title`)."""
+    streaming: bool = False
+    """Whether `invoke` streams to callbacks."""
+    http_client: httpx.Client | None = Field(default=None, exclude=True, repr=False)
+    """Your own client; its own read timeout then counts instead of the wall-clock deadlines."""
+    http_async_client: httpx.AsyncClient | None = Field(default=None, exclude=True, repr=False)
+    """The same for async calls; it belongs to one event loop."""
+    clock: Any = Field(default_factory=SystemClock, exclude=True, repr=False)
+    """Where time comes from (a `Clock`)."""
+
+    _free: tuple[Candidate, ...] = PrivateAttr(default=())
+    _paid: tuple[Candidate, ...] = PrivateAttr(default=())
+    _externals: tuple[BaseChatModel, ...] = PrivateAttr(default=())
+    _budget: Budget | None = PrivateAttr(default=None)
+
+    def __init__(self, **kwargs: Any) -> None:
+        unknown = [name for name in kwargs if name not in _FIELDS]
+        if unknown:
+            hint = settings.did_you_mean(unknown[0], _FIELDS)
+            raise ConfigurationError(f"ChatOpenRouterFree has no argument {unknown[0]!r}{hint}.")
+        try:
+            super().__init__(**kwargs)
+        except ValidationError as error:
+            raise ConfigurationError(_sentence(error)) from error
+
+    @model_validator(mode="after")
+    def _check_configuration(self) -> Self:
+        """Check what can be checked before any request; prepare the candidates."""
+        free = settings.free_models(self.models)
+        self._free = tuple(Candidate(model) for model in free)
+        settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
+        settings.base_url(self._url())
+        settings.timeouts(self.timeouts, self.timeout)
+        settings.store(self.state)
+        settings.header_values(self._extra_headers())
+        settings.extra_body(self.extra_body, allow_paid=self.allow_paid)
+        parameters.check(self._own_parameters())
+        if not 0 <= self.max_wait < float("inf"):
+            raise ConfigurationError(f"max_wait={self.max_wait!r} must be 0 or more seconds.")
+        if self.max_retries is not None and self.max_retries < 0:
+            raise ConfigurationError(f"max_retries={self.max_retries!r} must be 0 or more.")
+        self._check_money(free)
+        return self
+
+    def _check_money(self, free: Sequence[str]) -> None:
+        if self.allow_paid and self.budget is None:
+            raise ConfigurationError(
+                "allow_paid=True needs a budget, e.g. budget='$0.50/day' (or budget='unlimited', spelled out)."
+            )
+        if self.allow_paid and not self.paid_models:
+            raise ConfigurationError("allow_paid=True needs paid_models, best first.")
+        if self.budget is not None:
+            try:
+                self._budget = Budget.parse(self.budget)
+            except (ValueError, TypeError) as error:
+                raise ConfigurationError(f"{error}.") from error
+        named = [paid if isinstance(paid, PaidModel) else PaidModel(paid) for paid in self.paid_models]
+        settings.paid_ids([paid.label for paid in named], free)
+        externals: list[BaseChatModel] = []
+        candidates: list[Candidate] = []
+        for paid in named:
+            if isinstance(paid.model, BaseChatModel):
+                road, index = Road.EXTERNAL, len(externals)
+                externals.append(without_retries(paid.model, paid.label))
+            else:
+                settings.model_id(paid.model, "paid_models")
+                road, index = Road.SERVICE, 0
+            candidates.append(Candidate(paid.label, paid=True, road=road, index=index, prices=paid.prices()))
+        self._externals, self._paid = tuple(externals), tuple(candidates)
+
+    def _url(self) -> str | None:
+        return self.base_url or os.environ.get("OPENROUTER_API_BASE")
+
+    def _extra_headers(self) -> dict[str, str]:
+        named = {"HTTP-Referer": self.app_url, "X-Title": self.app_title}
+        return {**{name: value for name, value in named.items() if value}, **self.default_headers}
+
+    def _own_parameters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in parameters.FIELDS}
+
+    # -- the four call paths
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        call, attempts = self._begin(messages, stop, kwargs, stream=self.wire == "stream")
+        for attempt in attempts:
+            with attempt:
+                while attempt.read() is not None:
+                    pass
+            if attempt.answered:
+                return call.result(attempts, attempt)
+        raise AssertionError(_UNREACHABLE)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        call, attempts = self._begin(messages, stop, kwargs, stream=self.wire == "stream")
+        async for attempt in attempts:
+            async with attempt:
+                while await attempt.aread() is not None:
+                    pass
+            if attempt.answered:
+                return call.result(attempts, attempt)
+        raise AssertionError(_UNREACHABLE)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        call, attempts = self._begin(messages, stop, kwargs, stream=True)
+        for attempt in attempts:
+            with attempt:
+                while (deltas := attempt.read()) is not None:
+                    for chunk in map(call.chunk, attempt.committed_content(deltas)):
+                        if run_manager:
+                            run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield chunk
+            if attempt.answered:
+                yield call.last(attempts, attempt)
+                return
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        call, attempts = self._begin(messages, stop, kwargs, stream=True)
+        async for attempt in attempts:
+            async with attempt:
+                while (deltas := await attempt.aread()) is not None:
+                    for chunk in map(call.chunk, attempt.committed_content(deltas)):
+                        if run_manager:
+                            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield chunk
+            if attempt.answered:
+                yield call.last(attempts, attempt)
+                return
+
+    def _begin(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
+    ) -> tuple[Call, Attempts]:
+        """Prepare a call: its parameters, its candidates, whose quota and money it uses."""
+        if not messages:
+            raise RequestRejected("There are no messages to send.")
+        options = parameters.Options.taken_from(kwargs)
+        params = parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, allow_paid=self.allow_paid)
+        key = settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
+        url = settings.base_url(self._url())
+        headers = {
+            "Authorization": f"Bearer {key}",
+            "Content-Type": "application/json",
+            **settings.header_values(self._extra_headers()),
+        }
+        service = Service(url, headers, self.clock, self.http_client, self.http_async_client)
+        call = Call(service, messages, params, self._externals, stream=stream, v1=self.output_version == "v1")
+        free, paid = self._candidates(options.model)
+        route = Route(
+            free,
+            paid,
+            patience=self.max_wait if options.max_wait is None else options.max_wait,
+            max_attempts=None if self.max_retries is None else self.max_retries + 1,
+        )
+        accounts = Accounts(
+            settings.store(self.state), settings.account(key, url), self.project or str(Path.cwd()), self._budget
+        )
+        timeouts = settings.timeouts({**self.timeouts, **options.timeouts}, options.timeout or self.timeout)
+        return call, call.attempts(route, accounts, timeouts)
+
+    def _candidates(self, pinned: str | None) -> tuple[Sequence[Candidate], Sequence[Candidate]]:
+        """Return the free and the paid candidates; `model=` in a call pins one of them."""
+        paid = self._paid if self.allow_paid else ()
+        if pinned is None or pinned == self.model_name:
+            return self._free, paid
+        settings.model_id(pinned, "model")
+        if says_free(pinned):
+            return (Candidate(pinned),), ()
+        named = [candidate for candidate in paid if candidate.model == pinned]
+        if not named:
+            raise ConfigurationError(
+                f"model={pinned!r} may cost money: it must be one of paid_models, with allow_paid=True and a budget."
+            )
+        return (), named
+
+    # -- tools and structured output
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: dict[str, Any] | str | bool | None = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools, in any form that LangChain knows.
+
+        Args:
+            tools: functions, pydantic classes, typed dictionaries, `BaseTool`s or ready dictionaries.
+            tool_choice: `"auto"`, `"none"`, `"any"`/`"required"`/`True`, a tool's name, or a dictionary.
+            strict: whether arguments must follow the schema to the letter, where the model can do that.
+            parallel_tool_calls: whether several calls in one answer are welcome.
+            **kwargs: further parameters of the request.
+
+        Raises:
+            ConfigurationError: if a tool cannot be described, or `tool_choice` names none of them.
+        """
+        try:
+            described = tools_to_wire(tools, strict=strict)
+            chosen = tool_choice_to_wire(tool_choice, described)
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(str(error)) from error
+        if described:
+            kwargs["tools"] = described
+        if chosen is not None:
+            kwargs["tool_choice"] = chosen
+        if parallel_tool_calls is not None:
+            kwargs["parallel_tool_calls"] = parallel_tool_calls
+        return super().bind(**kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        method: Literal["function_calling", "json_schema", "json_mode"] = "function_calling",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a runnable that answers with an object of `schema`.
+
+        Args:
+            schema: pydantic class, typed dictionary, or JSON schema with a title.
+            method: how the object is asked for; the answer is read in whichever form it comes.
+            include_raw: answer `{"raw", "parsed", "parsing_error"}` instead of raising on a bad object.
+            strict: whether the schema must be followed to the letter, where the model can do that.
+            **kwargs: further parameters of the request.
+
+        Raises:
+            ConfigurationError: for an unknown method or a missing schema.
+        """
+        return structured(
+            self.bind,
+            self.bind_tools,
+            schema,
+            method=method,
+            include_raw=include_raw,
+            strict=strict,
+            extra=kwargs,
+        )
+
+    # -- what LangChain asks
+
+    @property
+    def _llm_type(self) -> str:
+        return "openrouter-free"
+
+    @property
+    def model_name(self) -> str:
+        """A neutral name: frameworks guess abilities from real ones, and the route is not known yet."""
+        return _ALIAS
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """Everything that shapes an answer, nothing of the route's state: it is the cache key."""
+        shaping = {
+            "models": list(self.models),
+            "allow_paid": self.allow_paid,
+            "paid_models": [candidate.model for candidate in self._paid],
+            "base_url": settings.base_url(self._url()),
+            "extra_body": self.extra_body,
+            "output_version": self.output_version,
+            **self._own_parameters(),
+        }
+        return {name: value for name, value in shaping.items() if value is not None}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "openrouter"
+        params["ls_model_name"] = kwargs.get("model") or self.model_name
+        return params
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Names of the secrets among the fields."""
+        return {"api_key": "OPENROUTER_API_KEY"}
+
+    def get_num_tokens(self, text: str) -> int:
+        """Return an estimate of the tokens of a text; no tokenizer is downloaded."""
+        return count_tokens_approximately([("user", text)])
+
+    def get_num_tokens_from_messages(
+        self,
+        messages: list[BaseMessage],
+        tools: Sequence[Any] | None = None,
+    ) -> int:
+        """Return an estimate of the tokens of messages; no tokenizer is downloaded."""
+        return count_tokens_approximately(messages, tools=list(tools) if tools else None)
+
+    def close(self) -> None:
+        """Close the HTTP connections of this process's threads; the next call opens new ones."""
+        CLIENTS.close()
+
+    async def aclose(self) -> None:
+        """Close the HTTP connections of the running event loop; the next call opens new ones."""
+        await CLIENTS.aclose()
+
+
+_FIELDS = frozenset(
+    {
+        name
+        for field_name, info in ChatOpenRouterFree.model_fields.items()
+        for name in (
+            field_name,
+            *(
+                [str(choice) for choice in info.validation_alias.choices]
+                if isinstance(info.validation_alias, AliasChoices)
+                else [info.alias]
+                if info.alias
+                else []
+            ),
+        )
+    }
+)
+
+
+def _sentence(error: ValidationError) -> str:
+    """Say a validation error in one sentence an argument."""
+    told = []
+    for item in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ").rstrip(".")
+        told.append(f"{where}: {message}" if where else message)
+    return "; ".join(told) + "."

@@ -1,0 +1,72 @@
+"""The error for a call in which nobody answered, made from what its route learned. Pure."""
+
+from __future__ import annotations
+
+from langchain_openrouter_free.budget import Shortfall, dollars
+from langchain_openrouter_free.errors import (
+    AllModelsFailed,
+    AuthenticationFailed,
+    BudgetExceeded,
+    ContextTooLong,
+    FreeQuotaExhausted,
+    InsufficientCredits,
+    NoSuitableModel,
+    OpenRouterFreeError,
+    RequestRejected,
+)
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.routing import Ending, Route
+from langchain_openrouter_free.verdicts import POLICIES, Kind
+
+
+def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError:
+    """Return the most precise error for a route that has come to its end."""
+    skipped = route.skipped(book, now)
+    trail = tuple(route.trail)
+    match route.ending():
+        case Ending.AUTHENTICATION:
+            return AuthenticationFailed(
+                f"The service does not accept the API key ({_raised(route)}). Check OPENROUTER_API_KEY.",
+                trail,
+            )
+        case Ending.REJECTED:
+            return RequestRejected(f"{_means(route)}: {_raised(route)}.", trail)
+        case Ending.TOO_LONG:
+            return ContextTooLong("The prompt is too long for every model that was asked. Shorten it.", trail)
+        case Ending.UNSUITABLE:
+            return NoSuitableModel(
+                "No model of the list can take this request. Change the list or the request.", trail, skipped
+            )
+        case Ending.CREDITS:
+            reason = next(v.reason for v in route.verdicts if v.kind in (Kind.UNPAID, Kind.KEY_LIMIT))
+            return InsufficientCredits(f"The account cannot pay: {reason}.", trail, skipped)
+        case Ending.QUOTA if route.hold is not None:
+            hold = route.hold
+            return FreeQuotaExhausted(hold.window, hold.until, hold.limit, trail, skipped)
+        case Ending.BUDGET if route.shortfall is not None:
+            return _budget_exceeded(route.shortfall, route, book, now)
+        case _:
+            tried = f"None of the {len(trail)} attempts was answered" if trail else "No model can be asked"
+            return AllModelsFailed(f"{tried}.", trail, skipped)
+
+
+def _raised(route: Route) -> str:
+    return route.raised.reason.rstrip(".") if route.raised is not None else "no reason given"
+
+
+def _means(route: Route) -> str:
+    means = POLICIES[route.raised.kind].means if route.raised is not None else "the request was refused"
+    return means[:1].upper() + means[1:]
+
+
+def _budget_exceeded(short: Shortfall, route: Route, book: Ledger, now: float) -> BudgetExceeded:
+    return BudgetExceeded(
+        short.window,
+        dollars(short.cap),
+        dollars(short.spent),
+        dollars(short.reserved),
+        dollars(short.asked),
+        short.frees_at,
+        tuple(route.trail),
+        route.skipped(book, now),
+    )

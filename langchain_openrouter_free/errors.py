@@ -1,0 +1,258 @@
+"""The tree of errors. An attempt only ends; a call raises, and it raises one of these.
+
+    OpenRouterFreeError                                                     (also a langchain-core class)
+    ├── ConfigurationError        the constructor or the call was given something wrong    (ValueError)
+    ├── RequestRejected           no model will take this request                          (ModelInvalidRequestError)
+    │   └── ContextTooLong        the prompt is longer than every candidate's context      (ContextOverflowError)
+    ├── AuthenticationFailed      the key is missing, malformed or revoked                 (ModelAuthenticationError)
+    ├── AllModelsFailed           every candidate was tried or is cooling down             (ModelAPIError)
+    │   ├── NoSuitableModel       no candidate can do what the request wants               (ModelNotFoundError)
+    │   ├── FreeQuotaExhausted    the account's free requests are used up                  (ModelRateLimitError)
+    │   ├── BudgetExceeded        the next paid attempt would pass the budget
+    │   └── InsufficientCredits   the account's balance or the key's limit refuses
+    └── StreamInterrupted         the answer broke off after its first words               (ModelConnectionError)
+
+Every constructor argument is in `Exception.args`, so that errors pickle and copy; the sentence is made
+in `__str__`. No key, no header and no whole body is ever part of an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelRateLimitError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt, as the route trail and the errors tell it.
+
+    Attributes:
+        model: the id that was asked.
+        outcome: what happened (a `verdicts.Kind` as text, `"ok"` for the answer).
+        scope: whom it concerns: `ok`, `request`, `model`, `provider` or `account`.
+        status: HTTP status, or None where no reply came.
+        reason: one line for people.
+        first_token_s: seconds to the first content, or None if none came.
+        seconds: duration of the attempt.
+    """
+
+    model: str
+    outcome: str
+    scope: str
+    status: int | None
+    reason: str
+    first_token_s: float | None
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-able data (the form it has in `response_metadata`)."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A candidate that was not asked, and why; `until` in Unix seconds where there is a moment."""
+
+    model: str
+    reason: str
+    until: float | None = None
+
+
+def at(moment: float | None) -> str:
+    """Write a moment in Unix seconds for people, in UTC."""
+    if moment is None:
+        return "an unknown time"
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _lines(attempts: Iterable[AttemptRecord], skipped: Iterable[Skipped]) -> str:
+    told = [f"  {a.model}: {a.outcome} ({a.reason}; {a.seconds:.1f} s)" for a in attempts]
+    told += [f"  {s.model}: not asked, {s.reason}" + (f" until {at(s.until)}" if s.until else "") for s in skipped]
+    return "\n".join(["", *told]) if told else ""
+
+
+class OpenRouterFreeError(Exception):
+    """Base of everything this package raises.
+
+    Attributes:
+        attempts: what was tried, in order.
+    """
+
+    is_retryable = False
+
+    def __init__(self, message: str = "", attempts: Sequence[AttemptRecord] = ()) -> None:
+        super().__init__(message, tuple(attempts))
+        self.message = message
+        self.attempts = tuple(attempts)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigurationError(OpenRouterFreeError, ValueError):
+    """The constructor, or a call, was given something that cannot work. Nothing was sent."""
+
+
+class RequestRejected(OpenRouterFreeError, ModelInvalidRequestError):
+    """The request itself is at fault; asking other models would fail in the same way."""
+
+    is_retryable = False
+
+    def __str__(self) -> str:
+        return self.message + _lines(self.attempts, ())
+
+
+class ContextTooLong(RequestRejected, ContextOverflowError):
+    """Every candidate that was left refused the prompt for its length. Shorten it or raise no `max_tokens`."""
+
+
+class AuthenticationFailed(OpenRouterFreeError, ModelAuthenticationError):
+    """The service does not accept the key. Check OPENROUTER_API_KEY."""
+
+    is_retryable = False
+
+
+class AllModelsFailed(OpenRouterFreeError, ModelAPIError):
+    """No candidate answered.
+
+    Attributes:
+        attempts: what was tried, in order.
+        skipped: candidates that were not asked, and why.
+    """
+
+    is_retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        attempts: Sequence[AttemptRecord] = (),
+        skipped: Sequence[Skipped] = (),
+    ) -> None:
+        super().__init__(message, attempts)
+        self.skipped = tuple(skipped)
+        self.args = (message, self.attempts, self.skipped)
+
+    def __str__(self) -> str:
+        return self.message + _lines(self.attempts, self.skipped)
+
+
+class NoSuitableModel(AllModelsFailed, ModelNotFoundError):
+    """No candidate can do what the request wants, or none is left. Change the list or the request."""
+
+    is_retryable = False
+
+
+class FreeQuotaExhausted(AllModelsFailed, ModelRateLimitError):
+    """The account's free requests are used up; another free model would be refused as well.
+
+    Attributes:
+        window: `"minute"` or `"day"`.
+        reset_at: Unix seconds at which the window opens again.
+        limit: size of the window in requests, where known.
+    """
+
+    def __init__(
+        self,
+        window: str = "day",
+        reset_at: float | None = None,
+        limit: int | None = None,
+        attempts: Sequence[AttemptRecord] = (),
+        skipped: Sequence[Skipped] = (),
+    ) -> None:
+        size = f" of {limit} requests" if limit else ""
+        remedy = "wait, or raise max_wait" if window == "minute" else "wait, add credits once, or allow a paid model"
+        super().__init__(
+            f"The account's free quota{size} a {window} is used up until {at(reset_at)}: {remedy}.",
+            attempts,
+            skipped,
+        )
+        self.window = window
+        self.reset_at = reset_at
+        self.limit = limit
+        self.args = (window, reset_at, limit, self.attempts, self.skipped)
+
+    @property
+    def is_retryable(self) -> bool:  # type: ignore[override]
+        """A spent minute may be retried, a spent day may not."""
+        return self.window == "minute"
+
+
+class BudgetExceeded(AllModelsFailed):
+    """The next paid attempt could have cost more than the budget still holds. It was not sent.
+
+    Attributes:
+        window: which amount stood in the way: `"call"`, `"day"`, `"month"` or `"total"`.
+        cap, spent, reserved, asked: US dollars, as text with all digits.
+        frees_at: Unix seconds at which the window turns, or None for `call` and `total`.
+    """
+
+    is_retryable = False
+
+    def __init__(
+        self,
+        window: str = "total",
+        cap: str = "0",
+        spent: str = "0",
+        reserved: str = "0",
+        asked: str = "0",
+        frees_at: float | None = None,
+        attempts: Sequence[AttemptRecord] = (),
+        skipped: Sequence[Skipped] = (),
+    ) -> None:
+        when = f" It frees up at {at(frees_at)}." if frees_at else ""
+        super().__init__(
+            f"The budget a {window} of ${cap} does not hold this paid attempt: it could cost ${asked}, "
+            f"${spent} are spent and ${reserved} reserved.{when}",
+            attempts,
+            skipped,
+        )
+        self.window, self.cap, self.spent, self.reserved, self.asked = window, cap, spent, reserved, asked
+        self.frees_at = frees_at
+        self.args = (window, cap, spent, reserved, asked, frees_at, self.attempts, self.skipped)
+
+
+class InsufficientCredits(AllModelsFailed):
+    """The account's balance, or the key's own limit, refuses the request. A negative one blocks free models too."""
+
+    is_retryable = False
+
+
+class StreamInterrupted(OpenRouterFreeError, ModelConnectionError):
+    """The answer broke off after its first words had reached the caller; no other model was spliced in.
+
+    Attributes:
+        model: who was answering.
+        partial: the text that had been delivered.
+        reason: why it ended.
+    """
+
+    is_retryable = True
+
+    def __init__(
+        self,
+        model: str = "",
+        reason: str = "",
+        partial: str = "",
+        attempts: Sequence[AttemptRecord] = (),
+    ) -> None:
+        super().__init__(
+            f"The answer of {model} broke off after {len(partial)} characters: {reason}. "
+            "Nothing of another model was added; ask again, or use invoke, which starts over by itself.",
+            attempts,
+        )
+        self.model = model
+        self.reason = reason
+        self.partial = partial
+        self.args = (model, reason, partial, self.attempts)

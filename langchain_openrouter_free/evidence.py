@@ -1,0 +1,355 @@
+"""Reading a reply as evidence: everything the verdict rules look at, found wherever the service put it.
+
+The service says the same thing in many places: HTTP status against `error.code`, the reason in
+`message` or in `metadata.raw`, waits in up to four spots. This module gathers them into one value and
+judges nothing. Pure: no clock, no HTTP client.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+Json = dict[str, Any]
+
+# Words that stand in `code` or `error_type` instead of a number (documented mid-stream form, and proxies).
+_CODE_WORDS: dict[str, int] = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "too_many_requests": 429,
+    "capacity_exhausted": 429,
+    "server_error": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "api_error": 500,
+    "provider_unavailable": 502,
+    "provider_error": 502,
+    "bad_gateway": 502,
+    "service_unavailable": 503,
+    "overloaded": 529,
+    "overloaded_error": 529,
+    "provider_overloaded": 529,
+    "timeout": 408,
+    "request_timeout": 408,
+    "invalid_api_key": 401,
+    "authentication": 401,
+    "authentication_error": 401,
+    "unauthorized": 401,
+    "payment_required": 402,
+    "insufficient_credits": 402,
+    "permission_denied": 403,
+    "permission_error": 403,
+    "forbidden": 403,
+    "not_found": 404,
+    "not_found_error": 404,
+    "invalid_request": 400,
+    "invalid_request_error": 400,
+    "bad_request": 400,
+    "context_length_exceeded": 400,
+    "request_too_large": 413,
+    "payload_too_large": 413,
+    "unprocessable_entity": 422,
+}
+
+_CODE_PATTERNS = (
+    re.compile(r"""["']code["']\s*:\s*["']?(\d{3})\b"""),
+    re.compile(r"\bstatus(?:[ _]code)?\b[\s:=`'\"]*(\d{3})\b", re.IGNORECASE),
+    re.compile(r"\berror code:?\s*(\d{3})\b", re.IGNORECASE),
+    re.compile(r"^\W*(\d{3})\b"),
+)
+_FIELD_PATTERN = r"""{name}["'`]?\s*[:=]\s*["'`]?(?:\n[\s#*]*)?\s*["'`]?([A-Za-z0-9_\- ]+)"""
+_DAY_COUNTER = re.compile(r"free_model_daily_requests\W+used\W+(\d+)\W+limit\W+(\d+)")
+_USER_ID = re.compile(r"""[,{]?\s*["']user_id["']\s*:\s*["'][^"']*["']""")
+_SPACE = re.compile(r"\s+")
+_MESSAGE_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one reply says, in one place. Texts are lower-cased unless told otherwise."""
+
+    status: int | None = None
+    code: int | None = None
+    said: str = ""
+    message: str = ""
+    limit_source: str = ""
+    routing_step: str = ""
+    availability: str = ""
+    error_type: str = ""
+    provider: str | None = None
+    provider_fault: bool = False
+    initial_endpoints: int | None = None
+    earlier: str = ""
+    flagged: bool = False
+    blocked_patterns: bool = False
+    html: bool = False
+    readable: bool = True
+    retry_after: float | None = None
+    retry_at: float | None = None
+    reset: float | None = None
+    limit: int | None = None
+
+
+def header(headers: Mapping[str, str] | None, name: str) -> str | None:
+    """Return a header whatever the case of its name."""
+    if not headers:
+        return None
+    wanted = name.lower()
+    return next((str(v) for k, v in headers.items() if str(k).lower() == wanted), None)
+
+
+def number(value: object) -> float | None:
+    """Return `value` as a finite number, or None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if found - found == 0 else None
+
+
+def decode(body: object) -> tuple[Json | None, str]:
+    """Return the reply's JSON object, if one can be made out, and its text.
+
+    Tolerates blank padding before the JSON, bytes that are not UTF-8, a Python repr, and an object
+    that stands inside a sentence (as proxies and SDKs wrap it).
+    """
+    if isinstance(body, Mapping):
+        return dict(body), json.dumps(body, ensure_ascii=False, default=str)
+    if isinstance(body, bytes | bytearray):
+        body = bytes(body).decode("utf-8", errors="replace")
+    text = "" if body is None else str(body).strip()
+    for start in _object_starts(text):
+        found = _object_at(text, start)
+        if found is not None:
+            return found, text
+    return None, text
+
+
+def _object_starts(text: str) -> list[int]:
+    first = text.find("{")
+    if first < 0:
+        return []
+    inner = text.find('{"error"')
+    return [first] if inner in (-1, first) else [first, inner]
+
+
+def _object_at(text: str, start: int) -> Json | None:
+    try:
+        found, _ = json.JSONDecoder(strict=False).raw_decode(text, start)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(text[start : text.rfind("}") + 1])
+        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+            return None
+    return found if isinstance(found, dict) else None
+
+
+def error_of(payload: Json) -> object | None:
+    """Return the error that a body or a stream event carries, wherever it stands; None if there is none."""
+    error: object = payload.get("error")
+    if error:
+        return error
+    choices = payload.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("error"):
+            return cast("object", choice["error"])
+    if isinstance(payload.get("message"), str) and "code" in payload and "choices" not in payload:
+        return payload
+    return None
+
+
+def gather(
+    status: int | None,
+    headers: Mapping[str, str] | None = None,
+    body: object = None,
+) -> Evidence:
+    """Collect the evidence of one refusal.
+
+    Args:
+        status: HTTP status of the reply; None where only an event of a stream is at hand.
+        headers: reply headers, names in any case.
+        body: bytes, text or parsed JSON; whole or cut.
+    """
+    payload, text = decode(body)
+    found = error_of(payload) if payload is not None else None
+    if isinstance(found, str):
+        nested, _ = decode(found)
+        inner = error_of(nested) if nested is not None else None
+        found = inner if isinstance(inner, dict) else {"message": found}
+    error: Json = found if isinstance(found, dict) else {}
+    meta = _first_dict(error.get("metadata"), (payload or {}).get("metadata"))
+    availability = _first_dict(error.get("availability"), meta.get("availability"))
+    earlier = _earlier(meta.get("previous_errors") or error.get("previous_errors"))
+    message, raw = _text(error.get("message")), _raw_text(meta.get("raw"))
+    source = "" if error else text
+    whole = " ".join(part for part in (message, raw, _reasons(meta), source) if part)
+    provider = meta.get("provider_name") or meta.get("provider")
+    return Evidence(
+        status=status,
+        code=_code(status, error, meta, whole if not error else f"{message}", text),
+        said=whole.lower(),
+        message=tidy(_sentence(message, raw, text)),
+        limit_source=_limit_source(meta, text),
+        routing_step=_step(meta, text),
+        availability=_field(availability.get("code"), "", ""),
+        error_type=_field(meta.get("error_type") or error.get("error_type"), "error_type", text),
+        provider=str(provider) if provider else None,
+        provider_fault="provider returned error" in whole.lower(),
+        initial_endpoints=_initial_endpoints(meta),
+        earlier=earlier,
+        flagged=bool(meta.get("reasons") or meta.get("flagged_input")),
+        blocked_patterns=bool(meta.get("patterns")),
+        html=_looks_like_html(text, headers),
+        readable=bool(error) or payload is not None,
+        **_waits(headers, meta, availability, message),
+    )
+
+
+def _first_dict(*candidates: object) -> Json:
+    return next((c for c in candidates if isinstance(c, dict)), {})
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _raw_text(raw: object) -> str:
+    """Return the provider's own words: `raw` may be text, JSON in a string, an object, empty or absent."""
+    text = _text(raw)
+    nested, _ = decode(text) if text.lstrip().startswith("{") else (None, "")
+    inner = error_of(nested) if nested else None
+    if isinstance(inner, dict) and isinstance(inner.get("message"), str):
+        return f"{inner['message']} {text}"
+    return text
+
+
+def _reasons(meta: Json) -> str:
+    rows = meta.get("ineligibility_reasons")
+    rows = rows if isinstance(rows, list) else []
+    return " ".join(str(row.get("reason", "")) for row in rows if isinstance(row, dict))
+
+
+def _earlier(rows: object) -> str:
+    """Return the words of `previous_errors`, whose entries have three known shapes."""
+    rows = rows if isinstance(rows, list) else []
+    words = [_text(row.get("message")) + " " + _text(row.get("raw")) for row in rows if isinstance(row, dict)]
+    return " | ".join(words).lower()
+
+
+def _code(status: int | None, error: Json, meta: Json, said: str, text: str) -> int | None:
+    for value in (error.get("code"), error.get("http_status"), error.get("status"), error.get("type")):
+        found = _as_code(value)
+        if found is not None:
+            return found
+    if not error or "code" not in error:
+        for pattern in _CODE_PATTERNS:
+            hit = pattern.search(said) or (pattern.search(text) if not error else None)
+            if hit and 400 <= int(hit.group(1)) <= 599:
+                return int(hit.group(1))
+    word = _as_code(meta.get("error_type") or error.get("error_type"))
+    if status is not None and status >= 400:
+        return status
+    return word if word is not None else status
+
+
+def _as_code(value: object) -> int | None:
+    if isinstance(value, str) and not value.isdigit():
+        return _CODE_WORDS.get(value.strip().lower())
+    found = number(value)
+    return int(found) if found is not None and 100 <= found <= 599 else None
+
+
+def _field(value: object, name: str, text: str) -> str:
+    """Return a metadata field, or what a cut or wrapped text says of it."""
+    if isinstance(value, str) and value:
+        return value.lower()
+    if not name or name not in text:
+        return ""
+    hit = re.search(_FIELD_PATTERN.format(name=name), text)
+    return hit.group(1).strip().lower() if hit else ""
+
+
+def _limit_source(meta: Json, text: str) -> str:
+    """Return whose limit it was; a spent day also shows in the counter of `GET /key`."""
+    named = _field(meta.get("limit_source"), "limit_source", text)
+    hit = None if named else _DAY_COUNTER.search(text)
+    return "free_tier_daily" if hit and int(hit.group(1)) >= int(hit.group(2)) > 0 else named
+
+
+def _step(meta: Json, text: str) -> str:
+    value = meta.get("failed_routing_step")
+    if isinstance(value, str) and value:
+        return value.lower()
+    hit = re.search(r"""failed_routing_step["'`]?\s*[:=]?\s*["'`]([^"'`}]+)""", text)
+    # A source comment may break the name over lines: " *   Providers".
+    return _SPACE.sub(" ", re.sub(r"\n[\s*#/]*", " ", hit.group(1))).strip().lower() if hit else ""
+
+
+def _initial_endpoints(meta: Json) -> int | None:
+    funnel = meta.get("routing_funnel")
+    first = funnel[0] if isinstance(funnel, list) and funnel else None
+    count = number(first.get("endpoint_count")) if isinstance(first, dict) else None
+    return int(count) if count is not None else None
+
+
+def _sentence(message: str, raw: str, text: str) -> str:
+    if raw and (not message or message.lower().startswith("provider returned error")):
+        return f"{message}: {raw}" if message else raw
+    return message or text
+
+
+def tidy(text: str) -> str:
+    """Shorten a server's text to one line that is safe to log: no user id, no control characters."""
+    text = _USER_ID.sub("", text)
+    text = "".join(c if c.isprintable() else " " for c in text)
+    text = _SPACE.sub(" ", text).strip()
+    return text if len(text) <= _MESSAGE_CHARS else text[: _MESSAGE_CHARS - 1] + "…"
+
+
+def _looks_like_html(text: str, headers: Mapping[str, str] | None) -> bool:
+    head = text[:200].lower()
+    kind = (header(headers, "content-type") or "").lower()
+    return "text/html" in kind or head.startswith(("<!doctype", "<html", "<title", "<head"))
+
+
+def _waits(headers: Mapping[str, str] | None, meta: Json, availability: Json, message: str) -> Json:
+    """Return the server's waits: the longest of the four places in which a hint may stand."""
+    inner = _first_dict(meta.get("headers"))
+    hints = [
+        header(headers, "retry-after"),
+        header(inner, "retry-after"),
+        meta.get("retry_after_seconds"),
+        meta.get("retry_after_seconds_raw"),
+        availability.get("retry_after"),
+    ]
+    spoken = re.search(r"retry after (\d+(?:\.\d+)?)\s*s", message.lower())
+    numbers = [n for n in (number(h) for h in [*hints, spoken and spoken.group(1)]) if n is not None]
+    dated = next((h for h in hints if isinstance(h, str) and number(h) is None), None)
+    resets = [number(header(place, "x-ratelimit-reset")) for place in (headers, inner)]
+    limits = [number(header(place, "x-ratelimit-limit")) for place in (inner, headers)]
+    return {
+        "retry_after": max(numbers, default=None),
+        "retry_at": _http_date(dated),
+        "reset": max((r for r in resets if r is not None), default=None),
+        "limit": next((int(n) for n in limits if n is not None and 0 < n < 1e9), None),
+    }
+
+
+def _http_date(value: str | None) -> float | None:
+    """Return a Retry-After date as Unix seconds."""
+    if not value:
+        return None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - rare, and slow to import
+
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,230 @@
+"""The second road: a paid answer from a chat model of another package, `ChatOpenAI` above all.
+
+It still works when the service itself is down. Its own retries are turned off (one place decides), and it
+is called below its callback layer, so that words of an attempt that is given up reach no handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatResult
+
+from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.evidence import tidy
+from langchain_openrouter_free.replies import completion_of_message
+from langchain_openrouter_free.sources import Stopwatch
+from langchain_openrouter_free.transport import TransportFault
+from langchain_openrouter_free.verdicts import Kind
+from langchain_openrouter_free.wire import Delta, ReplyError
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class PaidModel:
+    """A paid way out: an id of the service, or a chat model of another package with its prices.
+
+    Attributes:
+        model: an OpenRouter id, or a LangChain chat model.
+        prompt_price: US dollars for a million prompt tokens; needed for a chat model, and for an id only
+            to override the catalogue.
+        completion_price: US dollars for a million completion tokens; the same.
+        name: how errors and the route call it; default: the id, or the chat model's own name.
+    """
+
+    model: str | BaseChatModel
+    prompt_price: Decimal | str | float | None = None
+    completion_price: Decimal | str | float | None = None
+    name: str | None = None
+
+    @property
+    def external(self) -> bool:
+        """Whether it is asked by its own road."""
+        return not isinstance(self.model, str)
+
+    @property
+    def label(self) -> str:
+        """Its name in errors and in the route."""
+        if self.name or isinstance(self.model, str):
+            return self.name or str(self.model)
+        named = getattr(self.model, "model_name", None) or getattr(self.model, "model", None)
+        return f"{type(self.model).__name__}:{named}" if isinstance(named, str) else type(self.model).__name__
+
+    def prices(self) -> Prices | None:
+        """Return the prices as given, in US dollars a token, or None where the catalogue's count."""
+        if self.prompt_price is None and self.completion_price is None and not self.external:
+            return None
+        return Prices(_a_token(self.prompt_price, self.label), _a_token(self.completion_price, self.label))
+
+
+def _a_token(price: Decimal | str | float | None, label: str) -> Decimal:
+    try:
+        amount = Decimal(str(price))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or amount < 0:
+        raise ConfigurationError(
+            f"paid_models: {label} needs prompt_price and completion_price, in US dollars a million tokens."
+        )
+    return amount / _MILLION
+
+
+def without_retries(model: BaseChatModel, label: str) -> BaseChatModel:
+    """Return the chat model with its own retries turned off.
+
+    Raises:
+        ConfigurationError: if it has retries that cannot be turned off from outside.
+    """
+    if not hasattr(model, "max_retries"):
+        return model
+    root, aroot = getattr(model, "root_client", None), getattr(model, "root_async_client", None)
+    if root is not None and aroot is not None:
+        quiet, aquiet = root.with_options(max_retries=0), aroot.with_options(max_retries=0)
+        return model.model_copy(
+            update={
+                "max_retries": 0,
+                "root_client": quiet,
+                "root_async_client": aquiet,
+                "client": quiet.chat.completions,
+                "async_client": aquiet.chat.completions,
+            }
+        )
+    if model.max_retries != 0:
+        raise ConfigurationError(f"paid_models: construct {label} with max_retries=0; the router decides on retries.")
+    return model
+
+
+class ExternalSource:
+    """Reads another chat model's answer as deltas."""
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        messages: Sequence[BaseMessage],
+        kwargs: Mapping[str, Any],
+        watch: Stopwatch,
+        *,
+        stream: bool,
+    ) -> None:
+        self._model = model
+        self._messages = list(messages)
+        self._kwargs = dict(kwargs)
+        self._watch = watch
+        self._stream = stream and type(model)._stream is not BaseChatModel._stream  # noqa: SLF001
+        self._astream = stream and (
+            self._stream or type(model)._astream is not BaseChatModel._astream  # noqa: SLF001
+        )
+        self._chunks: Iterator[Any] | None = None
+        self._achunks: AsyncIterator[Any] | None = None
+        self._over = False
+        self._finished = False
+
+    @property
+    def status(self) -> int | None:
+        """HTTP status is that package's secret."""
+        return None
+
+    def read(self) -> list[Delta] | None:
+        """Return the next deltas; None when the answer is over."""
+        self._watch.enter()
+        try:
+            while not self._over:
+                deltas = self._take(self._next_sync())
+                if deltas:
+                    return deltas
+        except Exception as error:
+            raise failure_of(error) from error
+        return None
+
+    async def aread(self) -> list[Delta] | None:
+        """Return the next deltas; None when the answer is over."""
+        self._watch.enter()
+        try:
+            while not self._over:
+                async with asyncio.timeout(max(self._watch.read.remaining(), 0.001)):
+                    said = await self._next_async()
+                deltas = self._take(said)
+                if deltas:
+                    return deltas
+        except TimeoutError as error:
+            reason = f"no content within the deadline ({self._watch.read.limit})"
+            raise TransportFault(Kind.TIMED_OUT, reason) from error
+        except Exception as error:
+            raise failure_of(error) from error
+        return None
+
+    def _next_sync(self) -> AIMessage | None:
+        if not self._stream:
+            self._over = True
+            return _message(self._model._generate(self._messages, run_manager=None, **self._kwargs))  # noqa: SLF001
+        if self._chunks is None:
+            self._chunks = self._model._stream(self._messages, run_manager=None, **self._kwargs)  # noqa: SLF001
+        chunk = next(self._chunks, None)
+        return None if chunk is None else chunk.message
+
+    async def _next_async(self) -> AIMessage | None:
+        if not self._astream:
+            self._over = True
+            return _message(
+                await self._model._agenerate(self._messages, run_manager=None, **self._kwargs)  # noqa: SLF001
+            )
+        if self._achunks is None:
+            self._achunks = self._model._astream(self._messages, run_manager=None, **self._kwargs)  # noqa: SLF001
+        chunk = await anext(self._achunks, None)
+        return None if chunk is None else chunk.message
+
+    def _take(self, message: AIMessage | None) -> list[Delta]:
+        if message is None:
+            self._over = True
+            return []
+        delta = completion_of_message(message)
+        self._finished = self._finished or delta.finish_reason is not None
+        if delta.has_content:
+            self._watch.content(finished=self._finished)
+        self._watch.leave()
+        return [delta]
+
+    def complete(self) -> bool:
+        """A package that returns without an error says that the answer is whole."""
+        return self._over
+
+    def close(self) -> None:
+        """Let go of the other model's stream."""
+        close: Callable[[], None] | None = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()
+
+    async def aclose(self) -> None:
+        """Let go of the other model's stream, on an event loop."""
+        close = getattr(self._achunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _message(result: ChatResult) -> AIMessage | None:
+    message = result.generations[0].message if result.generations else None
+    return message if isinstance(message, AIMessage) else None
+
+
+def failure_of(error: Exception) -> Exception:
+    """Translate another package's exception into what the engine judges; bugs keep their own class."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        body = getattr(error, "body", None) or {"error": {"message": str(error), "code": status}}
+        return ReplyError(status, dict(headers), body)
+    words = tidy(f"{type(error).__name__}: {error}")
+    name = type(error).__name__.lower()
+    if "timeout" in name:
+        return TransportFault(Kind.TIMED_OUT, words)
+    if "connection" in name:
+        return TransportFault(Kind.UNREACHABLE, words)
+    return TransportFault(Kind.BROKEN, words)

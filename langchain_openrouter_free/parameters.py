@@ -1,0 +1,139 @@
+"""Parameters of a request: the model's own, the call's, and what neither may say.
+
+Knows the names that the service's chat completions take; no network, no LangChain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_openrouter_free import settings
+from langchain_openrouter_free.errors import ConfigurationError
+
+# Parameters that are fields of the model as well.
+FIELDS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "top_a",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "max_tokens",
+    "seed",
+    "stop",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "user",
+    "reasoning",
+    "provider",
+)
+# Parameters of a single call only.
+_PER_CALL = frozenset(
+    {
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "metadata",
+        "plugins",
+        "prediction",
+        "modalities",
+        "verbosity",
+        "transforms",
+        "web_search_options",
+        "session_id",
+        "structured_outputs",
+        "include_reasoning",
+        "cache_control",
+    }
+)
+_ALIASES = {"max_completion_tokens": "max_tokens", "stop_sequences": "stop"}
+# What other parts of LangChain put among the parameters, for their own use.
+_NOT_SENT = frozenset({"ls_structured_output_format", "stream", "stream_usage", "stream_options", "run_id"})
+# The ranges that every model shares (the service refuses the rest with a 400 for every model).
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0.0, 2.0),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "top_a": (0.0, 1.0),
+    "frequency_penalty": (-2.0, 2.0),
+    "presence_penalty": (-2.0, 2.0),
+    "repetition_penalty": (0.0, 2.0),
+    "max_tokens": (1, 10_000_000),
+    "top_k": (0, 10_000_000),
+    "top_logprobs": (0, 20),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a single call says about routing, not about the answer.
+
+    Attributes:
+        model: the one model to ask.
+        max_wait: seconds this call may wait in all.
+        timeout: seconds for one attempt.
+        timeouts: seconds by name, over the model's own.
+    """
+
+    model: str | None = None
+    max_wait: float | None = None
+    timeout: float | None = None
+    timeouts: Mapping[str, float | None] = field(default_factory=dict)
+
+    @classmethod
+    def taken_from(cls, kwargs: dict[str, Any]) -> Options:
+        """Take the options out of a call's keyword arguments."""
+        wait = kwargs.pop("max_wait", None)
+        if wait is not None and (isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0):
+            raise ConfigurationError(f"max_wait={wait!r} must be 0 or more seconds.")
+        kwargs.pop("model_name", None)
+        return cls(kwargs.pop("model", None), wait, kwargs.pop("timeout", None), kwargs.pop("timeouts", None) or {})
+
+
+def check(params: Mapping[str, Any]) -> None:
+    """Refuse numbers that no model takes.
+
+    Raises:
+        ConfigurationError: for NaN, infinity, or a number out of the common range.
+    """
+    settings.finite(params)
+    for name, (least, most) in _RANGES.items():
+        value = params.get(name)
+        if isinstance(value, int | float) and not least <= value <= most:
+            raise ConfigurationError(f"{name}={value!r} is out of its range, {least:g} to {most:g}.")
+
+
+def body(
+    own: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    stop: list[str] | None,
+    kwargs: Mapping[str, Any],
+    *,
+    allow_paid: bool,
+) -> dict[str, Any]:
+    """Return the request's body, less the model and the messages; the call's words win over the model's.
+
+    Raises:
+        ConfigurationError: for an unknown parameter, one out of range, or one that costs money without leave.
+    """
+    named = {_ALIASES.get(name, name): value for name, value in kwargs.items() if name not in _NOT_SENT}
+    per_call_extra = named.pop("extra_body", None) or {}
+    known = _PER_CALL | set(FIELDS)
+    unknown = next((name for name in named if name not in known), None)
+    if unknown is not None:
+        hint = settings.did_you_mean(unknown, known)
+        raise ConfigurationError(f"Unknown parameter {unknown!r}{hint}; what is new goes into extra_body={{...}}.")
+    if stop is not None:
+        named["stop"] = stop
+    params = {name: value for name, value in {**own, **named}.items() if value is not None}
+    check(params)
+    params |= settings.extra_body({**extra, **per_call_extra}, allow_paid=allow_paid)
+    if not allow_paid:
+        settings.refuse_costs(params)
+    return params

@@ -1,0 +1,249 @@
+"""One call's walk through the ranked candidates: what to do next, and how it ended. Pure.
+
+Knows no clock, no network and no LangChain: verdicts and the account's book go in, actions come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from langchain_openrouter_free.budget import Shortfall
+from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.errors import AttemptRecord, Skipped
+from langchain_openrouter_free.ledger import Hold, Ledger
+from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict
+
+# A service that cannot be reached is not asked once for each of twenty models.
+_UNREACHABLE_IN_A_ROW = 3
+# A server whose minute never opens must not be asked until the patience is used up.
+_ACCOUNT_WAITS = 3
+
+
+class Road(StrEnum):
+    """By which road a candidate is asked."""
+
+    SERVICE = "service"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model admitted for this call.
+
+    Attributes:
+        model: its id, or the name of an external chat model.
+        paid: whether asking it may cost money.
+        road: through the service, or by a chat model of another package.
+        index: position among the external models.
+        prices: what it costs, once known; free candidates have none.
+    """
+
+    model: str
+    paid: bool = False
+    road: Road = Road.SERVICE
+    index: int = 0
+    prices: Prices | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Ask this candidate."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing opens before `until` (Unix seconds); decide again then."""
+
+    until: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Find out what this paid candidate costs before it can be asked."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nobody is left to ask."""
+
+
+Action = Try | Wait | Price | GiveUp
+
+
+class Ending(StrEnum):
+    """How a call failed; `engine.py` has the error for each."""
+
+    AUTHENTICATION = "authentication"
+    REJECTED = "rejected"
+    TOO_LONG = "too_long"
+    UNSUITABLE = "unsuitable"
+    CREDITS = "credits"
+    BUDGET = "budget"
+    QUOTA = "quota"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Route:
+    """Walks the candidates in rank order until one answers or there is no point in going on.
+
+    Attributes:
+        free, paid: candidates by rank; the paid ones are asked when no free one is left.
+        patience: seconds that this call may wait in all.
+        max_attempts: most attempts, or None.
+    """
+
+    free: Sequence[Candidate]
+    paid: Sequence[Candidate] = ()
+    patience: float = 20.0
+    max_attempts: int | None = None
+    trail: list[AttemptRecord] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    waited: float = 0.0
+    shortfall: Shortfall | None = None
+    hold: Hold | None = None
+    raised: Verdict | None = None
+    _done: set[str] = field(default_factory=set)
+    _unpriced: set[str] = field(default_factory=set)
+    _prices: dict[str, Prices] = field(default_factory=dict)
+    _no_free: bool = False
+    _no_service: bool = False
+    _unreachable: int = 0
+    _account_waits: int = 0
+
+    def step(self, book: Ledger, now: float, left: float) -> Action:
+        """Decide what to do next.
+
+        Args:
+            book: the account's book at this moment.
+            now: Unix seconds.
+            left: seconds until the whole call's deadline.
+        """
+        if self.raised or left <= 0 or (self.max_attempts is not None and len(self.trail) >= self.max_attempts):
+            return GiveUp()
+        self.hold = book.hold(now)
+        patience = min(self.patience - self.waited, left)
+        action = self._free_step(book, now, patience)
+        return action if action is not None else self._paid_step(book, now, patience)
+
+    def _free_step(self, book: Ledger, now: float, patience: float) -> Action | None:
+        if self._no_free or self._no_service:
+            return None
+        untried = [c for c in self.free if c.model not in self._done]
+        if not untried:
+            return None
+        rests = [book.cooldown(c.model, now) for c in untried]
+        awake = next((c for c, rest in zip(untried, rests, strict=True) if rest is None), None)
+        if awake is not None and self.hold is None:
+            return Try(awake)
+        ready = 0.0 if awake is not None else min(rest.until for rest in rests if rest is not None)
+        ready = max(ready, self.hold.until if self.hold else 0.0)
+        if ready - now > patience or self._account_waits > _ACCOUNT_WAITS:
+            return None
+        return Wait(ready, f"the account's {self.hold.window} window" if self.hold else "every model cools down")
+
+    def _paid_step(self, book: Ledger, now: float, patience: float) -> Action:
+        untried = [c for c in self._paid_left() if c.model not in self._done and c.model not in self._unpriced]
+        waits: list[float] = []
+        for candidate in untried:
+            rest = book.cooldown(candidate.model, now)
+            if rest is not None:
+                waits.append(rest.until)
+            elif candidate.prices or candidate.model in self._prices:
+                return Try(self._priced(candidate))
+            else:
+                return Price(candidate)
+        if waits and min(waits) - now <= patience:
+            return Wait(min(waits), "every model cools down")
+        return GiveUp()
+
+    def _paid_left(self) -> list[Candidate]:
+        return [c for c in self.paid if not (self._no_service and c.road is Road.SERVICE)]
+
+    def _priced(self, candidate: Candidate) -> Candidate:
+        return replace(candidate, prices=candidate.prices or self._prices[candidate.model])
+
+    def priced(self, candidate: Candidate, prices: Prices | None) -> None:
+        """Take note of what a paid candidate costs; without a price it is not asked."""
+        if prices is None:
+            self._unpriced.add(candidate.model)
+        else:
+            self._prices[candidate.model] = prices
+
+    def refused(self, candidate: Candidate, shortfall: Shortfall) -> None:
+        """Take note that the budget does not hold this candidate's worst case."""
+        self.shortfall = shortfall
+        self._done.add(candidate.model)
+
+    def record(self, candidate: Candidate, verdict: Verdict, told: AttemptRecord) -> Verdict:
+        """Take note of how an attempt ended; return the verdict as this walk reads it."""
+        verdict = self._in_context(candidate, verdict)
+        self.trail.append(told)
+        self.verdicts.append(verdict)
+        self._unreachable = self._unreachable + 1 if verdict.kind is Kind.UNREACHABLE else 0
+        if verdict.step is Step.WAIT:
+            self._account_waits += 1
+        else:
+            self._done.add(candidate.model)
+        self._no_free |= verdict.step is Step.LEAVE_FREE
+        self._no_service |= verdict.step is Step.LEAVE_SERVICE or self._unreachable >= _UNREACHABLE_IN_A_ROW
+        if verdict.step is Step.RAISE:
+            self.raised = verdict
+        return verdict
+
+    def _in_context(self, candidate: Candidate, verdict: Verdict) -> Verdict:
+        """Read a verdict in the light of the earlier ones of this call."""
+        if verdict.ok or verdict.kind is Kind.ABANDONED:
+            return verdict
+        if candidate.road is Road.EXTERNAL:
+            # Another provider's refusal says nothing about the service, the key or the request to others.
+            return replace(verdict, step=Step.NEXT)
+        if verdict.kind in (Kind.DOUBTFUL, Kind.FORBIDDEN) and any(v.kind is verdict.kind for v in self.verdicts):
+            step = Step.RAISE if verdict.kind is Kind.DOUBTFUL else Step.LEAVE_SERVICE
+            return replace(verdict, step=step)
+        return verdict
+
+    def skipped(self, book: Ledger, now: float) -> list[Skipped]:
+        """Say of every candidate that was not asked why."""
+        asked = {record.model for record in self.trail}
+        return [
+            Skipped(c.model, *self._why_not(c, book, now)) for c in (*self.free, *self.paid) if c.model not in asked
+        ]
+
+    def _why_not(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None]:
+        hold = book.hold(now)
+        rest = book.cooldown(candidate.model, now)
+        if rest is not None:
+            return f"cooling down after {rest.kind} ({POLICIES[rest.kind].means})", rest.until
+        if candidate.model in self._unpriced:
+            return "its price is unknown, so its cost cannot be bounded", None
+        if candidate.paid and self.shortfall is not None:
+            return "the budget does not hold it", self.shortfall.frees_at
+        if hold is not None and not candidate.paid:
+            return f"the account's {hold.window} quota is used up", hold.until
+        return "the call ended before its turn", None
+
+    def ending(self) -> Ending:
+        """Say how the call failed, by what was learned on the way; the most precise word first."""
+        kinds = {v.kind for v in self.verdicts}
+        if self.raised is not None:
+            named = self.raised.kind is Kind.UNAUTHENTICATED
+            return Ending.AUTHENTICATION if named else Ending.REJECTED
+        if self.shortfall is not None:
+            return Ending.BUDGET
+        paid_tried = {c.model for c in self.paid} & {r.model for r in self.trail}
+        if kinds & {Kind.UNPAID, Kind.KEY_LIMIT}:
+            return Ending.CREDITS
+        if self.hold is not None and not paid_tried:
+            return Ending.QUOTA
+        unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
+        if kinds and kinds <= unsuitable | {Kind.TOO_LONG}:
+            return Ending.TOO_LONG if Kind.TOO_LONG in kinds else Ending.UNSUITABLE
+        return Ending.FAILED

@@ -1,0 +1,198 @@
+"""What the user configured, checked once, at construction. Every mistake is a `ConfigurationError`.
+
+Turns raw arguments into values that the rest may trust. Knows no network and no LangChain.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from langchain_openrouter_free.catalogue import says_free
+from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.sources import Timeouts
+from langchain_openrouter_free.stores import MemoryStore, StateStore
+
+DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
+
+_MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?$")
+_SHARED = MemoryStore()
+
+# Fields of the body that the router owns: naming them elsewhere could reach a paid model or break the reader.
+OWNED_FIELDS = frozenset({"model", "models", "route", "fallbacks", "messages", "stream", "stream_options", "usage"})
+# Plugins that are known to cost nothing; the others are billed beside the model (web search: $4 a 1000 results).
+_FREE_PLUGINS = frozenset({"response-healing"})
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def free_models(models: Sequence[object]) -> tuple[str, ...]:
+    """Check the ranked list of free ids.
+
+    Raises:
+        ConfigurationError: if it is empty, holds an id twice, no id, or an id that does not claim to be free.
+    """
+    if isinstance(models, str) or not isinstance(models, Sequence):
+        raise ConfigurationError("models must be a list of ids, best first.")
+    if not models:
+        raise ConfigurationError("models is empty: name at least one ':free' id, best first.")
+    checked = tuple(model_id(model, "models") for model in models)
+    paid = next((model for model in checked if not says_free(model)), None)
+    if paid is not None:
+        raise ConfigurationError(
+            f"models: {paid!r} does not end in ':free', so it may cost money. "
+            "Put paid ids into paid_models, with allow_paid=True and a budget."
+        )
+    _refuse_doubles(checked, "models")
+    return checked
+
+
+def model_id(model: object, field: str) -> str:
+    """Return `model` if it has the form of an id."""
+    if not isinstance(model, str) or not model.strip():
+        raise ConfigurationError(f"{field}: {model!r} is no model id; write 'author/name:free'.")
+    if not _MODEL_ID.match(model):
+        hint = " (there is a blank in it)" if model != model.strip() or " " in model else ""
+        raise ConfigurationError(f"{field}: {model!r} is no model id{hint}; write 'author/name:free'.")
+    return model
+
+
+def _refuse_doubles(ids: Sequence[str], field: str) -> None:
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            raise ConfigurationError(f"{field}: {name!r} is there twice; a rank must be unique.")
+        seen.add(name)
+
+
+def paid_ids(names: Sequence[str], free: Sequence[str]) -> None:
+    """Check the names of the paid candidates."""
+    _refuse_doubles(names, "paid_models")
+    for name in names:
+        if says_free(name) or name in free:
+            raise ConfigurationError(f"paid_models: {name!r} is a free id; it belongs into models.")
+
+
+def api_key(key: str | None) -> str:
+    """Return the key without surrounding blanks (they come with files and shells)."""
+    key = (key or "").strip()
+    if not key:
+        raise ConfigurationError("No API key: set OPENROUTER_API_KEY or pass api_key=...")
+    if not key.isascii() or any(c.isspace() or not c.isprintable() for c in key):
+        raise ConfigurationError("The API key holds blanks or characters that no key has; copy it again.")
+    return key
+
+
+def base_url(url: str | None) -> str:
+    """Return the base URL without a trailing slash."""
+    url = (url or DEFAULT_BASE_URL).strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"base_url={url!r} is no URL: {error}.") from None
+    if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in url):
+        raise ConfigurationError(f"base_url={url!r} is no http(s) URL; the service's is {DEFAULT_BASE_URL!r}.")
+    if parts.query or parts.fragment or url.endswith("/chat/completions"):
+        raise ConfigurationError(f"base_url={url!r}: give the part before '/chat/completions', without a query.")
+    return url
+
+
+def timeouts(given: Mapping[str, object] | None, timeout: float | None = None) -> Timeouts:
+    """Read `timeouts={"connect": 5, ...}` (seconds; None: no limit) and `timeout` (one attempt)."""
+    known = [f.name for f in fields(Timeouts)]
+    values: dict[str, float] = {}
+    for name, value in (given or {}).items():
+        if name not in known:
+            raise ConfigurationError(f"timeouts: unknown key {name!r}{did_you_mean(str(name), known)}; known: {known}.")
+        values[name] = seconds(value, f"timeouts[{name!r}]")
+    if timeout is not None:
+        values["attempt"] = seconds(timeout, "timeout")
+    return Timeouts(**values)
+
+
+def seconds(value: object, field: str) -> float:
+    """Return a positive number of seconds; None means no limit."""
+    if value is None:
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigurationError(f"{field}={value!r} must be a positive number of seconds, or None.")
+    return float(value)
+
+
+def store(state: object) -> StateStore:
+    """Return the store that `state` names."""
+    if isinstance(state, StateStore):
+        return state
+    if state == "memory":
+        return _SHARED
+    raise ConfigurationError(f"state={state!r} is neither 'memory' nor a StateStore.")
+
+
+def account(key: str, url: str) -> str:
+    """Return the name under which an account's book is kept: a one-way hash, never the key."""
+    return hashlib.sha256(f"langchain_openrouter_free\0{url}\0{key}".encode()).hexdigest()[:32]
+
+
+def finite(values: Mapping[str, object]) -> None:
+    """Refuse numbers that JSON cannot carry (NaN, infinity), wherever they stand."""
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"{name}={value!r} is no finite number.")
+        if isinstance(value, Mapping):
+            finite({f"{name}[{key!r}]": inner for key, inner in value.items()})
+
+
+def header_values(headers: Mapping[str, object]) -> dict[str, str]:
+    """Check headers: text that HTTP can carry, and not the ones the router sets itself."""
+    checked: dict[str, str] = {}
+    for name, value in headers.items():
+        if name.lower() in ("authorization", "content-length", "host", "transfer-encoding"):
+            raise ConfigurationError(f"default_headers: {name!r} is set by the router; use api_key or base_url.")
+        text = str(value)
+        if not text.isascii() or not text.isprintable() or not name.isascii() or not name.strip():
+            raise ConfigurationError(f"default_headers: {name!r} holds characters that a header cannot carry.")
+        checked[name] = text
+    return checked
+
+
+def extra_body(extra: Mapping[str, Any], *, allow_paid: bool) -> dict[str, Any]:
+    """Check what goes into the body beside the known parameters.
+
+    Raises:
+        ConfigurationError: for a field that the router owns, or, without `allow_paid`, one that costs money.
+    """
+    owned = next((name for name in extra if name in OWNED_FIELDS), None)
+    if owned is not None:
+        raise ConfigurationError(
+            f"extra_body: {owned!r} is the router's own field; models are chosen by models and paid_models."
+        )
+    if not allow_paid:
+        refuse_costs(extra)
+    return dict(extra)
+
+
+def refuse_costs(body: Mapping[str, Any]) -> None:
+    """Refuse parts of a body that are billed beside the model, even when that is free."""
+    plugins = body.get("plugins")
+    for plugin in plugins if isinstance(plugins, list) else ():
+        name = plugin.get("id") if isinstance(plugin, Mapping) else plugin
+        if name not in _FREE_PLUGINS:
+            raise ConfigurationError(f"plugins: {name!r} may cost money; it needs allow_paid=True and a budget.")
+    if body.get("web_search_options"):
+        raise ConfigurationError("web_search_options cost money; they need allow_paid=True and a budget.")
+    tools = body.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        kind = tool.get("type") if isinstance(tool, Mapping) else None
+        if isinstance(kind, str) and kind.startswith("openrouter:"):
+            raise ConfigurationError(f"tools: {kind!r} may cost money; it needs allow_paid=True and a budget.")

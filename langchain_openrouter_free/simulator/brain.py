@@ -1,0 +1,266 @@
+"""Simple but real answers: what a model says to a conversation.
+
+Owns the choice between text, tool calls and JSON, and the cutting at `stop` and `max_tokens`. It knows the
+request body and a catalogue row; nothing of HTTP, accounts or scripts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_openrouter_free.simulator.catalogue import Row
+from langchain_openrouter_free.simulator.reply import Json
+from langchain_openrouter_free.simulator.schemas import names, numbers, quoted, sample
+
+CHARS_PER_TOKEN = 4
+TOKENS_PER_IMAGE = 256
+TOKENS_PER_MESSAGE = 3
+_ECHO = 80
+_THOUGHTS = "The user says: {echo} A short answer will do."
+_SHORT_WORDS = frozenset({"this", "that", "with", "from", "what", "when", "your", "have", "using", "tool", "tools"})
+_PARTS = re.compile(r"\band\b|\bthen\b|;")
+_KEY = re.compile(r"^\w+$")
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """One call: the name of the tool and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the model says, before it is told in the service's dialect."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    finish: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    written_tokens: int = 0
+    images: int = 0
+
+
+def count_tokens(text: str) -> int:
+    """Tokens of a text: a quarter of its characters, rounded up."""
+    return math.ceil(len(text) / CHARS_PER_TOKEN)
+
+
+@dataclass(slots=True)
+class Prompt:
+    """What is read from the messages of a request, once."""
+
+    messages: list[Json]
+    said: str = ""
+    tokens: int = 0
+    images: int = 0
+    audio: int = 0
+    cacheable: list[str] = field(default_factory=list)
+
+
+def read(body: Json) -> Prompt:
+    """Go through the messages of a request; what is no message is passed over."""
+    messages = body.get("messages")
+    prompt = Prompt([one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else [])
+    for message in prompt.messages:
+        content = message.get("content")
+        text = text_of(message)
+        prompt.tokens += count_tokens(text) + TOKENS_PER_MESSAGE
+        if message.get("role") == "user":
+            prompt.said = text
+        if isinstance(content, list):
+            _read_parts(prompt, content)
+    if body.get("tools"):
+        prompt.tokens += count_tokens(json.dumps(body["tools"]))
+    return prompt
+
+
+def _read_parts(prompt: Prompt, content: list[Any]) -> None:
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "image_url":
+            prompt.images += 1
+            prompt.tokens += TOKENS_PER_IMAGE
+        elif kind == "input_audio":
+            prompt.audio += 1
+        elif kind == "text" and part.get("cache_control"):
+            prompt.cacheable.append(str(part.get("text", "")))
+
+
+def text_of(message: Json) -> str:
+    """The text of a message, whose content may be a text or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return " ".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def offered_tools(body: Json) -> list[Json]:
+    """The function objects of the offered tools."""
+    tools = body.get("tools")
+    if not isinstance(tools, list):
+        return []
+    functions = [tool.get("function") for tool in tools if isinstance(tool, dict)]
+    return [one for one in functions if isinstance(one, dict) and one.get("name")]
+
+
+def named_choice(body: Json) -> str | None:
+    """The tool that tool_choice names, if it names one."""
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        return str(function.get("name")) if isinstance(function, dict) else None
+    return None
+
+
+def thinks(body: Json, row: Row) -> bool:
+    """Whether the model shows thoughts for this request."""
+    wish = body.get("reasoning")
+    wish = wish if isinstance(wish, dict) else {}
+    effort = wish.get("effort", body.get("reasoning_effort"))
+    if not row.takes("reasoning") or wish.get("exclude") or body.get("include_reasoning") is False:
+        return False
+    if (row.reasoning or {}).get("mandatory"):
+        return True
+    if wish.get("enabled") is False or effort == "none":
+        return False
+    asked = bool(wish.get("enabled") or effort or wish.get("max_tokens") or body.get("include_reasoning"))
+    return asked or row.thinks
+
+
+def answer(
+    body: Json, row: Row, prompt: Prompt, *, text: str | None = None, reasoning: str | bool | None = None
+) -> Answer:
+    """What the model says.
+
+    Args:
+        body: the request.
+        row: the model.
+        prompt: what was read from the request.
+        text: words to say instead of the model's own.
+        reasoning: thoughts to show, or whether to show some; None leaves that to request and model.
+    """
+    messages, said = prompt.messages, prompt.said
+    result = Answer(prompt_tokens=prompt.tokens, images=prompt.images)
+    if text is None:
+        result.calls = list(_calls(body, row, messages, said))
+    if result.calls:
+        result.finish = "tool_calls"
+    elif text is not None:
+        result.text = text
+    else:
+        result.text = _json_text(body, row, said) or _plain_text(row, messages, said)
+    if isinstance(reasoning, str):
+        result.reasoning = reasoning
+    elif thinks(body, row) if reasoning is None else reasoning:
+        result.reasoning = _THOUGHTS.format(echo=said[:_ECHO])
+    _count_and_cut(result, body)
+    return result
+
+
+def _plain_text(row: Row, messages: list[Json], said: str) -> str:
+    last = messages[-1] if messages else {}
+    if last.get("role") == "tool":
+        return f"{row.id} has read the result of the tool: {text_of(last)[:_ECHO]}"
+    return f"{row.id} answers: you said {' '.join(said.split())[:_ECHO]}"
+
+
+def _json_text(body: Json, row: Row, said: str) -> str | None:
+    wish = body.get("response_format")
+    kind = wish.get("type") if isinstance(wish, dict) else None
+    if not isinstance(wish, dict) or not (row.takes("structured_outputs") or row.takes("response_format")):
+        return None
+    if kind == "json_schema":
+        schema = (wish.get("json_schema") or {}).get("schema", {})
+        return json.dumps(sample(schema, said), ensure_ascii=False)
+    if kind == "json_object":
+        keys = [one for one in quoted(said) if _KEY.match(one)] or ["answer"]
+        return json.dumps({key: f"{key}: {said[:_ECHO]}" for key in keys}, ensure_ascii=False)
+    return None
+
+
+def _calls(body: Json, row: Row, messages: list[Json], said: str) -> Iterator[ToolCall]:
+    tools = offered_tools(body)
+    choice = body.get("tool_choice") if row.takes("tool_choice") else None
+    if not tools or choice == "none":
+        return
+    named = named_choice(body) if choice else None
+    answered = bool(messages) and messages[-1].get("role") == "tool"
+    if named is not None:
+        chosen = [tool for tool in tools if tool["name"] == named]
+    elif answered and choice not in {"required", "any"}:
+        return
+    else:
+        chosen = [tool for tool in tools if _is_for(tool, said)]
+        if not chosen and choice in {"required", "any"}:
+            chosen = tools[:1]
+    calls = [call for tool in chosen for call in _calls_of(tool, said)]
+    yield from calls if body.get("parallel_tool_calls") is not False else calls[:1]
+
+
+def _is_for(tool: Json, said: str) -> bool:
+    """Whether the text mentions the tool, something of its name, or numbers that it needs."""
+    lower = said.lower()
+    name = str(tool["name"])
+    if name.lower() in lower:
+        return True
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
+    words = [word for word in re.split(r"[\W_]+", spaced) if len(word) >= CHARS_PER_TOKEN]
+    if any(word in lower for word in words if word not in _SHORT_WORDS):
+        return True
+    needed = _needs(tool, {"integer", "number"})
+    return needed > 0 and len(numbers(said)) >= needed
+
+
+def _needs(tool: Json, kinds: set[str]) -> int:
+    schema = tool.get("parameters")
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if not isinstance(schema, dict) or not isinstance(properties, dict):
+        return 0
+    wanted = schema.get("required") or list(properties)
+    return sum(1 for name in wanted if (properties.get(name) or {}).get("type") in kinds)
+
+
+def _calls_of(tool: Json, said: str) -> Iterator[ToolCall]:
+    """One call, or one for each half of the text when each half has what the tool needs."""
+    digits, words = _needs(tool, {"integer", "number"}), _needs(tool, {"string"})
+    parts = [_with_name(part.strip()) for part in _PARTS.split(said) if part.strip()]
+    enough = [(not digits or len(numbers(part)) >= digits) and (not words or bool(names(part))) for part in parts]
+    several = len(parts) > 1 and all(enough) and digits + words > 0
+    for text in parts if several else [said]:
+        arguments = sample(tool.get("parameters") or {}, text)
+        yield ToolCall(tool["name"], json.dumps(arguments if isinstance(arguments, dict) else {}, ensure_ascii=False))
+
+
+def _with_name(part: str) -> str:
+    """A part of a sentence that may have lost the word before its name."""
+    return part if names(part) else f"to {part}"
+
+
+def _count_and_cut(result: Answer, body: Json) -> None:
+    stops = body.get("stop")
+    for stop in [stops] if isinstance(stops, str) else stops or []:
+        if isinstance(stop, str) and stop in result.text:
+            result.text = result.text[: result.text.index(stop)]
+    spoken = count_tokens(result.text) + sum(count_tokens(call.name + call.arguments) for call in result.calls)
+    result.reasoning_tokens = count_tokens(result.reasoning)
+    result.completion_tokens = result.reasoning_tokens + spoken
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    if isinstance(most, int) and most > 0 and result.completion_tokens > most and not result.calls:
+        result.finish = "length"
+        result.reasoning = result.reasoning[: most * CHARS_PER_TOKEN]
+        result.reasoning_tokens = min(result.reasoning_tokens, most)
+        result.text = result.text[: (most - result.reasoning_tokens) * CHARS_PER_TOKEN]
+        result.completion_tokens = most

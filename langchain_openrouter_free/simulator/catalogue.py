@@ -1,0 +1,183 @@
+"""What the service offers: rows of facts, their prices, and how `/models` shows them.
+
+Owns ids and capabilities. It knows no account, no scripts and nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from typing import Any
+
+from langchain_openrouter_free.simulator.catalogue_rows import DEFAULT_ROWS, RICH
+from langchain_openrouter_free.simulator.reply import Json
+from langchain_openrouter_free.simulator.suggest import ScenarioError, unknown
+
+ROUTER = "openrouter/free"
+TEST_AUTHOR = "test/"
+_CREATED = 1_780_000_000
+_ZERO = {"prompt": "0", "completion": "0"}
+
+
+@dataclass(slots=True)
+class Row:
+    """One model of the catalogue. `pricing` has decimal strings, as the service gives them."""
+
+    id: str
+    canonical_slug: str = ""
+    name: str = ""
+    created: int = _CREATED
+    context_length: int = 131_072
+    max_completion_tokens: int | None = 32_768
+    supported_parameters: list[str] = field(default_factory=RICH.split)
+    input_modalities: list[str] = field(default_factory=lambda: ["text"])
+    reasoning: dict[str, Any] | None = field(default_factory=lambda: {"mandatory": False})
+    pricing: dict[str, Any] = field(default_factory=lambda: dict(_ZERO))
+    indices: tuple[float, float, float] | None = None
+    expiration_date: str | None = None
+    provider: str = "Simulated"
+
+    def __post_init__(self) -> None:
+        bare = self.id.removesuffix(":free")
+        self.canonical_slug = self.canonical_slug or f"{bare}-20260801"
+        self.name = self.name or self.id
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the account's laws for free models apply to it."""
+        return self.id.endswith(":free") or self.id == ROUTER
+
+    @property
+    def thinks(self) -> bool:
+        """Whether it thinks without being asked to."""
+        facts = self.reasoning or {}
+        return bool(facts.get("mandatory") or facts.get("default_enabled"))
+
+    def price(self, what: str) -> Decimal:
+        """The price of one unit (`prompt`, `completion`, `request`, `image`)."""
+        return Decimal(str(self.pricing.get(what, "0")))
+
+    def takes(self, parameter: str) -> bool:
+        """Whether a request parameter is supported."""
+        return parameter in self.supported_parameters
+
+    def as_json(self) -> Json:
+        """The row as `GET /models` shows it."""
+        inputs = "+".join(self.input_modalities)
+        shown: Json = {
+            "id": self.id,
+            "canonical_slug": self.canonical_slug,
+            "hugging_face_id": "",
+            "name": self.name,
+            "created": self.created,
+            "description": f"{self.name}, as the simulator plays it.",
+            "context_length": self.context_length,
+            "architecture": {
+                "modality": f"{inputs}->text",
+                "input_modalities": list(self.input_modalities),
+                "output_modalities": ["text"],
+                "tokenizer": "Router" if self.id == ROUTER else "Other",
+                "instruct_type": None,
+            },
+            "pricing": dict(self.pricing),
+            "top_provider": self._top_provider(),
+            "per_request_limits": None,
+            "supported_parameters": sorted(self.supported_parameters),
+            "default_parameters": {},
+            "supported_voices": None,
+            "knowledge_cutoff": None,
+            "expiration_date": self.expiration_date,
+            "links": {"details": f"/api/v1/models/{self.canonical_slug}/endpoints"},
+        }
+        if self.reasoning is not None:
+            shown["reasoning"] = dict(self.reasoning)
+        if self.indices is not None:
+            names = ("intelligence_index", "coding_index", "agentic_index")
+            shown["benchmarks"] = {"artificial_analysis": dict(zip(names, self.indices, strict=True))}
+        return shown
+
+    def endpoints_as_json(self) -> Json:
+        """The row as `GET /models/.../endpoints` shows it."""
+        shown = self.as_json()
+        endpoint = {
+            "name": f"{self.provider} | {self.canonical_slug}",
+            "model_name": self.name,
+            "context_length": self.context_length,
+            "pricing": dict(self.pricing),
+            "provider_name": self.provider,
+            "tag": self.provider.lower().replace(" ", "-"),
+            "quantization": None,
+            "max_completion_tokens": self.max_completion_tokens,
+            "max_prompt_tokens": None,
+            "supported_parameters": shown["supported_parameters"],
+            "status": 0,
+            "uptime_last_30m": None,
+            "supports_implicit_caching": False,
+        }
+        kept = ("id", "name", "created", "description", "architecture")
+        return {name: shown[name] for name in kept} | {"endpoints": [endpoint]}
+
+    def _top_provider(self) -> Json:
+        router = self.id == ROUTER
+        return {
+            "context_length": None if router else self.context_length,
+            "max_completion_tokens": self.max_completion_tokens,
+            "is_moderated": False,
+        }
+
+
+_KNOWN_FIELDS = {one.name for one in fields(Row)}
+
+
+def row_from(entry: str | Json) -> Row:
+    """A row from an id alone, or from a table of the fields of `Row`.
+
+    Raises:
+        ScenarioError: a field is not known or has no price where it needs one.
+    """
+    table: Json = {"id": entry} if isinstance(entry, str) else dict(entry)
+    for name in table:
+        if name not in _KNOWN_FIELDS:
+            raise ScenarioError(f"models: {unknown('field', name, _KNOWN_FIELDS)}")
+    if not isinstance(table.get("id"), str) or "/" not in table["id"]:
+        raise ScenarioError(f"models: an id has the form author/slug, not {table.get('id')!r}")
+    row = Row(**table)
+    if not row.is_free and row.pricing == _ZERO:
+        raise ScenarioError(f"models: {row.id!r} is not ':free', so it needs a pricing with prompt and completion")
+    return row
+
+
+class Catalogue:
+    """The rows by id. Ids of the author `test` with the suffix ':free' exist as soon as they are named."""
+
+    def __init__(self, entries: Iterable[str | Json] | None = None, gone: Iterable[str] = ()) -> None:
+        rows = DEFAULT_ROWS if entries is None else tuple(entries)
+        self._rows = {row.id: row for row in map(row_from, rows)}
+        self.gone = set(gone)
+        for slug in self.gone:
+            self.find(slug)
+
+    def find(self, slug: str) -> Row | None:
+        """The row of an id, or None. Rows that are gone are still found: the service remembers them."""
+        row = self._rows.get(slug)
+        if row is None and slug.startswith(TEST_AUTHOR) and slug.endswith(":free"):
+            return self.name(slug)
+        return row
+
+    def name(self, slug: str) -> Row:
+        """The row of an id; a ':free' id that is not in the catalogue is added to it.
+
+        Raises:
+            ScenarioError: the id is unknown and not free.
+        """
+        if slug in self._rows:
+            return self._rows[slug]
+        if not slug.endswith(":free"):
+            raise ScenarioError(unknown("model", slug, self._rows))
+        return self._rows.setdefault(slug, row_from(slug))
+
+    def listed(self) -> list[Row]:
+        """What `GET /models` shows, newest first."""
+        rows = [row for row in self._rows.values() if row.id not in self.gone]
+        return sorted(rows, key=lambda row: -row.created)

@@ -1,0 +1,234 @@
+"""One open attempt: where its deltas come from, and the deadlines it keeps to.
+
+`ServiceSource` reads the service's reply; a chat model of another package is read by
+`external.ExternalSource`. Both speak `Source`, so the engine does not know which one it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import httpx
+
+from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.deadlines import Deadline
+from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, TransportFault
+from langchain_openrouter_free.wire import Delta, ReplyReader
+
+# After the finish reason only usage can follow: an answer is not lost because that never comes.
+_AFTER_FINISH = 5.0
+# After `[DONE]` the end of the body is at hand; with it the connection can be used again.
+_DRAIN = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long things may take, in seconds.
+
+    Attributes:
+        connect: until a connection stands (default 5).
+        first_token: until the first content: text, tool call or reasoning (default 45).
+        stall: between two contents (default 30).
+        attempt: one attempt in all (default 300).
+        call: the whole call, with its waits and moves (default 600).
+    """
+
+    connect: float = 5.0
+    first_token: float = 45.0
+    stall: float = 30.0
+    attempt: float = 300.0
+    call: float = 600.0
+
+
+class Stopwatch:
+    """The deadlines of one attempt, on one clock. The consumer's own time does not count."""
+
+    def __init__(self, clock: Clock, timeouts: Timeouts, call_ends: float) -> None:
+        self._clock = clock
+        self._timeouts = timeouts
+        self.started = clock.monotonic()
+        self.first_token_s: float | None = None
+        self._ends = {"attempt": self.started + timeouts.attempt, "call": call_ends}
+        self._left_at: float | None = None
+        self.connect = self._deadline({"connect": self.started + timeouts.connect})
+        self.read = self._deadline({"first_token": self.started + timeouts.first_token})
+
+    def _deadline(self, more: dict[str, float]) -> Deadline:
+        limit, moment = min({**self._ends, **more}.items(), key=lambda end: end[1])
+        return Deadline(moment, limit, self._clock.monotonic)
+
+    def content(self, *, finished: bool) -> None:
+        """Take note that content came (or that the answer is finished): the next one may take a stall."""
+        now = self._clock.monotonic()
+        if self.first_token_s is None:
+            self.first_token_s = now - self.started
+        gap = min(self._timeouts.stall, _AFTER_FINISH) if finished else self._timeouts.stall
+        soonest = self._deadline({"stall": now + gap})
+        self.read.at, self.read.limit = soonest.at, soonest.limit
+
+    def drain(self, seconds: float) -> None:
+        """Allow a few more bytes after the end of the answer."""
+        self.read.at = min(self.read.at, self._clock.monotonic() + seconds)
+
+    def leave(self) -> None:
+        """The caller has the word: its time is not the model's."""
+        self._left_at = self._clock.monotonic()
+
+    def enter(self) -> None:
+        """The model has the word again."""
+        if self._left_at is None:
+            return
+        away = self._clock.monotonic() - self._left_at
+        self._left_at = None
+        self.read.at += away
+        self._ends = {limit: moment + away for limit, moment in self._ends.items()}
+
+    def seconds(self) -> float:
+        """Return how long the attempt has lasted."""
+        return self._clock.monotonic() - self.started
+
+
+class Source(Protocol):
+    """An open attempt. `read` returns the next contents, and None when the answer is over."""
+
+    @property
+    def status(self) -> int | None:
+        """HTTP status of the reply, None before there is one."""
+        ...
+
+    def read(self) -> list[Delta] | None:
+        """Return the next deltas; None when the reply is over. Raise what `engine.Attempt` understands."""
+        ...
+
+    async def aread(self) -> list[Delta] | None:
+        """The same on an event loop."""
+        ...
+
+    def complete(self) -> bool:
+        """Tell whether the reply said that it is over, or only ended."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+    async def aclose(self) -> None:
+        """The same on an event loop."""
+        ...
+
+
+class ServiceSource:
+    """Reads a reply of the service, streamed or whole, under the attempt's deadlines."""
+
+    def __init__(
+        self,
+        request: Callable[[], Outgoing],
+        watch: Stopwatch,
+        client: httpx.Client | None = None,
+        async_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._request = request
+        self._watch = watch
+        self._client = client
+        self._async_client = async_client
+        self._reply: Reply | None = None
+        self._async_reply: AsyncReply | None = None
+        self._reader: ReplyReader | None = None
+        self._over = False
+        self._open = False
+
+    @property
+    def status(self) -> int | None:
+        """HTTP status of the reply, None before there is one."""
+        return self._reader.status if self._reader else None
+
+    def read(self) -> list[Delta] | None:
+        """Return the next deltas; None when the reply is over."""
+        self._watch.enter()
+        if self._reply is None:
+            client = self._client or CLIENTS.sync()
+            self._reply = Reply(client, self._request(), self._watch.connect, self._watch.read)
+        reader = self._begun(self._reply)
+        while not self._over:
+            try:
+                data = self._reply.read()
+            except TransportFault:
+                self._survive()
+                break
+            deltas = self._take(reader, data)
+            if deltas:
+                return deltas
+        if self._begin_drain():
+            with contextlib.suppress(TransportFault):
+                while self._reply.read() is not None:
+                    pass
+        return None
+
+    async def aread(self) -> list[Delta] | None:
+        """Return the next deltas; None when the reply is over."""
+        self._watch.enter()
+        if self._async_reply is None:
+            client = self._async_client or await CLIENTS.asynchronous()
+            self._async_reply = await AsyncReply.open(client, self._request(), self._watch.connect, self._watch.read)
+        reader = self._begun(self._async_reply)
+        while not self._over:
+            try:
+                data = await self._async_reply.read()
+            except TransportFault:
+                self._survive()
+                break
+            deltas = self._take(reader, data)
+            if deltas:
+                return deltas
+        if self._begin_drain():
+            with contextlib.suppress(TransportFault):
+                while await self._async_reply.read() is not None:
+                    pass
+        return None
+
+    def _begin_drain(self) -> bool:
+        """Tell whether the body may have bytes left after the answer's own end, and allow them a moment."""
+        drain = self._open and self._reader is not None and self._reader.ended
+        self._open = False
+        if drain:
+            self._watch.drain(_DRAIN)
+        return drain
+
+    def _begun(self, reply: Reply | AsyncReply) -> ReplyReader:
+        if self._reader is None:
+            self._reader = ReplyReader(reply.status, reply.headers)
+        return self._reader
+
+    def _take(self, reader: ReplyReader, data: bytes | None) -> list[Delta]:
+        """Decode bytes; move the deadline where they hold content."""
+        deltas = reader.end() if data is None else reader.feed(data)
+        self._over = data is None or reader.ended
+        self._open = data is not None
+        if any(delta.has_content for delta in deltas) or reader.finished:
+            self._watch.content(finished=reader.finished)
+        if deltas:
+            self._watch.leave()
+        return deltas
+
+    def _survive(self) -> None:
+        """Keep an answer whose finish reason was there before the connection failed; re-raise otherwise."""
+        self._over, self._open = True, False
+        if not (self._reader and self._reader.streamed and self._reader.finished):
+            raise  # noqa: PLE0704 - called from an except clause only
+
+    def complete(self) -> bool:
+        """Tell whether a finish reason, `[DONE]` or a whole JSON body came."""
+        return self._reader is not None and (self._reader.ended or self._reader.finished)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._reply is not None:
+            self._reply.close()
+
+    async def aclose(self) -> None:
+        """Let go of the connection, on an event loop."""
+        if self._async_reply is not None:
+            await self._async_reply.close()

@@ -1,0 +1,226 @@
+"""The only place that knows the HTTP client: shared clients, one request, one open reply.
+
+No retries, no judgement: a failure below HTTP becomes a `TransportFault`, a refusal is left to the
+reader of the reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpcore
+import httpx
+
+from langchain_openrouter_free.deadlines import Deadline, keep_deadlines
+from langchain_openrouter_free.verdicts import Kind
+
+_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=60.0)
+_POOL_SECONDS = 30.0
+# What an attempt may run into below HTTP; anything else is a bug and passes through.
+_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, httpcore.ConnectionNotAvailable, OSError)
+
+
+class TransportFault(Exception):
+    """An attempt failed below HTTP."""
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind = kind
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One request to the service."""
+
+    url: str
+    headers: Mapping[str, str]
+    content: bytes | None = None
+    method: str = "POST"
+
+
+def fault_of(error: BaseException, deadline: Deadline | None) -> TransportFault:
+    """Translate an HTTP client's exception."""
+    limit = f" ({deadline.limit})" if deadline is not None else ""
+    if isinstance(error, httpx.ConnectTimeout):
+        return TransportFault(Kind.UNREACHABLE, "no connection within the deadline (connect)")
+    if isinstance(error, httpx.TimeoutException):
+        return TransportFault(Kind.TIMED_OUT, f"no content within the deadline{limit}")
+    if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return TransportFault(Kind.UNREACHABLE, f"no connection to the service: {_words(error)}")
+    if isinstance(error, httpx.DecodingError):
+        return TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {_words(error)}")
+    return TransportFault(Kind.CUT, f"the connection broke off: {_words(error)}")
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _extensions(connect: Deadline, read: Deadline) -> dict[str, Any]:
+    return {"timeout": {"connect": connect, "read": read, "write": read, "pool": min(float(read), _POOL_SECONDS)}}
+
+
+class Reply:
+    """An open reply on a thread: bytes until they are over."""
+
+    def __init__(self, client: httpx.Client, request: Outgoing, connect: Deadline, read: Deadline) -> None:
+        self._read = read
+        try:
+            built = client.build_request(
+                request.method,
+                request.url,
+                headers=dict(request.headers),
+                content=request.content,
+                extensions=_extensions(connect, read),
+            )
+            self._response = client.send(built, stream=True)
+        except _FAULTS as error:
+            raise fault_of(error, read) from error
+        self._bytes: Iterator[bytes] = self._response.iter_bytes()
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the reply."""
+        return self._response.status_code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers of the reply."""
+        return self._response.headers
+
+    def read(self) -> bytes | None:
+        """Return the next bytes, None at the end."""
+        try:
+            return next(self._bytes, None)
+        except _FAULTS as error:
+            raise fault_of(error, self._read) from error
+
+    def close(self) -> None:
+        """Close the reply; a connection whose reply was read to its end is used again."""
+        self._response.close()
+
+
+class AsyncReply:
+    """An open reply on an event loop."""
+
+    def __init__(self, response: httpx.Response, read: Deadline) -> None:
+        self._response = response
+        self._read = read
+        self._bytes: AsyncIterator[bytes] = response.aiter_bytes()
+
+    @classmethod
+    async def open(cls, client: httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline) -> AsyncReply:
+        """Send the request; return when the reply's headers are there."""
+        try:
+            built = client.build_request(
+                request.method,
+                request.url,
+                headers=dict(request.headers),
+                content=request.content,
+                extensions=_extensions(connect, read),
+            )
+            return cls(await client.send(built, stream=True), read)
+        except _FAULTS as error:
+            raise fault_of(error, read) from error
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the reply."""
+        return self._response.status_code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers of the reply."""
+        return self._response.headers
+
+    async def read(self) -> bytes | None:
+        """Return the next bytes, None at the end."""
+        try:
+            return await anext(self._bytes, None)
+        except _FAULTS as error:
+            raise fault_of(error, self._read) from error
+
+    async def close(self) -> None:
+        """Close the reply at once."""
+        close = getattr(self._bytes, "aclose", None)
+        if close is not None:
+            await close()
+        await self._response.aclose()
+
+
+class Clients:
+    """The process's HTTP clients: one for its threads, one for each event loop, none for closed loops."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sync: tuple[int, httpx.Client] | None = None
+        self._loops: dict[int, tuple[weakref.ref[asyncio.AbstractEventLoop], httpx.AsyncClient, object]] = {}
+
+    def sync(self) -> httpx.Client:
+        """Return this process's client; a forked child gets its own."""
+        made = self._sync
+        if made is not None and made[0] == os.getpid():
+            return made[1]
+        with self._lock:
+            if self._sync is None or self._sync[0] != os.getpid():
+                client = httpx.Client(limits=_LIMITS, timeout=_POOL_SECONDS, follow_redirects=False)
+                keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
+                self._sync = (os.getpid(), client)
+            return self._sync[1]
+
+    async def asynchronous(self) -> httpx.AsyncClient:
+        """Return the running loop's client; clients of closed loops are swept."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            known = self._loops.get(id(loop))
+            if known is not None and known[0]() is loop:
+                return known[1]
+            self._loops = {
+                key: kept
+                for key, kept in self._loops.items()
+                if (owner := kept[0]()) is not None and not owner.is_closed()
+            }
+            client = httpx.AsyncClient(limits=_LIMITS, timeout=_POOL_SECONDS, follow_redirects=False)
+            keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
+            guardian = _guardian(client)
+            self._loops[id(loop)] = (weakref.ref(loop), client, guardian)
+        # Started here, the generator is closed by the loop's own shutdown, and closes the client with it.
+        await anext(guardian)
+        return client
+
+    def count(self) -> int:
+        """Return how many event loops have a client."""
+        return len(self._loops)
+
+    def close(self) -> None:
+        """Close the client of this process's threads."""
+        with self._lock:
+            made, self._sync = self._sync, None
+        if made is not None and made[0] == os.getpid():
+            made[1].close()
+
+    async def aclose(self) -> None:
+        """Close the running loop's client."""
+        with self._lock:
+            known = self._loops.pop(id(asyncio.get_running_loop()), None)
+        if known is not None:
+            await known[1].aclose()
+
+
+async def _guardian(client: httpx.AsyncClient) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+CLIENTS = Clients()
+atexit.register(CLIENTS.close)

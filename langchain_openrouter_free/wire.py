@@ -1,0 +1,370 @@
+"""The dialect of the service: decoding replies and event streams into small values.
+
+Owns what a chat completion looks like on the wire, whole or in pieces, and what can be wrong with it.
+Sans I/O: bytes go in, deltas come out. It knows no HTTP client, no clock, no LangChain and nothing of
+routing; whether a finished reply is an answer is `answers.py`'s business.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_openrouter_free.evidence import error_of, header
+
+Json = dict[str, Any]
+
+# An answer of this size is no answer: the longest output limit in the catalogue is far below it.
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class ToolDelta:
+    """A piece of one tool call; `arguments` is JSON text, whole or a fragment."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class Delta:
+    """One decoded piece of an answer: an event of a stream, or a whole plain answer at once."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: list[ToolDelta] = field(default_factory=list)
+    reasoning_details: list[Json] = field(default_factory=list)
+    annotations: list[Json] = field(default_factory=list)
+    logprobs: Json | None = None
+    finish_reason: str | None = None
+    native_finish_reason: str | None = None
+    usage: Json | None = None
+    id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether a caller would see anything of it (text, tool call, reasoning or refusal)."""
+        return bool(self.text or self.reasoning or self.refusal or self.tool_calls)
+
+
+@dataclass(slots=True)
+class Completion:
+    """What an attempt has said so far, put together from its deltas."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: list[ToolDelta] = field(default_factory=list)
+    reasoning_details: list[Json] = field(default_factory=list)
+    annotations: list[Json] = field(default_factory=list)
+    logprobs: Json | None = None
+    finish_reason: str | None = None
+    native_finish_reason: str | None = None
+    usage: Json | None = None
+    id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+
+
+class ReplyError(Exception):
+    """A reply, or an event in it, that carries an error or cannot be read; `verdicts.classify` judges it."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
+        super().__init__(status, headers, body)
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Assembly:
+    """Puts deltas together. Tolerates repeated finish reasons and missing or repeated tool-call indexes."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._reasonings: list[str] = []
+        self._refusals: list[str] = []
+        self._calls: dict[int, tuple[ToolDelta, list[str]]] = {}
+        self._facts = Completion()
+
+    def add(self, delta: Delta) -> None:
+        """Take in one more piece."""
+        if delta.text:
+            self._texts.append(delta.text)
+        if delta.reasoning:
+            self._reasonings.append(delta.reasoning)
+        if delta.refusal:
+            self._refusals.append(delta.refusal)
+        for piece in delta.tool_calls:
+            call, arguments = self._calls.setdefault(piece.index, (ToolDelta(piece.index), []))
+            call.id = call.id or piece.id
+            call.name = call.name or piece.name
+            arguments.append(piece.arguments)
+        facts = self._facts
+        facts.reasoning_details.extend(delta.reasoning_details)
+        facts.annotations.extend(delta.annotations)
+        facts.finish_reason = facts.finish_reason or delta.finish_reason
+        facts.native_finish_reason = facts.native_finish_reason or delta.native_finish_reason
+        facts.usage = delta.usage or facts.usage
+        facts.id = delta.id or facts.id
+        facts.model = delta.model or facts.model
+        facts.provider = delta.provider or facts.provider
+        facts.logprobs = _joined_logprobs(facts.logprobs, delta.logprobs)
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._texts)
+
+    def completion(self) -> Completion:
+        """Return everything said so far as one value."""
+        facts = self._facts
+        facts.text = self.text
+        facts.reasoning = "".join(self._reasonings)
+        facts.refusal = "".join(self._refusals)
+        for call, arguments in self._calls.values():
+            call.arguments = "".join(arguments)
+        facts.tool_calls = [call for _, (call, _) in sorted(self._calls.items())]
+        return facts
+
+
+def _joined_logprobs(first: Json | None, second: Json | None) -> Json | None:
+    if not first or not second:
+        return first or second
+    return {
+        key: [*(first.get(key) or ()), *(second.get(key) or ())]
+        for key in dict.fromkeys([*first, *second])
+        if isinstance(first.get(key) or second.get(key), list)
+    }
+
+
+class ToolIndexer:
+    """Gives each tool call its own index where the wire's is missing or used twice."""
+
+    def __init__(self) -> None:
+        self._ids: dict[int, str | None] = {}
+        self._last = -1
+
+    def index(self, stated: object, call_id: str | None, name: str | None) -> int:
+        """Return the index of a piece: the stated one unless another call already owns it."""
+        at = stated if isinstance(stated, int) and stated >= 0 else None
+        if at is None:
+            begins = bool(name) and (call_id is None or call_id not in self._ids.values())
+            known = next((i for i, known_id in self._ids.items() if call_id and known_id == call_id), None)
+            at = known if known is not None else (len(self._ids) if begins or self._last < 0 else self._last)
+        elif call_id and name and self._ids.get(at) not in (None, call_id):
+            known = next((i for i, known_id in self._ids.items() if known_id == call_id), None)
+            at = known if known is not None else max(self._ids) + 1
+        self._ids[at] = self._ids.get(at) or call_id
+        self._last = at
+        return at
+
+
+class ReplyReader:
+    """Reads one reply, bytes in and deltas out, whatever shape it comes in.
+
+    `feed` and `end` raise `ReplyError` for an error status, an error object anywhere in a 200, or a body
+    that cannot be read. Blank padding, comments, CRLF, one bad line, joined JSON objects and a missing
+    `[DONE]` are tolerated.
+
+    Attributes:
+        finished: a finish reason was seen; only usage can follow.
+        ended: the reply said that it is over (`[DONE]`, or a whole JSON body).
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.headers = headers
+        self.finished = False
+        self.ended = False
+        self._streamed: bool | None = None
+        if status != 200:
+            self._streamed = False
+        elif "event-stream" in (header(headers, "content-type") or "").lower():
+            self._streamed = True
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._size = 0
+        self._body: list[str] = []
+        self._line = ""
+        self._data: list[str] = []
+        self._tools = ToolIndexer()
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the reply is an event stream (a guess until its first visible byte)."""
+        return bool(self._streamed)
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Take in bytes; return the deltas that are complete now."""
+        self._size += len(data)
+        if self._size > MAX_REPLY_BYTES:
+            raise ReplyError(self.status, self.headers, f"a reply of more than {MAX_REPLY_BYTES} bytes")
+        text = self._decoder.decode(data)
+        if self._streamed is None:
+            self._sniff(text)
+        if not self._streamed:
+            self._body.append(text)
+            return []
+        return list(self._events(text))
+
+    def end(self) -> list[Delta]:
+        """Tell that the bytes are over; return what was still on the way."""
+        text = self._decoder.decode(b"", final=True)
+        if self._streamed:
+            return list(self._events(text + "\n\n"))
+        self._body.append(text)
+        return [self._whole("".join(self._body))]
+
+    def _sniff(self, text: str) -> None:
+        """Decide by the first visible character: some gateways label a stream as JSON, or the reverse."""
+        seen = ("".join(self._body) + text).lstrip()
+        if seen:
+            self._streamed = seen.startswith((":", "data:", "event:", "id:", "retry:"))
+            if self._streamed:
+                self._body.clear()
+
+    # -- plain JSON
+
+    def _whole(self, text: str) -> Delta:
+        if self.status != 200:
+            raise ReplyError(self.status, self.headers, text)
+        try:
+            payload = json.loads(text, strict=False)
+        except (ValueError, RecursionError):
+            raise ReplyError(self.status, self.headers, text) from None
+        if not isinstance(payload, dict):
+            raise ReplyError(self.status, self.headers, text)
+        self._refuse_errors(payload)
+        if not payload.get("choices"):
+            raise ReplyError(self.status, self.headers, payload)
+        self.ended = True
+        return self._delta(payload)
+
+    # -- server-sent events
+
+    def _events(self, text: str) -> Iterator[Delta]:
+        # A lone CR may be half of a CRLF: it waits for the next byte.
+        text = self._line + text
+        held = "\r" if text.endswith("\r") else ""
+        *lines, self._line = text[: len(text) - len(held)].replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        self._line += held
+        for line in lines:
+            if line.startswith("data:"):
+                self._data.append(line[5:].removeprefix(" "))
+            elif not line and self._data:
+                yield from self._dispatch()
+            elif line.startswith("{") and not self._data:
+                # An error body in the middle of a stream, without the framing.
+                self._data.append(line)
+
+    def _dispatch(self) -> Iterator[Delta]:
+        lines, self._data = self._data, []
+        for payload in _objects(lines):
+            if payload is None:
+                self.ended = True
+            else:
+                self._refuse_errors(payload)
+                yield self._delta(payload)
+
+    def _refuse_errors(self, payload: Json) -> None:
+        if error_of(payload) is not None:
+            raise ReplyError(self.status, self.headers, payload)
+
+    # -- one event or one whole answer
+
+    def _delta(self, payload: Json) -> Delta:
+        choices = payload.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        said = choice.get("delta") or choice.get("message") or {}
+        said = said if isinstance(said, dict) else {}
+        details = _dicts(said.get("reasoning_details"))
+        delta = Delta(
+            text=_text_of(said.get("content")) or _text_of(choice.get("text")),
+            reasoning=_reasoning_of(said, details),
+            refusal=_text_of(said.get("refusal")),
+            reasoning_details=details,
+            annotations=_dicts(said.get("annotations")),
+            logprobs=choice.get("logprobs") if isinstance(choice.get("logprobs"), dict) else None,
+            finish_reason=_word(choice.get("finish_reason")),
+            native_finish_reason=_word(choice.get("native_finish_reason")),
+            usage=payload.get("usage") if isinstance(payload.get("usage"), dict) else None,
+            id=_word(payload.get("id")),
+            model=_word(payload.get("model")),
+            provider=_word(payload.get("provider")),
+        )
+        delta.tool_calls = [self._tool(call) for call in _dicts(said.get("tool_calls"))]
+        self.finished = self.finished or delta.finish_reason is not None
+        return delta
+
+    def _tool(self, call: Json) -> ToolDelta:
+        function = call.get("function")
+        function = function if isinstance(function, dict) else {}
+        call_id, name = _word(call.get("id")), _word(function.get("name"))
+        arguments = function.get("arguments")
+        if not isinstance(arguments, str):
+            arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
+        return ToolDelta(self._tools.index(call.get("index"), call_id, name), call_id, name, arguments)
+
+
+def _objects(lines: list[str]) -> Iterator[Json | None]:
+    """Yield the JSON objects of one event's data lines; None stands for `[DONE]`. Bad lines are skipped."""
+    joined = "\n".join(lines).strip()
+    if joined == "[DONE]":
+        yield None
+        return
+    try:
+        found = json.loads(joined, strict=False)
+    except (ValueError, RecursionError):
+        if len(lines) > 1:
+            for line in lines:
+                yield from _objects([line])
+        else:
+            yield from _joined_objects(joined)
+        return
+    if isinstance(found, dict):
+        yield found
+
+
+def _joined_objects(text: str) -> Iterator[Json]:
+    decoder = json.JSONDecoder(strict=False)
+    at = 0
+    while at < len(text):
+        try:
+            found, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(found, dict):
+            yield found
+        while at < len(text) and text[at].isspace():
+            at += 1
+
+
+def _text_of(content: object) -> str:
+    """Return text from a string or from a list of text parts."""
+    if isinstance(content, str):
+        return content
+    parts = _dicts(content)
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+
+
+def _reasoning_of(said: Json, details: list[Json]) -> str:
+    for key in ("reasoning", "reasoning_content"):
+        if isinstance(said.get(key), str) and said[key]:
+            return str(said[key])
+    words = [d.get("text") or d.get("summary") for d in details]
+    return "".join(w for w in words if isinstance(w, str))
+
+
+def _dicts(value: object) -> list[Json]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

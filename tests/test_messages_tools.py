@@ -1,0 +1,187 @@
+"""Tools and tool choices to request dicts: the same as ChatOpenAI.bind_tools makes of them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Annotated, Any
+
+import pytest
+from langchain_core.tools import BaseTool, StructuredTool, tool
+from langchain_openai import ChatOpenAI
+from pydantic import BaseModel, Field
+from pydantic.v1 import BaseModel as BaseModelV1
+from typing_extensions import TypedDict
+
+from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
+
+
+class Add(BaseModel):
+    """Add two numbers."""
+
+    a: int = Field(description="the first")
+    b: int | None = None
+
+
+class AddV1(BaseModelV1):
+    """Add two numbers, as of old."""
+
+    a: int
+
+
+class Multiply(TypedDict):
+    """Multiply a number."""
+
+    a: Annotated[int, ..., "the number"]
+
+
+def subtract(a: int, b: int = 1) -> int:
+    """Subtract b from a.
+
+    Args:
+        a: the larger
+        b: the smaller
+    """
+    return a - b
+
+
+@tool
+def divide(a: int, b: int) -> float:
+    """Divide a by b."""
+    return a / b
+
+
+class Power(BaseTool):
+    name: str = "power"
+    description: str = "Raise."
+    args_schema: type[BaseModel] = Add
+
+    def _run(self, a: int, b: int | None = None) -> int:
+        return a ** (b or 1)
+
+
+async def later(a: int) -> int:
+    """Do it later."""
+    return a
+
+
+FUNCTION = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
+
+TOOLS: dict[str, Any] = {
+    "pydantic": Add,
+    "pydantic-v1": AddV1,
+    "typed-dict": Multiply,
+    "function": subtract,
+    "async-function": later,
+    "decorated": divide,
+    "base-tool": Power(),
+    "base-tool-with-extras": Power(extras={"defer_loading": True, "other": 1}),
+    "structured": StructuredTool.from_function(subtract),
+    "wire-dict": {"type": "function", "function": FUNCTION},
+    "function-dict": FUNCTION,
+    "json-schema": {
+        "title": "g",
+        "description": "d",
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+    },
+    "anthropic-dict": {"name": "h", "description": "d", "input_schema": {"type": "object", "properties": {}}},
+    "builtin-openai": {"type": "web_search"},
+}
+
+
+@pytest.fixture(scope="module")
+def reference() -> ChatOpenAI:
+    return ChatOpenAI(model="x", api_key="k", base_url="http://127.0.0.1:9/v1", use_responses_api=False)
+
+
+@pytest.mark.parametrize("strict", [None, True, False])
+@pytest.mark.parametrize("given", TOOLS.values(), ids=TOOLS)
+def test_tool_is_that_of_chat_openai(reference: ChatOpenAI, given: Any, strict: bool | None) -> None:  # noqa: FBT001
+    bound = reference.bind_tools([given], strict=strict)
+    assert tools_to_wire([given], strict=strict) == bound.kwargs["tools"]
+
+
+def test_order_is_kept() -> None:
+    names = [wire["function"]["name"] for wire in tools_to_wire([divide, Add, subtract])]
+    assert names == ["divide", "Add", "subtract"]
+
+
+def test_a_tool_of_the_service_passes_untouched() -> None:
+    """ChatOpenAI refuses what is not a function; the service has tools of its own."""
+    given = {"type": "openrouter:web_search", "parameters": {"max_results": 3}}
+    (wire,) = tools_to_wire([given], strict=True)
+    assert wire == given
+
+
+@pytest.mark.parametrize("given", [TOOLS["wire-dict"], {"type": "openrouter:x", "parameters": {"a": 1}}])
+def test_a_callers_dict_is_not_shared(given: dict[str, Any]) -> None:
+    before = copy.deepcopy(given)
+    for inner in tools_to_wire([given])[0].values():
+        if isinstance(inner, dict):
+            inner.clear()
+    assert given == before
+
+
+@pytest.mark.parametrize("given", [42, "divide", {"description": "no name"}])
+def test_what_is_no_tool_is_an_error(given: Any) -> None:
+    with pytest.raises(ValueError):
+        tools_to_wire([given])
+
+
+CHOICES: dict[str, Any] = {
+    "nothing": None,
+    "false": False,
+    "empty": "",
+    "true": True,
+    "auto": "auto",
+    "none": "none",
+    "any": "any",
+    "required": "required",
+    "name": "divide",
+    "builtin": "web_search",
+    "dict": {"type": "function", "function": {"name": "divide"}},
+    "other-dict": {"type": "allowed_tools", "mode": "auto"},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+def test_choice_is_that_of_chat_openai(reference: ChatOpenAI, choice: Any) -> None:
+    tools = [divide, Add, {"type": "web_search"}]
+    bound = reference.bind_tools(tools, tool_choice=choice)
+    assert tool_choice_to_wire(choice, tools_to_wire(tools)) == bound.kwargs.get("tool_choice")
+
+
+def test_a_tool_called_any_can_be_chosen() -> None:
+    """A name comes before a word of the dialect, as with ChatOpenAI."""
+    tools = tools_to_wire([{"name": "any", "description": "d", "parameters": {}}])
+    assert tool_choice_to_wire("any", tools) == {"type": "function", "function": {"name": "any"}}
+
+
+def test_a_tool_of_the_service_can_be_chosen() -> None:
+    tools = tools_to_wire([{"type": "openrouter:web_search"}])
+    assert tool_choice_to_wire("openrouter:web_search", tools) == {"type": "openrouter:web_search"}
+
+
+@pytest.mark.parametrize("choice", ["minus", {"type": "function", "function": {"name": "minus"}}])
+def test_an_unknown_tool_is_an_error_that_names_the_known(choice: Any) -> None:
+    """ChatOpenAI sends it and leaves the refusal to the service, which costs a request."""
+    with pytest.raises(ValueError, match=r"'minus'.*'divide', 'Add'"):
+        tool_choice_to_wire(choice, tools_to_wire([divide, Add]))
+
+
+def test_without_tools_no_name_is_known() -> None:
+    with pytest.raises(ValueError, match="none"):
+        tool_choice_to_wire("divide", [])
+
+
+def test_a_choice_of_no_known_kind_is_an_error() -> None:
+    with pytest.raises(ValueError, match="int"):
+        tool_choice_to_wire(7, [])  # type: ignore[arg-type]
+
+
+def test_a_callers_choice_is_not_shared() -> None:
+    given = {"type": "function", "function": {"name": "divide"}}
+    wire = tool_choice_to_wire(given, tools_to_wire([divide]))
+    assert isinstance(wire, dict)
+    wire["function"].clear()
+    assert given["function"] == {"name": "divide"}
