@@ -1,27 +1,34 @@
-"""A LangChain chat model for OpenRouter's `:free` models: ranked, failing over, paying only with leave."""
+"""A LangChain chat model for OpenRouter's `:free` models: ranked, failing over, paying only with leave.
+
+Names are loaded when they are first asked for, so that the simulator starts without LangChain.
+"""
 
 from __future__ import annotations
 
-from langchain_openrouter_free.budget import Budget
-from langchain_openrouter_free.chat_model import ChatOpenRouterFree
-from langchain_openrouter_free.clock import Clock
-from langchain_openrouter_free.errors import (
-    AllModelsFailed,
-    AttemptRecord,
-    AuthenticationFailed,
-    BudgetExceeded,
-    ConfigurationError,
-    ContextTooLong,
-    FreeQuotaExhausted,
-    InsufficientCredits,
-    NoSuitableModel,
-    OpenRouterFreeError,
-    RequestRejected,
-    Skipped,
-    StreamInterrupted,
-)
-from langchain_openrouter_free.external import PaidModel
-from langchain_openrouter_free.stores import MemoryStore, StateStore
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free.budget import Budget
+    from langchain_openrouter_free.chat_model import ChatOpenRouterFree
+    from langchain_openrouter_free.clock import Clock
+    from langchain_openrouter_free.errors import (
+        AllModelsFailed,
+        AttemptRecord,
+        AuthenticationFailed,
+        BudgetExceeded,
+        ConfigurationError,
+        ContextTooLong,
+        FreeQuotaExhausted,
+        InsufficientCredits,
+        NoSuitableModel,
+        OpenRouterFreeError,
+        RequestRejected,
+        Skipped,
+        StreamInterrupted,
+    )
+    from langchain_openrouter_free.external import PaidModel
+    from langchain_openrouter_free.stores import MemoryStore, StateStore
 
 __all__ = [
     "AllModelsFailed",
@@ -45,10 +52,27 @@ __all__ = [
     "StreamInterrupted",
 ]
 
+_ELSEWHERE = {
+    "Budget": "budget",
+    "ChatOpenRouterFree": "chat_model",
+    "Clock": "clock",
+    "MemoryStore": "stores",
+    "PaidModel": "external",
+    "StateStore": "stores",
+}
 
-def __getattr__(name: str) -> str:
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        found = getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'errors')}"), name)
+        globals()[name] = found
+        return found
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415 - slow, and rarely asked
 
         return version("langchain-openrouter-free")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

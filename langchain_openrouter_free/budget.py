@@ -176,18 +176,18 @@ class Purse:
 
     def turned_to(self, now: float) -> Purse:
         """Return the book at `now`: past windows are closed, lost reservations are counted as spent."""
-        moment = datetime.fromtimestamp(now, UTC)
         # Dates as text compare like dates: a clock that jumps back reopens nothing.
-        day = max(self.day, moment.strftime("%Y-%m-%d"))
+        day = max(self.day, _date(now))
         month = max(self.month, day[:7])
-        lost = sum(amount for amount, end in self.reservations.values() if end <= now)
+        # What is lost counts in the window in which its lease ended, whenever that is found out.
+        lost = [(amount, _date(end)) for amount, end in self.reservations.values() if end <= now]
         return replace(
             self,
             day=day,
             month=month,
-            spent_day=(self.spent_day if day == self.day else 0) + lost,
-            spent_month=(self.spent_month if month == self.month else 0) + lost,
-            spent_total=self.spent_total + lost,
+            spent_day=(self.spent_day if day == self.day else 0) + sum(a for a, at in lost if at >= day),
+            spent_month=(self.spent_month if month == self.month else 0) + sum(a for a, at in lost if at[:7] >= month),
+            spent_total=self.spent_total + sum(a for a, _ in lost),
             reservations={key: kept for key, kept in self.reservations.items() if kept[1] > now},
         )
 
@@ -240,6 +240,10 @@ class Purse:
             spent_total=book.spent_total + amount,
             reservations={k: kept for k, kept in book.reservations.items() if k != key},
         )
+
+
+def _date(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
 
 
 def _frees_at(window: str, now: float) -> float | None:

@@ -176,13 +176,14 @@ class ChatOpenRouterFree(BaseChatModel):
         externals: list[BaseChatModel] = []
         candidates: list[Candidate] = []
         for paid in named:
+            prices = paid.prices()
             if isinstance(paid.model, BaseChatModel):
                 road, index = Road.EXTERNAL, len(externals)
                 externals.append(without_retries(paid.model, paid.label))
             else:
                 settings.model_id(paid.model, "paid_models")
                 road, index = Road.SERVICE, 0
-            candidates.append(Candidate(paid.label, paid=True, road=road, index=index, prices=paid.prices()))
+            candidates.append(Candidate(paid.label, paid=True, road=road, index=index, prices=prices))
         self._externals, self._paid = tuple(externals), tuple(candidates)
 
     def _url(self) -> str | None:

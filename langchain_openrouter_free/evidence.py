@@ -87,7 +87,7 @@ class Evidence:
     flagged: bool = False
     blocked_patterns: bool = False
     html: bool = False
-    readable: bool = True
+    error: bool = False
     retry_after: float | None = None
     retry_at: float | None = None
     reset: float | None = None
@@ -200,13 +200,13 @@ def gather(
         availability=_field(availability.get("code"), "", ""),
         error_type=_field(meta.get("error_type") or error.get("error_type"), "error_type", text),
         provider=str(provider) if provider else None,
-        provider_fault="provider returned error" in whole.lower(),
+        provider_fault=bool(provider) or "provider returned error" in whole.lower(),
         initial_endpoints=_initial_endpoints(meta),
         earlier=earlier,
         flagged=bool(meta.get("reasons") or meta.get("flagged_input")),
         blocked_patterns=bool(meta.get("patterns")),
         html=_looks_like_html(text, headers),
-        readable=bool(error) or payload is not None,
+        error=bool(error),
         **_waits(headers, meta, availability, message),
     )
 

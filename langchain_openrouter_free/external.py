@@ -21,7 +21,7 @@ from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.replies import completion_of_message
 from langchain_openrouter_free.sources import Stopwatch
-from langchain_openrouter_free.transport import TransportFault
+from langchain_openrouter_free.transport import CLIENTS, TransportFault
 from langchain_openrouter_free.verdicts import Kind
 from langchain_openrouter_free.wire import Delta, ReplyError
 
@@ -102,6 +102,18 @@ def without_retries(model: BaseChatModel, label: str) -> BaseChatModel:
     return model
 
 
+async def on_this_loop(model: BaseChatModel) -> BaseChatModel:
+    """Return the chat model with this event loop's HTTP client.
+
+    The clients of the OpenAI package are shared by all loops and fail on the second one.
+    """
+    root = getattr(model, "root_async_client", None)
+    if root is None or getattr(model, "http_async_client", None) is not None:
+        return model
+    aroot = root.with_options(http_client=await CLIENTS.asynchronous())
+    return model.model_copy(update={"root_async_client": aroot, "async_client": aroot.chat.completions})
+
+
 class ExternalSource:
     """Reads another chat model's answer as deltas."""
 
@@ -148,6 +160,8 @@ class ExternalSource:
         """Return the next deltas; None when the answer is over."""
         self._watch.enter()
         try:
+            if self._achunks is None:
+                self._model = await on_this_loop(self._model)
             while not self._over:
                 async with asyncio.timeout(max(self._watch.read.remaining(), 0.001)):
                     said = await self._next_async()

@@ -37,9 +37,7 @@ _ROLES: tuple[tuple[type[BaseMessage], str], ...] = (
 _FREE_ROLES = frozenset({"user", "assistant", "system", "developer", "function"})
 
 # Records of what a model did: the tool calls travel in fields of their own, the rest must not come back.
-_NEVER_SENT = frozenset(
-    {"tool_use", "thinking", "reasoning_content", "function_call", "code_interpreter_call"}
-)
+_NEVER_SENT = frozenset({"tool_use", "thinking", "reasoning_content", "function_call", "code_interpreter_call"})
 _NOT_FROM_ASSISTANT = _NEVER_SENT | {
     "reasoning",
     "redacted_thinking",
@@ -227,8 +225,7 @@ def _tool_calls(message: AIMessage) -> list[Json]:
     # The invalid ones too: the ToolMessages that tell the model so would otherwise answer to nothing.
     if message.tool_calls or message.invalid_tool_calls:
         return [
-            _call(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False))
-            for call in message.tool_calls
+            _call(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls
         ] + [
             _call(call["id"], call["name"], "{}" if call["args"] is None else call["args"])
             for call in message.invalid_tool_calls
@@ -292,9 +289,7 @@ def _data_part(block: Json) -> Json:
             file = {"filename": _filename(block), "file_data": block["url"]}
             return {"type": "file", "file": file}
         # With a name given, the helper of langchain-core does not warn that one was made up.
-        return convert_to_openai_data_block(
-            block | {"filename": _filename(block)} if kind == "file" else block
-        )
+        return convert_to_openai_data_block(block | {"filename": _filename(block)} if kind == "file" else block)
     except KeyError as error:
         raise ValueError(f"a content block of type {kind!r} has no {error}.") from error
 

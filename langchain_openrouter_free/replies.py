@@ -77,7 +77,7 @@ def to_message(completion: Completion, *, metadata: Mapping[str, Any], v1: bool 
     )
 
 
-def to_chunk(delta: Delta, *, v1: bool = False, message_id: str) -> AIMessageChunk:
+def to_chunk(delta: Delta, *, v1: bool = False, message_id: str | None = None) -> AIMessageChunk:
     """Make the chunk of one content delta.
 
     It carries only what may be added up: text, reasoning, refusal and tool call pieces. The rest of a delta
@@ -86,7 +86,7 @@ def to_chunk(delta: Delta, *, v1: bool = False, message_id: str) -> AIMessageChu
     Args:
         delta: The piece.
         v1: Whether content is a list of standard blocks.
-        message_id: The id that all chunks of this answer share.
+        message_id: The id that all chunks of this answer share; langchain-core gives one where it is None.
 
     Returns:
         The chunk.
@@ -115,7 +115,7 @@ def to_chunk(delta: Delta, *, v1: bool = False, message_id: str) -> AIMessageChu
 
 
 def last_chunk(
-    completion: Completion, *, metadata: Mapping[str, Any], v1: bool = False, message_id: str
+    completion: Completion, *, metadata: Mapping[str, Any], v1: bool = False, message_id: str | None = None
 ) -> AIMessageChunk:
     """Make the chunk that ends a stream and alone says what must be said once.
 
@@ -123,7 +123,7 @@ def last_chunk(
         completion: The whole reply, of which the content has been handed out in chunks.
         metadata: As in `to_message`.
         v1: Whether content is a list of standard blocks.
-        message_id: The id that all chunks of this answer share.
+        message_id: The id that all chunks of this answer share; langchain-core gives one where it is None.
 
     Returns:
         A chunk without content, with usage, metadata, reasoning details and annotations.
@@ -305,7 +305,7 @@ def _same_block(block: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
     if (block.get("index"), block.get("type")) != (piece["index"], piece.get("type")):
         return False
     ids = {str(block.get("id") or ""), str(piece.get("id") or "")} - {""}
-    return len(ids) < 2  # noqa: PLR2004 - two ids are two blocks
+    return len(ids) < 2
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -220,8 +220,9 @@ class ServiceSource:
             raise  # noqa: PLE0704 - called from an except clause only
 
     def complete(self) -> bool:
-        """Tell whether a finish reason, `[DONE]` or a whole JSON body came."""
-        return self._reader is not None and (self._reader.ended or self._reader.finished)
+        """Tell whether a finish reason, a whole JSON body, or `[DONE]` after readable events came."""
+        reader = self._reader
+        return reader is not None and (reader.finished or (reader.ended and not reader.lost))
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -233,13 +233,18 @@ RULES: tuple[Rule, ...] = (
         Kind.MODEL_LIMIT,
         says=r"limit_(?:rpm|rpd|tpm|tpd)/|high demand for|daily limit reached|on openrouter - limited to",
     ),
-    Rule(Kind.UPSTREAM_LIMIT, source=r"upstream_provider"),
+    Rule(Kind.UPSTREAM_LIMIT, source=r"upstream"),
     Rule(Kind.UPSTREAM_LIMIT, says=r"rate.limited upstream"),
     # -- money
     Rule(Kind.IN_FLIGHT_BUDGET, source=r"in_flight"),
     Rule(Kind.IN_FLIGHT_BUDGET, says=r"in.flight.budget"),
     Rule(Kind.KEY_LIMIT, source=r"key_limit"),
-    Rule(Kind.KEY_LIMIT, says=r"key limit exceeded|(?:weekly|daily|monthly|total) limit\)"),
+    Rule(
+        Kind.KEY_LIMIT,
+        says=r"key limit exceeded|(?:weekly|daily|monthly|total) limit\)"
+        r"|(?:spend(?:ing)?|budget) limit (?:exceeded|reached)",
+        codes=_codes(200, 402, 403),
+    ),
     Rule(Kind.UNPAID, source=r"openrouter_credits|negative_balance"),
     Rule(
         Kind.UNPAID,
@@ -257,7 +262,7 @@ RULES: tuple[Rule, ...] = (
         Kind.MODERATED,
         says=r"requires moderation|was flagged|flagged (?:for|by)|content.management policy|content.?filter"
         r"|content.policy|content_policy|data_inspection_failed|inappropriate content|prohibited_content"
-        r"|safety (?:system|filter|policy)|violates? (?:our|the) (?:usage )?polic",
+        r"|safety (?:system|filter|policy)|terms of service|violat\w+ (?:our|the) (?:usage )?polic",
         codes=_codes(200, 400, 403, 422, 451),
     ),
     # -- gates before the model
@@ -274,7 +279,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Kind.POLICY,
         says=r"data policy|guardrail restriction|by guardrail|\(guardrail\)|zero data retention|attestation"
-        r"|privacy settings?|settings/privacy",
+        r"|privacy settings?|settings/privacy|model restrictions",
         codes=_codes(400, 403, 404),
     ),
     Rule(Kind.CLOSED, step=r"^gate "),
@@ -309,14 +314,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Kind.TOO_LONG,
         says=r"maximum context|context.length|context.window|context_length_exceeded|context limit"
-        r"|reduce the length|too many (?:input )?tokens|exceeds? the (?:model'?s? )?max(?:imum)?"
+        r"|reduce the length|supports? at most|max_tokens.{0,40}(?:too large|exceed|greater)|too many (?:input )?tokens|exceeds? the (?:model'?s? )?max(?:imum)?"
         r"(?: number of)?(?: input)? tokens|max_position_embeddings|token.{0,20}exceed",
         codes=_codes(200, 400, 404, 413, 422, 500),
     ),
     Rule(
         Kind.REJECTED,
         says=r"invalid schema for|invalid_function_parameters|no function named|must have \d+ items or fewer"
-        r"|does not match pattern|invalid_json_schema|string_above_max|array_above_max",
+        r"|(?:does not|should|must) match (?:the )?(?:pattern|regex)|invalid_json_schema|string_above_max|array_above_max",
         codes=_codes(200, 400, 422),
     ),
     Rule(
@@ -362,7 +367,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(Kind.BROKEN, codes=_codes(401, 403), provider_fault=True, scope=Scope.MODEL),
     Rule(Kind.BROKEN, codes=_codes(403), html=True),
+    Rule(Kind.BROKEN, codes=_codes(403), says=r"^error code:? ?1\d{3}|cloudflare"),
     Rule(Kind.FORBIDDEN, codes=_codes(403, 451)),
+    # A limit of the service itself under a name that is not known: not one model's, so the account's.
+    Rule(Kind.MINUTE_LIMIT, source=r"^openrouter_", codes=_codes(429), provider_fault=False),
     Rule(Kind.UPSTREAM_LIMIT, codes=_codes(429), provider_fault=True),
     Rule(Kind.RATE_LIMIT, codes=_codes(429)),
     Rule(Kind.TIMED_OUT, codes=_codes(408, 504, 522, 524)),
@@ -401,6 +409,9 @@ def classify(
         now: Unix seconds.
     """
     seen = gather(status, headers, body)
+    if status == 200 and not seen.error and '"choices"' in seen.said:
+        # A cut or empty answer: its words are a model's, not the service's.
+        return verdict(Kind.BROKEN, "a reply that is no whole answer", status=status)
     rule = next((row for row in RULES if row.matches(seen)), Rule(Kind.BROKEN))
     return verdict(
         rule.kind,

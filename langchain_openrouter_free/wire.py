@@ -150,7 +150,15 @@ class ToolIndexer:
 
     def __init__(self) -> None:
         self._ids: dict[int, str | None] = {}
+        self._named: set[int] = set()
         self._last = -1
+
+    def first_name(self, at: int, name: str | None) -> str | None:
+        """Return the name if it was not said before: chunks that are added up would say it twice."""
+        if name is None or at in self._named:
+            return None
+        self._named.add(at)
+        return name
 
     def index(self, stated: object, call_id: str | None, name: str | None) -> int:
         """Return the index of a piece: the stated one unless another call already owns it."""
@@ -176,6 +184,7 @@ class ReplyReader:
 
     Attributes:
         finished: a finish reason was seen; only usage can follow.
+        lost: a data line could not be read; without a finish reason the answer may lack words.
         ended: the reply said that it is over (`[DONE]`, or a whole JSON body).
     """
 
@@ -184,6 +193,7 @@ class ReplyReader:
         self.headers = headers
         self.finished = False
         self.ended = False
+        self.lost = False
         self._streamed: bool | None = None
         if status != 200:
             self._streamed = False
@@ -267,8 +277,10 @@ class ReplyReader:
     def _dispatch(self) -> Iterator[Delta]:
         lines, self._data = self._data, []
         for payload in _objects(lines):
-            if payload is None:
+            if payload is _DONE:
                 self.ended = True
+            elif payload is None:
+                self.lost = True
             else:
                 self._refuse_errors(payload)
                 yield self._delta(payload)
@@ -299,25 +311,33 @@ class ReplyReader:
             model=_word(payload.get("model")),
             provider=_word(payload.get("provider")),
         )
-        delta.tool_calls = [self._tool(call) for call in _dicts(said.get("tool_calls"))]
+        delta.tool_calls = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
         self.finished = self.finished or delta.finish_reason is not None
         return delta
 
-    def _tool(self, call: Json) -> ToolDelta:
+    def _tool(self, call: Json, reply_id: str | None) -> ToolDelta:
         function = call.get("function")
         function = function if isinstance(function, dict) else {}
         call_id, name = _word(call.get("id")), _word(function.get("name"))
         arguments = function.get("arguments")
         if not isinstance(arguments, str):
             arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
-        return ToolDelta(self._tools.index(call.get("index"), call_id, name), call_id, name, arguments)
+        at = self._tools.index(call.get("index"), call_id, name)
+        name = self._tools.first_name(at, name)
+        if name is not None and call_id is None:
+            # A result must be able to name its call; the reply's own id keeps it unique over a conversation.
+            call_id = f"call_{(reply_id or 'reply')[-16:]}_{at}"
+        return ToolDelta(at, call_id, name, arguments)
+
+
+_DONE: Json = {}
 
 
 def _objects(lines: list[str]) -> Iterator[Json | None]:
-    """Yield the JSON objects of one event's data lines; None stands for `[DONE]`. Bad lines are skipped."""
+    """Yield the JSON objects of one event's data lines; `_DONE` for `[DONE]`, None for what is unreadable."""
     joined = "\n".join(lines).strip()
     if joined == "[DONE]":
-        yield None
+        yield _DONE
         return
     try:
         found = json.loads(joined, strict=False)
@@ -328,20 +348,19 @@ def _objects(lines: list[str]) -> Iterator[Json | None]:
         else:
             yield from _joined_objects(joined)
         return
-    if isinstance(found, dict):
-        yield found
+    yield found if isinstance(found, dict) else None
 
 
-def _joined_objects(text: str) -> Iterator[Json]:
+def _joined_objects(text: str) -> Iterator[Json | None]:
     decoder = json.JSONDecoder(strict=False)
     at = 0
     while at < len(text):
         try:
             found, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
+            yield None
             return
-        if isinstance(found, dict):
-            yield found
+        yield found if isinstance(found, dict) else None
         while at < len(text) and text[at].isspace():
             at += 1
 

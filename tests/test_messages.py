@@ -38,9 +38,7 @@ CORPUS: dict[str, list[BaseMessage]] = {
     "human-named-in-kwargs": [HumanMessage("hi", additional_kwargs={"name": "ann"})],
     "human-chunk": [HumanMessageChunk("hi")],
     "human-text-blocks": [HumanMessage([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])],
-    "human-cache-control": [
-        HumanMessage([{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}])
-    ],
+    "human-cache-control": [HumanMessage([{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}])],
     "human-tool-use-and-thinking": [
         HumanMessage([{"type": "tool_use", "id": "1"}, {"type": "thinking"}, {"type": "text", "text": "a"}])
     ],
@@ -69,15 +67,9 @@ CORPUS: dict[str, list[BaseMessage]] = {
             content="", additional_kwargs={"tool_calls": [RAW_CALL]}, tool_calls=[], invalid_tool_calls=[]
         )
     ],
-    "ai-function-call": [
-        AIMessage("", additional_kwargs={"function_call": {"name": "f", "arguments": "{}"}})
-    ],
-    "ai-text-blocks": [
-        AIMessage([{"type": "text", "text": "a", "annotations": [1], "index": "lc_txt_0", "id": "x"}])
-    ],
-    "ai-reasoning-block": [
-        AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "a"}])
-    ],
+    "ai-function-call": [AIMessage("", additional_kwargs={"function_call": {"name": "f", "arguments": "{}"}})],
+    "ai-text-blocks": [AIMessage([{"type": "text", "text": "a", "annotations": [1], "index": "lc_txt_0", "id": "x"}])],
+    "ai-reasoning-block": [AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "a"}])],
     "ai-thinking-block": [
         AIMessage([{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "a"}])
     ],
@@ -101,25 +93,19 @@ CORPUS: dict[str, list[BaseMessage]] = {
         )
     ],
     "ai-only-tool-use-block": [AIMessage([{"type": "tool_use", "id": "c1"}], tool_calls=[CALL])],
-    "ai-function-call-block": [
-        AIMessage([{"type": "text", "text": "a"}, {"type": "function_call", "call_id": "c1"}])
-    ],
+    "ai-function-call-block": [AIMessage([{"type": "text", "text": "a"}, {"type": "function_call", "call_id": "c1"}])],
     "ai-refusal-block": [AIMessage([{"type": "refusal", "refusal": "no"}])],
     "ai-audio-in-kwargs": [AIMessage("", additional_kwargs={"audio": {"id": "a1", "data": "xx"}})],
     "ai-audio-without-id": [AIMessage("", additional_kwargs={"audio": {"data": "xx"}})],
     "ai-audio-block": [AIMessage([{"type": "audio", "id": "a1"}])],
-    "ai-openrouter-kwargs": [
-        AIMessage("a", additional_kwargs={"reasoning": "hm", "reasoning_content": "hm"})
-    ],
+    "ai-openrouter-kwargs": [AIMessage("a", additional_kwargs={"reasoning": "hm", "reasoning_content": "hm"})],
     "tool": [ToolMessage("4", tool_call_id="c1")],
     "tool-named": [ToolMessage("4", tool_call_id="c1", name="add")],
     "tool-error": [ToolMessage("boom", tool_call_id="c1", status="error")],
     "tool-blocks": [
         ToolMessage([{"type": "text", "text": "4", "id": "x", "index": 0}], tool_call_id="c1"),
     ],
-    "tool-image": [
-        ToolMessage([{"type": "image", "base64": PNG, "mime_type": "image/png"}], tool_call_id="c1")
-    ],
+    "tool-image": [ToolMessage([{"type": "image", "base64": PNG, "mime_type": "image/png"}], tool_call_id="c1")],
     "tool-artifact": [ToolMessage("4", tool_call_id="c1", artifact={"x": 1})],
     "image-url": [HumanMessage([{"type": "image_url", "image_url": {"url": "https://x/y.png"}}])],
     "image-url-detail": [
@@ -132,30 +118,18 @@ CORPUS: dict[str, list[BaseMessage]] = {
         HumanMessage([{"type": "image", "source_type": "base64", "data": PNG, "mime_type": "image/png"}])
     ],
     "image-anthropic-base64": [
-        HumanMessage(
-            [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}]
-        )
+        HumanMessage([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}])
     ],
-    "image-anthropic-url": [
-        HumanMessage([{"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}])
-    ],
+    "image-anthropic-url": [HumanMessage([{"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}])],
     "image-anthropic-unknown-source": [
         HumanMessage([{"type": "text", "text": "a"}, {"type": "image", "source": {"type": "file"}}])
     ],
-    "audio-native": [
-        HumanMessage([{"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}])
-    ],
+    "audio-native": [HumanMessage([{"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}])],
     "audio-v1": [HumanMessage([{"type": "audio", "base64": "UklG", "mime_type": "audio/wav"}])],
-    "audio-v0": [
-        HumanMessage([{"type": "audio", "source_type": "base64", "data": "UklG", "mime_type": "audio/wav"}])
-    ],
-    "file-native": [
-        HumanMessage([{"type": "file", "file": {"filename": "a.pdf", "file_data": "data:x;base64,JVBE"}}])
-    ],
+    "audio-v0": [HumanMessage([{"type": "audio", "source_type": "base64", "data": "UklG", "mime_type": "audio/wav"}])],
+    "file-native": [HumanMessage([{"type": "file", "file": {"filename": "a.pdf", "file_data": "data:x;base64,JVBE"}}])],
     "file-v1": [
-        HumanMessage(
-            [{"type": "file", "base64": "JVBE", "mime_type": "application/pdf", "filename": "a.pdf"}]
-        )
+        HumanMessage([{"type": "file", "base64": "JVBE", "mime_type": "application/pdf", "filename": "a.pdf"}])
     ],
     "file-v1-name-in-extras": [
         HumanMessage(
@@ -176,15 +150,14 @@ CORPUS: dict[str, list[BaseMessage]] = {
         )
     ],
     "file-v1-id": [HumanMessage([{"type": "file", "file_id": "f1"}])],
+    "file-v1-id-and-url": [HumanMessage([{"type": "file", "file_id": "f1", "url": "https://x/y.pdf"}])],
     "file-v0-id": [HumanMessage([{"type": "file", "source_type": "id", "id": "f1"}])],
     "unknown-block": [HumanMessage([{"type": "video_url", "video_url": {"url": "https://x/y.mp4"}}])],
     "block-without-type": [HumanMessage([{"hello": "world"}])],
     "conversation": [
         SystemMessage("be brief"),
         HumanMessage("1+1?"),
-        AIMessage(
-            "", tool_calls=[CALL], usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
-        ),
+        AIMessage("", tool_calls=[CALL], usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}),
         ToolMessage("2", tool_call_id="c1"),
         AIMessage("2"),
         HumanMessage("thanks"),
@@ -283,9 +256,7 @@ def test_a_file_without_a_name_gets_one_without_a_warning() -> None:
 )
 def test_film_is_sent(block: dict[str, Any], url: str) -> None:
     """The service has a part for it; OpenAI's dialect and ChatOpenAI do not."""
-    assert to_wire([HumanMessage([block])])[0]["content"] == [
-        {"type": "video_url", "video_url": {"url": url}}
-    ]
+    assert to_wire([HumanMessage([block])])[0]["content"] == [{"type": "video_url", "video_url": {"url": url}}]
 
 
 @pytest.mark.parametrize(
@@ -306,9 +277,7 @@ DETAILS = [{"type": "reasoning.text", "text": "hm", "signature": "s", "index": 0
 
 
 def _thoughtful(model: str = "a/b:free") -> AIMessage:
-    return AIMessage(
-        "a", additional_kwargs={"reasoning_details": DETAILS}, response_metadata={"model_name": model}
-    )
+    return AIMessage("a", additional_kwargs={"reasoning_details": DETAILS}, response_metadata={"model_name": model})
 
 
 def test_a_models_own_reasoning_goes_back_to_it() -> None:
@@ -442,6 +411,12 @@ def test_each_message_and_tool_weighs_something() -> None:
     assert 0 < prompt_bytes(empty, []) < prompt_bytes(empty * 2, []) < prompt_bytes(empty * 2, [{}])
 
 
+def test_the_first_tool_weighs_more_than_the_next() -> None:
+    """Some providers put a page of instructions before the tools."""
+    none, one, two = (prompt_bytes([], [{}] * n) for n in range(3))
+    assert one - none > 500 > two - one
+
+
 def test_text_weighs_its_bytes() -> None:
     light, heavy = ([{"role": "user", "content": text}] for text in ("", "ü" * 100))
     assert prompt_bytes(heavy, []) - prompt_bytes(light, []) == 200
@@ -456,9 +431,7 @@ def _weight_of(block: dict[str, Any]) -> int:
 
 
 def test_a_picture_weighs_the_same_whatever_its_bytes() -> None:
-    small, large = (
-        _weight_of({"type": "image", "base64": "A" * n, "mime_type": "image/png"}) for n in (4, 10**6)
-    )
+    small, large = (_weight_of({"type": "image", "base64": "A" * n, "mime_type": "image/png"}) for n in (4, 10**6))
     assert small == large > 1000
 
 
@@ -466,6 +439,11 @@ def test_a_minute_of_sound_leaves_room_for_the_rest() -> None:
     """A megabyte of mp3 is about two thousand tokens, not a million."""
     minute = _weight_of({"type": "audio", "base64": "A" * 1_400_000, "mime_type": "audio/mp3"})
     assert 2_000 < minute < 100_000
+
+
+def test_sound_weighs_by_its_length() -> None:
+    short, long = (_weight_of({"type": "audio", "base64": "A" * n, "mime_type": "audio/wav"}) for n in (0, 64_000))
+    assert long - short == 3_000
 
 
 @pytest.mark.parametrize("kind", ["file", "video"])
@@ -476,8 +454,7 @@ def test_what_is_only_linked_weighs_a_constant(kind: str) -> None:
 
 def test_a_file_weighs_what_it_decodes_to() -> None:
     small, large = (
-        _weight_of({"type": "file", "base64": "A" * n, "mime_type": "text/plain", "filename": "f"})
-        for n in (0, 4000)
+        _weight_of({"type": "file", "base64": "A" * n, "mime_type": "text/plain", "filename": "f"}) for n in (0, 4000)
     )
     assert large - small == 3000
 

@@ -169,6 +169,11 @@ def test_an_unknown_tool_is_an_error_that_names_the_known(choice: Any) -> None:
         tool_choice_to_wire(choice, tools_to_wire([divide, Add]))
 
 
+def test_function_is_not_the_name_of_a_built_in_tool() -> None:
+    with pytest.raises(ValueError, match="'function'"):
+        tool_choice_to_wire("function", tools_to_wire([divide]))
+
+
 def test_without_tools_no_name_is_known() -> None:
     with pytest.raises(ValueError, match="none"):
         tool_choice_to_wire("divide", [])

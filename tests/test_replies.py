@@ -245,9 +245,7 @@ def test_adding_v1_chunks_leaves_an_invalid_call_unfinished() -> None:
 
 TEXTS = st.text(max_size=6)
 JSON = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS
-    ),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
     max_leaves=6,
 )
@@ -448,9 +446,7 @@ def test_any_usage_can_be_read_and_added(usage: Any) -> None:
     if counted is not None:
         add_usage(counted, counted)
         details = [counted.get("input_token_details", {}), counted.get("output_token_details", {})]
-        numbers = [
-            number for part in [counted, *details] for number in part.values() if not isinstance(number, dict)
-        ]
+        numbers = [number for part in [counted, *details] for number in part.values() if not isinstance(number, dict)]
         assert all(type(number) is int and number >= 0 for number in numbers)
 
 
@@ -501,6 +497,18 @@ def test_words_and_ciphers_are_joined(key: str) -> None:
 def test_different_blocks_stay_apart(other: dict[str, Any]) -> None:
     one = {"type": "t", "data": "a", "index": 0, "id": "r1"}
     assert merge_reasoning_details([one, other]) == [one, other]
+
+
+def test_a_nameless_piece_goes_on_with_the_latest_block() -> None:
+    one, two = ({"type": "t", "data": name, "index": 0, "id": name} for name in ("r1", "r2"))
+    assert merge_reasoning_details([one, two, {"type": "t", "data": "+", "index": 0}]) == [one, two | {"data": "r2+"}]
+
+
+@pytest.mark.parametrize("v1", [False, True])
+def test_a_message_has_whole_blocks(v1: bool) -> None:  # noqa: FBT001
+    pieces = [{"type": "reasoning.text", "text": text, "index": 0} for text in ("h", "m")]
+    message = _message(Completion(reasoning_details=pieces), v1=v1)
+    assert message.additional_kwargs["reasoning_details"] == [pieces[0] | {"text": "hm"}]
 
 
 def test_what_is_no_block_is_dropped() -> None:
@@ -559,15 +567,24 @@ def test_a_foreign_answer_is_read_in_full() -> None:
     )
 
 
+def test_foreign_arguments_that_are_no_json_are_read_as_text() -> None:
+    """Some models hand out Python objects; half a meaning is better than an exception."""
+    message = AIMessage("", tool_calls=[{"name": "f", "args": {"at": 1j}, "id": "c0"}])
+    assert completion_of_message(message).tool_calls == [ToolDelta(0, "c0", "f", '{"at": "1j"}')]
+
+
+def test_other_providers_words_are_understood() -> None:
+    message = AIMessage([{"type": "thinking", "thinking": "hm"}, {"type": "output_text", "text": "a"}])
+    assert completion_of_message(message) == Delta(text="a", reasoning="hm")
+
+
 def test_a_foreign_chunk_gives_pieces_of_calls() -> None:
     chunk = AIMessageChunk(
         content="a",
         id="run-1",
         tool_call_chunks=[{"name": None, "args": ": 1}", "id": None, "index": 3}],
     )
-    assert completion_of_message(chunk) == Delta(
-        text="a", tool_calls=[ToolDelta(3, None, None, ": 1}")], id="run-1"
-    )
+    assert completion_of_message(chunk) == Delta(text="a", tool_calls=[ToolDelta(3, None, None, ": 1}")], id="run-1")
 
 
 @pytest.mark.parametrize(
@@ -612,13 +629,9 @@ def _whole(delta: Delta) -> Completion:
 
 
 @given(
-    content=st.one_of(
-        TEXTS, st.lists(st.one_of(TEXTS, st.dictionaries(st.sampled_from(["type", "text"]), JUNK)))
-    ),
+    content=st.one_of(TEXTS, st.lists(st.one_of(TEXTS, st.dictionaries(st.sampled_from(["type", "text"]), JUNK)))),
     extra=st.dictionaries(st.sampled_from(["reasoning_content", "refusal", "annotations"]), JUNK),
-    about=st.dictionaries(
-        st.sampled_from(["finish_reason", "model_name", "token_usage", "logprobs", "id"]), JUNK
-    ),
+    about=st.dictionaries(st.sampled_from(["finish_reason", "model_name", "token_usage", "logprobs", "id"]), JUNK),
     usage=USAGES,
     calls=JUNK,
 )
@@ -649,9 +662,7 @@ class _Speaker(BaseChatModel):
     def _llm_type(self) -> str:
         return "speaker"
 
-    def _generate(
-        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> ChatResult:
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         message = _message(_gathered(self.deltas, usage=USAGE), v1=self.output_version == "v1")
         return ChatResult(generations=[ChatGeneration(message=message)])
 

@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(_serve(scenario, wish.host, wish.port, wish.seed))
     except KeyboardInterrupt:
         print("stopped")
-    except OSError as error:
-        print(f"error: cannot listen on {wish.host}:{wish.port}: {error.strerror or error}", file=sys.stderr)
+    except (OSError, OverflowError) as error:
+        print(f"error: cannot listen on {wish.host}:{wish.port}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -37,10 +37,7 @@ class Window:
 
     def used(self, now: float) -> int:
         """How much of the window of this moment is used."""
-        number = int(now // self.seconds)
-        if number != self._number:
-            self._number, self._used = number, 0
-        return self._used
+        return self._used if int(now // self.seconds) == self._number else 0
 
     def is_full(self, now: float) -> bool:
         """Whether nothing more fits into it."""
@@ -49,10 +46,11 @@ class Window:
     def count(self, now: float) -> None:
         """Count one request."""
         self._used = self.used(now) + 1
+        self._number = int(now // self.seconds)
 
-    def refusal(self, law: str) -> Refusal:
+    def refusal(self, law: str, now: float) -> Refusal:
         """The no of a full window."""
-        return Refusal(law, self.limit or 0, (self._number + 1) * self.seconds)
+        return Refusal(law, self.limit or 0, (int(now // self.seconds) + 1) * self.seconds)
 
 
 class Account:
@@ -115,9 +113,9 @@ class Account:
         if self.credits < 0:
             return Refusal("credits")
         if self._day.is_full(now):
-            return self._day.refusal("day")
+            return self._day.refusal("day", now)
         if self._minute.is_full(now):
-            return self._minute.refusal("minute")
+            return self._minute.refusal("minute", now)
         self._day.count(now)
         self._minute.count(now)
         return None

@@ -26,6 +26,9 @@ from langchain_openrouter_free.simulator.failures import FAILURES
 from langchain_openrouter_free.simulator.suggest import ScenarioError, unknown
 
 Script = str | dict[str, Any] | list[Any]
+NUMBERS = {
+    *("latency", "speed", "chunks", "padding", "comments", "code", "retry_after", "after", "interval", "size"),
+}
 TOOL_SHAPES = ("split", "one-delta", "no-arguments-key", "null-content")
 
 COMMON_PARAMETERS: dict[str, str] = {
@@ -45,7 +48,7 @@ COMMON_PARAMETERS: dict[str, str] = {
     "code": "the code of an error inside a 200",
     "message": "the sentence of an error",
     "retry_after": "seconds, told in all four places",
-    "after": "after how many deltas",
+    "after": "after how many deltas; thoughts come on top",
     "interval": "seconds between two drops of a drip",
     "size": "bytes of text",
     "line": "the garbage line",
@@ -146,6 +149,8 @@ def parse_behaviour(where: str, entry: Any) -> Behaviour:
     for key, value in parameters.items():
         if key not in COMMON_PARAMETERS:
             raise ScenarioError(f"{where}: {unknown('parameter', key, COMMON_PARAMETERS)}")
+        if key in NUMBERS and (not _is_number(value) or value < 0):
+            raise ScenarioError(f"{where}: {key} is a number from 0, not {value!r}")
         if key == "tool_shape" and value not in TOOL_SHAPES:
             raise ScenarioError(f"{where}: {unknown('tool_shape', str(value), TOOL_SHAPES)}")
     return Behaviour(entry["do"], parameters)

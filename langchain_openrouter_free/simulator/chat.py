@@ -75,7 +75,7 @@ def _walk(state: State, key: Key, asked: Asked, rows: list[Row]) -> Reply:
     """Try the models in order; the first that answers ends the walk, else the last failure does."""
     previous: list[Json] = []
     names: list[str] = []
-    reply = failed(state, "404-delisted", Failure(404, "No endpoints found."))
+    reply: Reply | None = None
     for row in rows:
         tried = _try(state, key, asked, row)
         if isinstance(tried, Reply):
@@ -87,7 +87,9 @@ def _walk(state: State, key: Key, asked: Asked, rows: list[Row]) -> Reply:
         reply = failed(state, name, told, previous)
         reply.wait = wait
         previous.append(told.as_previous())
-    reply.behaviour = " > ".join(names) or reply.behaviour
+    if reply is None:
+        return failed(state, "404-parameters", failure("404-parameters"))
+    reply.behaviour = " > ".join(names)
     return reply
 
 
@@ -146,7 +148,7 @@ def _unable(state: State, asked: Asked, row: Row) -> tuple[str, Failure] | None:
     if window is not None:
         now = state.clock()
         if window.is_full(now):
-            told = refusals.by_model_minute(window.refusal("model"), row, state.random_uuid())
+            told = refusals.by_model_minute(window.refusal("model", now), row, state.random_uuid())
             return "429-model-rpm", told
         window.count(now)
     return None

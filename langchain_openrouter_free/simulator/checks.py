@@ -5,6 +5,7 @@ Owns the order and the wording of these refusals. It counts nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from langchain_openrouter_free.simulator import brain
@@ -19,6 +20,7 @@ from langchain_openrouter_free.simulator.state import State
 
 CHAIN_LIMIT = 3
 _HOTTEST = 2
+_COUNTS = ("max_tokens", "max_completion_tokens")
 _ROUTED = {
     *(
         "tools",
@@ -88,14 +90,19 @@ def body_of(request: Request) -> Json:
         raise refuse("400-not-json")
     if not body.get("messages") or not isinstance(body["messages"], list):
         raise refuse("400-no-input")
+    for name in _COUNTS:
+        if (value := body.get(name)) is not None and not (isinstance(value, int) and value > 0):
+            raise RefusedError("400-temperature", _out_of_range(f"{name} to be at least 1", value))
     temperature = body.get("temperature")
     if isinstance(temperature, int | float) and temperature > _HOTTEST:
         raise refuse("400-temperature", wanted=temperature)
     if isinstance(temperature, int | float) and temperature < 0:
-        told = failure("400-temperature")
-        message = f"Expected temperature to be at least 0, received {temperature}"
-        raise RefusedError("400-temperature", Failure(told.status, message, told.metadata))
+        raise RefusedError("400-temperature", _out_of_range("temperature to be at least 0", temperature))
     return body
+
+
+def _out_of_range(expected: str, value: Any) -> Failure:
+    return replace(failure("400-temperature"), message=f"Expected {expected}, received {value}")
 
 
 def rows_of(state: State, body: Json, prompt: Prompt) -> list[Row]:

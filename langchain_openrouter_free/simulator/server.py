@@ -180,7 +180,7 @@ class Simulator:
         with asyncio.Runner() as runner:
             try:
                 runner.run(self._serve())
-            except OSError as error:
+            except (OSError, OverflowError) as error:
                 self._error = error
             finally:
                 self._started.set()

@@ -6,6 +6,7 @@ a fresh one. It has no sockets.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from langchain_openrouter_free.simulator.scenario import Scenario, from_table, l
 from langchain_openrouter_free.simulator.suggest import ScenarioError, unknown
 from langchain_openrouter_free.simulator.world import World
 
+logger = logging.getLogger(__name__)
 CONTROL = "/simulator/"
 
 
@@ -43,17 +45,24 @@ class Service:
         if "authorization" in headers:
             shown = headers | {"authorization": hashed(headers["authorization"])}
         body = _parsed(request)
-        model = body.get("model") if isinstance(body, dict) else None
         at = time.monotonic()
-        entry = Received(request.method, request.path, shown, body, request.body, model, at, connection)
+        entry = Received(request.method, request.path, shown, body, request.body, _model(body), at, connection)
         if request.path.startswith(CONTROL):
             return self._control(request, body), entry
         with self.log.changed:
-            reply = self.world.answer(request)
+            reply = self._answer(request)
             entry.status = reply.status or None
             entry.behaviour = reply.behaviour
             self.log.add(entry)
         return reply, entry
+
+    def _answer(self, request: Request) -> Reply:
+        """The world's reply; a fault of the simulator itself is a 500 that says so."""
+        try:
+            return self.world.answer(request)
+        except Exception:
+            logger.exception("the simulator failed to answer %s %s", request.method, request.path)
+            return json_reply(500, {"error": {"message": "Simulator failed", "code": 500}}, behaviour="fault")
 
     def date(self) -> str:
         """The Date header of this moment."""
@@ -112,6 +121,16 @@ class Service:
 
 def _complaint(status: int, message: str) -> Reply:
     return json_reply(status, {"error": {"message": message, "code": status}}, behaviour="control")
+
+
+def _model(body: Any) -> str | None:
+    """The model that a request asks for; of a chain without one, the first."""
+    if not isinstance(body, dict):
+        return None
+    chain = body.get("models")
+    first = chain[0] if isinstance(chain, list) and chain else None
+    asked = body.get("model") or first
+    return asked if isinstance(asked, str) else None
 
 
 def _parsed(request: Request) -> Any:

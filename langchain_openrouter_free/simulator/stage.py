@@ -243,8 +243,9 @@ def _drip(scene: Scene) -> Reply:
 
 
 def _first(scene: Scene, answer: Answer) -> list[bytes]:
-    """The first deltas of an answer, as many as the behaviour says."""
-    return dialect.deltas(answer, scene.voice)[: max(0, int(scene.get("after", _AFTER)))]
+    """The first deltas of an answer: all thoughts, and as many others as the behaviour says."""
+    thoughts = len(dialect.pieces(answer.reasoning, scene.voice.chunks))
+    return dialect.deltas(answer, scene.voice)[: thoughts + int(scene.get("after", _AFTER))]
 
 
 def _broken(scene: Scene, *tail: Step) -> Reply:

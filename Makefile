@@ -1,0 +1,77 @@
+# From a fresh clone, with Python >= 3.11 and make: `make test`. `make help` lists the rest.
+# ARGS passes arguments on: make test ARGS="-k budget", make demo ARGS="--live".
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+LOCK := requirements-dev.lock
+ARGS ?=
+
+# uv where it is on the PATH, else the standard library's venv and pip. PYTHON=... chooses the interpreter.
+UV := $(shell command -v uv 2>/dev/null)
+AT_LEAST := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c '$(AT_LEAST)' 2>/dev/null && echo $$p && break; done)
+ifneq ($(UV),)
+NEW_VENV := uv venv --quiet --seed --python $(or $(PYTHON),'>=3.11') $(VENV)
+INSTALL := uv pip install --quiet --python $(PY)
+else
+NEW_VENV := $(or $(PYTHON),no-python-3.11-found) -m venv $(VENV)
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+endif
+
+.PHONY: test lint format demo bench cassettes cassettes-live compat lock clean help
+.DEFAULT_GOAL := test
+
+test: $(READY) ## run the whole test suite (sets everything up first)
+	$(PY) -m pytest -q $(ARGS)
+
+lint: $(READY) ## ruff, the formatter, mypy --strict and the rules of the house
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy --strict
+	$(PY) -m pytest -q tests/test_house.py
+
+format: $(READY) ## let ruff mend and format what it can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+demo: $(READY) ## a bad hour on the simulated service; ARGS="--live" asks the real one
+	$(PY) examples/demo.py $(ARGS)
+
+bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its import, the simulator
+	for bench in happy_path decision import simulator; do $(PY) tests/benchmarks/bench_$$bench.py || exit 1; done
+
+cassettes: $(READY) ## record the cassettes anew, from the simulator
+	$(PY) tests/record_cassettes.py $(ARGS)
+
+cassettes-live: $(READY) ## record them from the real service (needs OPENROUTER_API_KEY; uses a few free requests)
+	$(PY) tests/record_cassettes.py --live $(ARGS)
+
+compat: $(READY) ## run the suite on langchain-core 1.6, 1.7 and the newest 1.x, in throw-away environments
+	$(PY) tests/compat.py $(ARGS)
+
+lock: ## find the newest versions that fit pyproject.toml and write them down
+	$(or $(UV),$(PY) -m pip install --quiet uv && $(PY) -m uv) pip compile pyproject.toml --group dev --universal \
+	  --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links --upgrade --quiet \
+	  --output-file $(LOCK).new
+	(echo "# Exact versions of everything that tests, lint and examples need. Written by 'make lock'; not to be edited."; \
+	  cat $(LOCK).new) > $(LOCK)
+	rm $(LOCK).new
+
+clean: ## remove the environment and everything generated
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+# The environment: made once, refreshed when the lock or the project's own needs change.
+$(PY):
+	rm -rf $(VENV)
+	$(NEW_VENV)
+
+$(READY): $(LOCK) pyproject.toml | $(PY)
+	$(INSTALL) -r $(LOCK)
+	$(INSTALL) --no-deps -e .
+	touch $@

@@ -1,0 +1,57 @@
+"""One whole routing decision: the step that chooses a model, and the booking of how it went. No network.
+
+A healthy hour tries the first of N models; a bad one finds N-1 of them cooling down.
+"""
+
+# ruff: noqa: T201 - its results are printed
+
+from __future__ import annotations
+
+from measuring import noise, spread, timed
+
+from langchain_openrouter_free import MemoryStore
+from langchain_openrouter_free.clock import SystemClock
+from langchain_openrouter_free.engine import Accounts, Attempts, Roads, Turn
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.routing import Candidate, Route
+from langchain_openrouter_free.sources import Timeouts
+from langchain_openrouter_free.verdicts import Kind, verdict
+
+OK, BUSY = verdict(Kind.OK, status=200), verdict(Kind.UPSTREAM_LIMIT, "busy", status=429)
+CLOCK, TIMEOUTS = SystemClock(), Timeouts()
+
+
+def unused(*_: object) -> None:
+    """Stand in for what a decision never calls."""
+
+
+def decide(store: MemoryStore, free: tuple[Candidate, ...]) -> Turn:
+    """Make the choice of one call and book its answer."""
+    roads = Roads(open=unused, prices=unused, aprices=unused)  # type: ignore[arg-type]
+    attempts = Attempts(Route(free), roads, Accounts(store, "a", "p"), CLOCK, TIMEOUTS, lambda: "key")
+    turn = attempts._next()
+    assert isinstance(turn, Turn)
+    attempts.settle(turn, OK, None)
+    return turn
+
+
+def main() -> None:
+    """Print the table."""
+    print("One routing decision (step and settle), microseconds; median (quartiles)")
+    for count in (1, 30, 5_000):
+        free = tuple(Candidate(f"test/m{number}:free") for number in range(count))
+        for hour, resting in (("healthy", 0), ("all but one cool down", count - 1)):
+            store, now = MemoryStore(), CLOCK.now()
+            book = Ledger()
+            for candidate in free[:resting]:
+                book = book.rested(candidate.model, BUSY, now + 3600)
+            store.update("account:a", lambda _, book=book: (book, None))
+            assert decide(store, free).candidate is free[resting]
+            times = max(3, 3000 // count)
+            samples = [1e6 * timed(lambda store=store, free=free: decide(store, free), times)[0] for _ in range(20)]
+            print(f"  {count:>5} models, {hour:<24} {spread(samples, 1)}", flush=True)
+    print(noise())
+
+
+if __name__ == "__main__":
+    main()

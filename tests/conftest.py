@@ -1,0 +1,39 @@
+"""What most tests begin with: a fresh simulated service, and models that talk to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
+from langchain_openrouter_free.simulator import Simulator
+
+MODELS = ["z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"]
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulator]:
+    """A simulated service without limits, of this test's own."""
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def make_model() -> Callable[..., ChatOpenRouterFree]:
+    """A maker of models: `make_model(sim, **arguments)`. Those of one test share a fresh store, no other does."""
+    state = MemoryStore()
+
+    def make(sim: Simulator, **arguments: Any) -> ChatOpenRouterFree:
+        usual = {
+            "models": MODELS,
+            "api_key": sim.api_key,
+            "base_url": sim.base_url,
+            "state": state,
+            "max_wait": 0.0,
+            "timeouts": {"connect": 2.0, "first_token": 10.0, "stall": 5.0, "call": 20.0},
+        }
+        return ChatOpenRouterFree(**{**usual, **arguments})
+
+    return make

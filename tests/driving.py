@@ -1,0 +1,67 @@
+"""Driving the model by each of its four call paths, and counting what it did."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
+from langchain_openrouter_free.simulator import Simulator
+
+PATHS = ("invoke", "ainvoke", "stream", "astream")
+TWENTY = [f"test/m{n:02d}:free" for n in range(1, 21)]
+
+
+@dataclass
+class Told:
+    """What a caller got."""
+
+    text: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+    pieces: list[str] = field(default_factory=list)
+    message: Any = None
+
+    @property
+    def outcomes(self) -> list[str]:
+        """Outcome of each attempt."""
+        return [attempt["outcome"] for attempt in self.meta["route"]["attempts"]]
+
+
+def make(sim: Simulator, models: list[str] | None = None, **kwargs: Any) -> ChatOpenRouterFree:
+    """A router on the simulator with a book of its own."""
+    kwargs.setdefault("state", MemoryStore())
+    kwargs.setdefault("api_key", sim.api_key)
+    return ChatOpenRouterFree(models=models or TWENTY[:3], base_url=sim.base_url, **kwargs)
+
+
+def drive(router: Any, path: str, prompt: Any = "tell me a word", told: Told | None = None, **kwargs: Any) -> Told:
+    """Call the router by one path; `told` keeps what was delivered before an error."""
+    told = told if told is not None else Told()
+
+    def keep(chunk: Any) -> None:
+        told.pieces.append(chunk.text)
+        told.text += chunk.text
+        told.message = chunk if told.message is None else told.message + chunk
+        told.meta = told.message.response_metadata
+
+    async def run() -> None:
+        if path == "ainvoke":
+            keep(await router.ainvoke(prompt, **kwargs))
+        else:
+            async for chunk in router.astream(prompt, **kwargs):
+                keep(chunk)
+
+    if path == "invoke":
+        keep(router.invoke(prompt, **kwargs))
+    elif path == "stream":
+        for chunk in router.stream(prompt, **kwargs):
+            keep(chunk)
+    else:
+        asyncio.run(run())
+    return told
+
+
+def asked(sim: Simulator) -> list[str]:
+    """Ids of the models that were asked, in order."""
+    return [str(chat.model) for chat in sim.chats()]

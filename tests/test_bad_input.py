@@ -1,0 +1,172 @@
+"""Bad input: a clear typed error before any request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from driving import TWENTY, asked, drive, make
+from langchain_core.messages import ChatMessage, HumanMessage
+
+from langchain_openrouter_free import (
+    Budget,
+    ChatOpenRouterFree,
+    ConfigurationError,
+    NoSuitableModel,
+    OpenRouterFreeError,
+    PaidModel,
+    RequestRejected,
+)
+from langchain_openrouter_free.simulator import Simulator
+
+GOOD: dict[str, Any] = {"models": ["a/b:free"], "api_key": "sk-or-v1-x"}
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no models": ({"models": []}, "models is empty"),
+    "a paid id": ({"models": ["a/b:free", "a/b"]}, "'a/b' does not end in ':free'"),
+    "a stripped suffix": ({"models": ["a/b:free:nitro"]}, "no model id"),
+    "an online suffix": ({"models": ["a/b:online"]}, "does not end in ':free'"),
+    "twice": ({"models": ["a/b:free", "c/d:free", "a/b:free"]}, "'a/b:free' is there twice"),
+    "a blank id": ({"models": [" "]}, "no model id"),
+    "an id with a blank": ({"models": ["a/b:free "]}, "blank"),
+    "not an id": ({"models": ["gpt"]}, "no model id"),
+    "text for a list": ({"models": "a/b:free"}, "models"),
+    "paid without budget": ({"allow_paid": True, "paid_models": ["a/b"]}, "budget"),
+    "paid without models": ({"allow_paid": True, "budget": "$1"}, "paid_models"),
+    "a free id as paid": ({"allow_paid": True, "budget": "$1", "paid_models": ["a/b:free"]}, "free id"),
+    "paid twice": ({"allow_paid": True, "budget": "$1", "paid_models": ["a/b", "a/b"]}, "twice"),
+    "a budget of nothing": ({"allow_paid": True, "budget": "$0", "paid_models": ["a/b"]}, "positive"),
+    "a negative budget": ({"allow_paid": True, "budget": -1, "paid_models": ["a/b"]}, "positive"),
+    "a budget in words": ({"allow_paid": True, "budget": "a lot", "paid_models": ["a/b"]}, "no amount"),
+    "a budget window twice": ({"allow_paid": True, "budget": "$1/day, $2/day", "paid_models": ["a/b"]}, "twice"),
+    "NaN budget": ({"allow_paid": True, "budget": math.nan, "paid_models": ["a/b"]}, "positive"),
+    "a chat model without prices": (
+        {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel(ChatOpenRouterFree(**GOOD))]},
+        "prompt_price",
+    ),
+    "no key": ({"api_key": ""}, "OPENROUTER_API_KEY"),
+    "a key with a blank": ({"api_key": "sk or"}, "blanks"),
+    "a key with strange letters": ({"api_key": "sk-ö"}, "characters"),
+    "base_url without a scheme": ({"base_url": "openrouter.ai/api/v1"}, "base_url"),
+    "base_url of another kind": ({"base_url": "ftp://openrouter.ai"}, "base_url"),
+    "base_url with the path": ({"base_url": "https://openrouter.ai/api/v1/chat/completions"}, "before"),
+    "base_url with a bad port": ({"base_url": "https://openrouter.ai:99999/api"}, "base_url"),
+    "NaN temperature": ({"temperature": math.nan}, "temperature"),
+    "infinite top_p": ({"top_p": math.inf}, "top_p"),
+    "temperature out of range": ({"temperature": 5}, "range"),
+    "no tokens": ({"max_tokens": 0}, "max_tokens"),
+    "a negative timeout": ({"timeout": -1}, "timeout"),
+    "an unknown timeout": ({"timeouts": {"frist_token": 3}}, "did you mean 'first_token'"),
+    "a timeout of zero": ({"timeouts": {"stall": 0}}, "stall"),
+    "a negative max_wait": ({"max_wait": -1}, "max_wait"),
+    "NaN max_wait": ({"max_wait": math.nan}, "max_wait"),
+    "negative max_retries": ({"max_retries": -1}, "max_retries"),
+    "an unknown state": ({"state": "redis"}, "state"),
+    "an unknown argument": ({"temprature": 1}, "did you mean 'temperature'"),
+    "models in extra_body": ({"extra_body": {"models": ["x/y"]}}, "router's own"),
+    "model in extra_body": ({"extra_body": {"model": "x/y"}}, "router's own"),
+    "a billed plugin": ({"extra_body": {"plugins": [{"id": "web"}]}}, "cost money"),
+    "a key in the headers": ({"default_headers": {"Authorization": "x"}}, "api_key"),
+    "a header with a line break": ({"default_headers": {"X-A": "a\nb"}}, "header"),
+    "a title HTTP cannot carry": ({"app_title": "Grün\n"}, "header"),
+    "a wrong type": ({"max_tokens": "many"}, "max_tokens"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_constructor_mistakes_are_errors_at_construction(name: str) -> None:
+    """Each mistake is told at once, in words that name it."""
+    arguments, words = WRONG[name]
+    with pytest.raises(ConfigurationError) as caught:
+        ChatOpenRouterFree(**{**GOOD, **arguments})
+    assert words in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert "sk-or-v1-x" not in str(caught.value)
+
+
+def test_no_key_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an argument the environment is asked, and its absence is told."""
+    monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="OPENROUTER_API_KEY"):
+        ChatOpenRouterFree(models=["a/b:free"])
+    monkeypatch.setenv("OPENROUTER_API_KEY", " sk-or-v1-env\n")
+    assert ChatOpenRouterFree(models=["a/b:free"]).api_key.get_secret_value().strip() == "sk-or-v1-env"
+
+
+def test_the_key_is_in_no_repr() -> None:
+    """Neither the model nor its identifying parameters show the key."""
+    model = ChatOpenRouterFree(**GOOD)
+    assert "sk-or-v1-x" not in repr(model) + str(model._identifying_params) + str(model)
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    with Simulator() as simulator:
+        yield simulator
+
+
+BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]] = {
+    "no messages": ([], {}, RequestRejected, "no messages"),
+    "an unknown role": ([ChatMessage(role="wizard", content="x")], {}, RequestRejected, "wizard"),
+    "NaN in a call": ("hi", {"temperature": math.nan}, ConfigurationError, "temperature"),
+    "an unknown parameter": ("hi", {"temprature": 1}, ConfigurationError, "did you mean 'temperature'"),
+    "a paid model": ("hi", {"model": "simulated/paid-small"}, ConfigurationError, "may cost money"),
+    "models smuggled in": ("hi", {"extra_body": {"models": ["simulated/paid-small"]}}, ConfigurationError, "router"),
+    "a billed server tool": ("hi", {"tools": [{"type": "openrouter:web_search"}]}, ConfigurationError, "cost money"),
+    "billed search options": ("hi", {"web_search_options": {"x": 1}}, ConfigurationError, "cost money"),
+    "not JSON": ("hi", {"prediction": {"x": object()}}, RequestRejected, "JSON"),
+    "a bad wait": ("hi", {"max_wait": -3}, ConfigurationError, "max_wait"),
+}
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_bad_calls_send_nothing(sim: Simulator, name: str, path: str) -> None:
+    """What cannot work is told before anything leaves."""
+    sim.reset()
+    prompt, kwargs, error, words = BAD_CALLS[name]
+    with pytest.raises(error) as caught:
+        drive(make(sim), path, prompt, **kwargs)
+    assert words in str(caught.value)
+    assert sim.received == []
+
+
+def test_five_thousand_models_are_fine(sim: Simulator) -> None:
+    """A long list is walked like a short one."""
+    sim.reset()
+    many = [f"test/n{n}:free" for n in range(5000)]
+    sim.script({many[0]: "500"})
+    assert drive(make(sim, many), "invoke").meta["route"]["model"] == many[1]
+
+
+def test_an_image_for_models_without_eyes(sim: Simulator) -> None:
+    """Text-only models refuse an image by name; when none is left, the error says of each what it lacks."""
+    sim.reset()
+    picture = HumanMessage(
+        [{"type": "text", "text": "what"}, {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}]
+    )
+    with pytest.raises(NoSuitableModel) as caught:
+        drive(make(sim), "invoke", [picture])
+    assert asked(sim) == TWENTY[:3]
+    assert str(caught.value).count("support image input") == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("$0.50/day", {"day": 500_000_000}),
+        ("2 USD/month", {"month": 2_000_000_000}),
+        ("$0.01 per call, $1 a day", {"call": 10_000_000, "day": 1_000_000_000}),
+        ("1.00", {"total": 1_000_000_000}),
+        ("3 dollars", {"total": 3_000_000_000}),
+        (2, {"total": 2_000_000_000}),
+        (0.1, {"total": 100_000_000}),
+        ({"per_day": "0.25"}, {"day": 250_000_000}),
+        ("unlimited", {}),
+    ],
+)
+def test_budgets_in_words(text: object, budget: dict[str, int]) -> None:
+    """A budget is written as people write amounts."""
+    assert Budget.parse(text).caps() == budget

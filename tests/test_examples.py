@@ -1,0 +1,88 @@
+"""Every example runs as it stands, against the simulator, with nothing but two environment variables."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.transport import CLIENTS
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+GLM, SUPER, SMALL = "z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"
+BUSY = {GLM: "429-upstream", SMALL: "503"}
+SPENT = Scenario(per_minute=20, per_day=50, day_used=50, credits="0")
+
+# Example, the hour it runs in, and what it must have said.
+RUNS = [
+    ("quickstart", Scenario(), ["you said Why is the sky blue?", f"{SUPER}: ok in "]),
+    ("quickstart", Scenario(scripts={SUPER: "429-upstream"}), [f"{SUPER}: upstream_limit in ", f"{GLM}: ok in "]),
+    ("streaming", Scenario(), ["answers: you said Tell a story", f"answered by {SUPER}", "total_tokens"]),
+    ("streaming", Scenario(scripts={SUPER: {"do": "cut", "after": 3}}), [f"[{SUPER} broke off after "]),
+    ("tools_agent", Scenario(), ["get_weather", "18 degrees and dry in Oslo"]),
+    ("tools_agent", Scenario(scripts={GLM: "tool-malformed"}), [f"{SMALL} has read the result of the tool"]),
+    ("structured_output", Scenario(), ["name='Oslo'", "population="]),
+    ("paid_fallback", Scenario(), [f"by {GLM}, paid: False, after 0 others"]),
+    ("paid_fallback", Scenario(scripts=BUSY), ["by ChatOpenAI:simulated/paid-small, paid: True, after 2 others"]),
+    ("errors", Scenario(), ["you said Why is the sky blue?"]),
+    ("errors", SPENT, ["50 free requests are used up; come back at 00:00 UTC", "Asked 1 of 2 models"]),
+    ("errors", Scenario(scripts=BUSY), [f"{GLM}: upstream_limit", f"{SMALL}: "]),
+]
+
+
+class Play:
+    """Runs a script of examples/ in this process, as `python examples/name.py` would."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._patch = monkeypatch
+        self._capsys = capsys
+        for name in ("OPENROUTER_API_KEY", "OPENROUTER_API_BASE"):
+            # Set first, so that what the demo sets is undone as well.
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
+
+    def __call__(self, name: str, *arguments: str, **environment: str) -> str:
+        for variable, value in environment.items():
+            self._patch.setenv(variable, value)
+        self._patch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        return self._capsys.readouterr().out
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Play]:
+    yield Play(monkeypatch, capsys)
+    CLIENTS.close()
+
+
+@pytest.mark.parametrize(("name", "hour", "says"), RUNS, ids=[f"{name}-{i}" for i, (name, _, _) in enumerate(RUNS)])
+def test_an_example_says_what_it_promises(play: Play, name: str, hour: Scenario, says: list[str]) -> None:
+    with Simulator(hour) as sim:
+        # A key of its own is an account of its own in the process's book.
+        said = play(name, OPENROUTER_API_KEY=f"sk-or-v1-{uuid.uuid4().hex}", OPENROUTER_API_BASE=sim.base_url)
+    assert [words for words in says if words not in said] == [], said
+
+
+def test_the_demo_answers_all_scenes_without_a_key_or_a_network(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        play("demo")
+    said = capsys.readouterr().out
+    assert ended.value.code == 0, said
+    assert "4 of 4 answered" in said
+    assert "1 request to the service" in said
+
+
+def test_the_demo_refuses_to_go_live_without_a_key(play: Play) -> None:
+    with pytest.raises(SystemExit, match="OPENROUTER_API_KEY"):
+        play("demo", "--live")
+
+
+def test_every_example_is_run_and_short() -> None:
+    scripts = {path.stem: len(path.read_text(encoding="utf-8").splitlines()) for path in EXAMPLES.glob("*.py")}
+    assert set(scripts) == {name for name, _, _ in RUNS} | {"demo"}
+    assert {name for name, lines in scripts.items() if lines >= 40} == {"demo"}

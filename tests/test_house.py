@@ -1,0 +1,93 @@
+"""The rules of the house: who may import whom and what, how long a file may be, and what no file may say."""
+
+from __future__ import annotations
+
+import ast
+import re
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import langchain_openrouter_free as package
+
+NAME = package.__name__
+ROOT = Path(str(package.__file__)).parent
+RULES = {"evidence", "verdicts", "answers", "wire", "ledger", "budget", "catalogue", "routing", "endings", "errors"}
+PURE = RULES | {"messages", "replies"}
+LANGCHAIN = {"chat_model", "call", "external", "structured", "messages", "replies", "errors"}
+HTTP = {"transport", "deadlines", "sources", "pricing", "chat_model", "call"}
+WORLD = {"httpx", "httpcore", "time", "random", "asyncio", "os", "sqlite3", "threading", "socket"}
+ID = re.compile(r"[a-z0-9~-]+/[a-z0-9][a-z0-9._-]*(:[a-z]+)?")
+NO_MODEL = {"application/json", "text/event-stream", "text/html"}  # content types
+OUR_OWN = ("simulated/", "test/", "openrouter/")  # inventions, and the service's own routers
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+HOUSE = {name: tree for name, tree in TREES.items() if not name.startswith("simulator")}
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """Every module that is imported anywhere, also inside functions and for type hints."""
+    found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {one if one.removeprefix(f"{NAME}.") in TREES else str(node.module) for one in whole}
+    return found
+
+
+def tops(tree: ast.Module) -> set[str]:
+    return {module.partition(".")[0] for module in imports(tree)}
+
+
+def ours(tree: ast.Module) -> set[str]:
+    return {m.removeprefix(f"{NAME}.") for m in imports(tree)} & set(TREES) - {""}
+
+
+def test_who_may_import_what() -> None:
+    assert {name: found for name in PURE if (found := tops(HOUSE[name]) & WORLD)} == {}
+    assert {name for name, tree in HOUSE.items() if "langchain_core" in tops(tree)} <= LANGCHAIN
+    assert {name for name, tree in HOUSE.items() if tops(tree) & {"langchain_openai", "openai", "langchain"}} == set()
+    assert {m for m in imports(TREES["errors"]) if m.startswith("langchain")} == {"langchain_core.exceptions"}
+    assert {name for name, tree in HOUSE.items() if tops(tree) & {"httpx", "httpcore"}} <= HTTP
+
+
+def test_the_simulator_and_the_router_share_nothing() -> None:
+    simulator = set(TREES) - set(HOUSE)
+    assert {name: found for name in simulator if (found := ours(TREES[name]) - simulator)} == {}
+    assert {name for name, tree in HOUSE.items() if ours(tree) & simulator} == set()
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    list(TopologicalSorter({name: ours(tree) - {name} for name, tree in TREES.items()}).static_order())
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_module_says_what_it_owns_and_fits_in_a_head(name: str) -> None:
+    assert ast.get_docstring(TREES[name]), "no docstring"
+    text = FILES[name].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 500
+    assert not re.search(r"/(home|root|work|Users|tmp)/", text), "names a place on one machine"
+
+
+def test_the_public_names_are_all_of_them_and_sorted() -> None:
+    froms = [node for node in TREES[""].body if isinstance(node, ast.ImportFrom)]
+    taken = {alias.asname or alias.name for node in froms for alias in node.names}
+    assert set(package.__all__) == taken - {"annotations"}
+    assert package.__all__ == sorted(package.__all__)
+
+
+def test_no_real_paid_model_is_named() -> None:
+    nodes = [node for tree in TREES.values() for node in ast.walk(tree)]
+    words = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    # Rows of the simulator's list: `_free` itself puts ":free" behind each.
+    free = {ast.literal_eval(n.args[0]) for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "_free"}
+    ids = {word for word in words - free - NO_MODEL if ID.fullmatch(word) and not word.endswith(":free")}
+    assert {i for i in ids if not i.startswith(OUR_OWN)} == set()

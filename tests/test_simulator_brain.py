@@ -1,0 +1,222 @@
+"""Answers that follow schemas, tools and limits."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.simulator.schemas import sample
+
+MODEL = "test/m01:free"
+
+
+@pytest.fixture
+def sim():
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def ask(sim):
+    """Ask and get the first choice of a plain answer, with the usage beside it."""
+    client = httpx.Client(
+        base_url=sim.base_url, headers={"Authorization": "Bearer x"}, trust_env=False, verify=False, timeout=5
+    )
+
+    def asked(said, model=MODEL, **body):
+        messages = said if isinstance(said, list) else [{"role": "user", "content": said}]
+        reply = client.post("/chat/completions", json={"model": model, "messages": messages} | body)
+        assert reply.status_code == 200, reply.text
+        return reply.json()["choices"][0] | {"usage": reply.json()["usage"]}
+
+    with client:
+        yield asked
+
+
+def tool(name, **properties):
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "function", "function": {"name": name, "description": "", "parameters": parameters}}
+
+
+WEATHER = tool("get_weather", city={"type": "string"})
+ADDER = tool("my_adder_tool", a={"type": "integer"}, b={"type": "integer"})
+MAGIC = tool("magic_function", input={"type": "integer"})
+
+
+def calls(choice):
+    found = choice["message"].get("tool_calls", [])
+    return [(one["function"]["name"], json.loads(one["function"]["arguments"])) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("said", "tools", "expected"),
+    [
+        ("What is the weather in San Francisco, CA?", [WEATHER], [("get_weather", {"city": "San Francisco, CA"})]),
+        ("What is the value of magic_function(3)? Use the tool.", [MAGIC], [("magic_function", {"input": 3})]),
+        ("What is 1 + 2", [ADDER], [("my_adder_tool", {"a": 1, "b": 2})]),
+        (
+            "What is the weather in Paris and London?",
+            [WEATHER],
+            [("get_weather", {"city": "Paris"}), ("get_weather", {"city": "London"})],
+        ),
+        (
+            "Tell me the weather in Rome; also magic_function(4)",
+            [WEATHER, MAGIC],
+            [("get_weather", {"city": "Rome"}), ("magic_function", {"input": 4})],
+        ),
+        ("Hello!", [WEATHER, MAGIC], []),
+    ],
+)
+def test_auto_calls_what_the_text_is_about(ask, said, tools, expected):
+    """Left to itself the model calls the tools that the text mentions, once for each thing."""
+    choice = ask(said, tools=tools)
+    assert calls(choice) == expected
+    assert choice["finish_reason"] == ("tool_calls" if expected else "stop")
+
+
+def test_tool_choice(ask):
+    """none, required and a name are honoured; two calls become one if calls may not be parallel."""
+    said = "What is the weather in Paris and London?"
+    assert calls(ask(said, tools=[WEATHER], tool_choice="none")) == []
+    assert [name for name, _ in calls(ask("Hello!", tools=[MAGIC, WEATHER], tool_choice="required"))] == [
+        "magic_function"
+    ]
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    assert [name for name, _ in calls(ask("Hello!", tools=[MAGIC, WEATHER], tool_choice=named))] == ["get_weather"]
+    assert len(calls(ask(said, tools=[WEATHER], parallel_tool_calls=False))) == 1
+
+
+def test_text_after_a_tool_message(ask):
+    """When the tool has answered the model speaks, unless it must call."""
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    talk = [
+        {"role": "user", "content": "What is the weather in Oslo?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "It rains."},
+    ]
+    choice = ask(talk, tools=[WEATHER])
+    assert "It rains." in choice["message"]["content"]
+    assert calls(ask(talk, tools=[WEATHER], tool_choice="required"))
+
+
+def test_unicode_survives(ask):
+    """Quoted text of any script goes into the arguments as it is."""
+    customer = tool("create_customer", customer_name={"type": "string"})
+    choice = ask("Create a customer named '你好啊集团' (Hello Group)", tools=[customer], tool_choice="required")
+    assert "你好啊集团" in choice["message"]["tool_calls"][0]["function"]["arguments"]
+
+
+def test_structured_output(ask):
+    """json_schema and json_object give JSON that fits."""
+    schema = {
+        "$defs": {"Joke": {"type": "object", "properties": {"setup": {"type": "string"}}, "required": ["setup"]}},
+        "type": "object",
+        "properties": {
+            "jokes": {"type": "array", "items": {"$ref": "#/$defs/Joke"}},
+            "mood": {"enum": ["grim", "merry"]},
+            "rating": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 5}, {"type": "null"}]},
+        },
+        "required": ["jokes", "mood", "rating"],
+    }
+    wish = {"type": "json_schema", "json_schema": {"name": "jokes", "schema": schema}}
+    said = "A merry joke about cats, rated 9 of 10"
+    found = json.loads(ask(said, response_format=wish)["message"]["content"])
+    assert found["mood"] == "merry"
+    assert found["rating"] == 5
+    assert set(found["jokes"][0]) == {"setup"}
+    said = "Return a JSON with 'setup' and 'punchline' keys."
+    found = json.loads(ask(said, response_format={"type": "json_object"})["message"]["content"])
+    assert set(found) == {"setup", "punchline"}
+    text = ask(said, "nvidia/nemotron-nano-12b-v2-vl:free", response_format=wish)["message"]["content"]
+    assert not text.startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "integer", "exclusiveMinimum": 7}, 8),
+        ({"type": "number", "maximum": 2.5}, 2.5),
+        ({"type": "integer", "multipleOf": 4}, 4),
+        ({"type": ["null", "string"], "format": "date"}, "2026-01-01"),
+        ({"type": "string", "minLength": 6, "maxLength": 8}, "oslo.."),
+        ({"const": 7}, 7),
+        ({"type": "null"}, None),
+        ({"type": "boolean"}, True),
+        ({"type": "array", "items": {"type": "boolean"}, "minItems": 2}, [True, True]),
+        ({"type": "array", "prefixItems": [{"type": "integer"}, {"type": "null"}]}, [5, None]),
+        ({"allOf": [{"type": "object", "properties": {"a": {"const": 1}}}, {"required": ["a"]}]}, {"a": 1}),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, {}),
+        ({"oneOf": [{"type": "null"}]}, None),
+        ({"items": {"const": "x"}}, ["x"]),
+        (True, "anything"),
+    ],
+)
+def test_samples(schema, expected):
+    """The smallest value of a schema, with words and numbers of the text."""
+    assert sample(schema, "give 5 to 'oslo'") == expected
+
+
+def test_endless_schemas_end():
+    """A schema that refers to itself is followed for a while only."""
+    node = {
+        "type": "object",
+        "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+        "required": ["next"],
+    }
+    assert json.dumps(sample(node, "")).count("next") < 30
+    tree = {"type": "object", "properties": {"leaves": {"type": "array", "items": {"$ref": "#"}}}}
+    assert json.dumps(sample(tree, "")).count("leaves") < 30
+    assert sample({"$ref": "#"}, "") is not None
+
+
+def test_stop_and_max_tokens(ask):
+    """`stop` cuts before the word, `max_tokens` cuts with finish_reason length."""
+    assert ask("hello big world", stop=["big"])["message"]["content"].endswith("hello ")
+    choice = ask("hello big world", max_tokens=3)
+    assert choice["finish_reason"] == "length"
+    assert choice["usage"]["completion_tokens"] == 3
+    assert len(choice["message"]["content"]) == 12
+
+
+def test_reasoning(ask):
+    """Models think if they always do or are asked to, and thinking can eat the budget."""
+    thinker, doer = "openai/gpt-oss-20b:free", MODEL
+    assert ask("hello", thinker)["message"]["reasoning"]
+    assert ask("hello", thinker, reasoning={"enabled": False})["message"]["reasoning"]
+    assert ask("hello", "z-ai/glm-5.2:free", reasoning={"enabled": False})["message"]["reasoning"] is None
+    assert ask("hello", thinker, reasoning={"exclude": True})["message"]["reasoning"] is None
+    assert ask("hello", doer)["message"]["reasoning"] is None
+    choice = ask("hello", doer, reasoning={"effort": "low"})
+    assert choice["message"]["reasoning_details"][0]["type"] == "reasoning.text"
+    assert choice["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
+    eaten = ask("hello", thinker, max_tokens=4)
+    assert (eaten["finish_reason"], eaten["message"]["content"]) == ("length", "")
+
+
+def test_cached_tokens(ask):
+    """Parts marked for the cache are written at first and read later."""
+    part = {"type": "text", "text": "a long text " * 10, "cache_control": {"type": "ephemeral"}}
+    messages = [{"role": "user", "content": [part]}]
+    first = ask(messages)["usage"]["prompt_tokens_details"]
+    second = ask(messages)["usage"]["prompt_tokens_details"]
+    assert first["cache_write_tokens"] == second["cached_tokens"] == 30
+    assert first["cached_tokens"] == second["cache_write_tokens"] == 0
+
+
+def test_same_seed_same_luck():
+    """Two worlds with one seed do the same."""
+
+    def story():
+        with Simulator(seed=7) as sim, httpx.Client(trust_env=False, verify=False) as client:
+            sim.script({"*": {"ok": 1, "503": 1}})
+            body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
+            for _ in range(12):
+                client.post(f"{sim.base_url}/chat/completions", json=body, headers={"Authorization": "Bearer x"})
+            return [entry.behaviour for entry in sim.chats()]
+
+    first = story()
+    assert first == story()
+    assert set(first) == {"ok", "503"}

@@ -1,0 +1,318 @@
+"""Every distinct shape of a refusal or of an odd success, in a minimal form of our own.
+
+The wordings are the service's (facts, recorded 2025-02 to 2026-10); ids, names and numbers are made up.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
+MIDNIGHT = 1_790_035_200.0
+NEXT_MINUTE = 1_790_000_040.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One reply and what it means."""
+
+    id: str
+    status: int
+    body: Any
+    kind: str
+    scope: str
+    headers: dict[str, str] = field(default_factory=dict)
+    until: float | None = None
+
+    @property
+    def raw(self) -> bytes:
+        """The body as it stands on the wire."""
+        if isinstance(self.body, bytes):
+            return self.body
+        return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
+
+
+def err(code: Any, message: str, /, **meta: Any) -> dict[str, Any]:
+    """An error body as the service writes it."""
+    error: dict[str, Any] = {"message": message, "code": code}
+    if meta:
+        error["metadata"] = meta
+    return {"error": error, "user_id": "user_1"}
+
+
+def upstream(code: int, raw: Any, /, **meta: Any) -> dict[str, Any]:
+    """An error that a provider gave."""
+    return err(code, "Provider returned error", raw=raw, provider_name="Someone", **meta)
+
+
+def limits(limit: int, reset_ms: int | None = None) -> dict[str, str]:
+    """The rate limit headers as they stand inside a body."""
+    told = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0"}
+    return told if reset_ms is None else {**told, "X-RateLimit-Reset": str(reset_ms)}
+
+
+def answer(message: dict[str, Any], finish: str | None = "stop", **more: Any) -> dict[str, Any]:
+    """A whole plain answer."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish, **more}
+    return {"id": "gen-1", "model": "a/b:free", "provider": "Someone", "choices": [choice]}
+
+
+def sse(*events: Any, done: bool = True) -> str:
+    """An event stream."""
+    rows = [f"data: {json.dumps(event)}\n\n" for event in events]
+    return ": OPENROUTER PROCESSING\n\n" + "".join(rows) + ("data: [DONE]\n\n" if done else "")
+
+
+def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
+    """One event of a stream."""
+    return {"id": "gen-1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
+
+
+MIDNIGHT_MS = int(MIDNIGHT * 1000)
+MINUTE_MS = int(NEXT_MINUTE * 1000)
+PER_DAY = "Rate limit exceeded: free-models-per-day"
+PER_MIN = "Rate limit exceeded: free-models-per-min. "
+CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+
+REFUSALS = [
+    # -- the key
+    Case("401-no-key", 401, err(401, "No cookie auth credentials found"), "unauthenticated", "account"),
+    Case("401-bad-key", 401, err(401, "User not found."), "unauthenticated", "account"),
+    Case("401-text", 401, "Unauthorized", "unauthenticated", "account"),
+    Case("401-in-200", 200, err(401, "Missing Authentication header"), "unauthenticated", "account"),
+    Case("401-of-the-provider", 401, upstream(401, "invalid upstream key"), "broken", "model"),
+    # -- the account's free quota
+    Case(
+        "day-source",
+        429,
+        err(429, PER_DAY, headers=limits(50, MIDNIGHT_MS), limit_source="openrouter_free_tier_daily"),
+        "day_limit",
+        "account",
+        until=MIDNIGHT,
+    ),
+    Case("day-old-body", 429, err(429, PER_DAY + ". Add 10 credits"), "day_limit", "account", until=MIDNIGHT),
+    Case("day-high-balance", 429, err(429, PER_DAY + "-high-balance. "), "day_limit", "account", until=MIDNIGHT),
+    Case("day-stealth", 429, err(429, PER_DAY + "-stealth. "), "day_limit", "account", until=MIDNIGHT),
+    Case(
+        "day-real-headers",
+        429,
+        err(429, PER_DAY),
+        "day_limit",
+        "account",
+        headers={"x-ratelimit-reset": str(MIDNIGHT_MS), "x-ratelimit-limit": "50"},
+        until=MIDNIGHT,
+    ),
+    Case("day-cut-log", 429, f'Error - {{"error":{{"message":"{PER_DAY}","metadata":{{"X-RateLimit-Reset":"17', "day_limit", "account"),
+    Case("day-in-200", 200, err(429, PER_DAY), "day_limit", "account"),
+    Case("day-in-stream", 200, sse({"choices": [], "error": {"code": 429, "message": PER_DAY}}), "day_limit", "account"),
+    Case(
+        "minute",
+        429,
+        err(429, PER_MIN, headers=limits(20, MINUTE_MS), provider_name=None),
+        "minute_limit",
+        "account",
+        until=NEXT_MINUTE,
+    ),
+    Case("minute-no-reset", 429, err(429, PER_MIN, headers=limits(16)), "minute_limit", "account", until=NEXT_MINUTE),
+    Case(
+        "minute-other-dialect",
+        429,
+        {
+            "type": "error",
+            "error": {"type": "rate_limit_error", "message": PER_MIN},
+            "metadata": {"limit_source": "free_tier_per_minute", "headers": limits(20, MINUTE_MS)},
+        },
+        "minute_limit",
+        "account",
+        until=NEXT_MINUTE,
+    ),
+    Case(
+        "minute-behind-a-400",
+        400,
+        upstream(400, "bad", previous_errors=[{"code": 429, "message": PER_MIN}] * 7),
+        "minute_limit",
+        "account",
+    ),
+    Case(
+        "day-behind-a-404",
+        404,
+        upstream(404, "", previous_errors=[{"code": 429, "message": "Provider returned error", "raw": PER_DAY}]),
+        "day_limit",
+        "account",
+    ),
+    Case("source-in-a-log", 429, "limit_source: openrouter_free_tier_per_minute`, X-RateLimit-Limit: 20", "minute_limit", "account"),
+    # -- one model's limits
+    Case(
+        "model-minute",
+        429,
+        err(
+            429,
+            "Rate limit exceeded: limit_rpm/a/b-1/0f0f. High demand for a/b:free on OpenRouter - limited to 8 requests per minute.",
+            headers=limits(8, MINUTE_MS),
+        ),
+        "model_limit",
+        "model",
+        until=NEXT_MINUTE,
+    ),
+    Case("model-day", 429, err(429, "Daily limit reached for a/b:free. Credits don't affect this cap"), "model_limit", "model"),
+    Case("model-shared", 429, err(429, "Please retry", limit_source="openrouter_shared_capacity"), "model_limit", "model"),
+    Case("model-tokens", 429, err(429, "Rate limit exceeded: limit_tpm/a/b-1/0f"), "model_limit", "model"),
+    Case("upstream", 429, upstream(429, "a/b:free is temporarily rate-limited upstream."), "upstream_limit", "model"),
+    Case("upstream-message", 429, err(429, "a/b:free is temporarily rate-limited upstream"), "upstream_limit", "model"),
+    Case(
+        "upstream-waits",
+        429,
+        upstream(429, "rate-limited upstream", retry_after_seconds=5, retry_after_seconds_raw=5.5, headers={"Retry-After": "5"}),
+        "upstream_limit",
+        "model",
+        headers={"Retry-After": "5"},
+        until=NOW + 5.5,
+    ),
+    Case(
+        "upstream-paid-too",
+        429,
+        err(429, "Too many", limit_source="upstream_provider_shared_pool"),
+        "upstream_limit",
+        "model",
+    ),
+    Case("upstream-cut-raw", 429, upstream(429, '{"error": {"message": "slow do'), "upstream_limit", "model"),
+    Case("upstream-empty-raw", 429, upstream(429, ""), "upstream_limit", "model"),
+    Case("upstream-200-null-choices", 200, {"choices": None, **upstream(429, "Too Many Requests")}, "upstream_limit", "model"),
+    Case("upstream-word-code", 200, {"choices": [], **upstream("rate_limit_exceeded", "busy")}, "upstream_limit", "model"),  # type: ignore[arg-type]
+    Case(
+        "upstream-wrapped",
+        500,
+        {"error": 'request failed with status 429: {"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"is temporarily rate-limited upstream"}}}'},
+        "upstream_limit",
+        "model",
+    ),
+    Case("429-empty", 429, b"", "rate_limit", "model"),
+    Case("429-generic", 429, err(429, "Rate limit exceeded"), "rate_limit", "model"),
+    Case("429-date", 429, b"", "rate_limit", "model", headers={"retry-after": "Mon, 21 Sep 2026 14:14:20 GMT"}, until=NOW + 60),
+    Case("429-absurd-wait", 429, b"", "rate_limit", "model", headers={"Retry-After": "1000000"}),
+    Case("429-bad-wait", 429, b"", "rate_limit", "model", headers={"RETRY-AFTER": "abc"}),
+    Case("429-negative-wait", 429, b"", "rate_limit", "model", headers={"Retry-After": "-5"}),
+    Case("429-past-reset", 429, err(429, PER_MIN, headers=limits(20, 1_700_000_000_000)), "minute_limit", "account", until=NEXT_MINUTE),
+    Case("429-reset-in-seconds", 429, err(429, PER_MIN), "minute_limit", "account", headers={"X-RateLimit-Reset": "1790000040"}, until=NEXT_MINUTE),
+    Case("429-reset-relative", 429, err(429, PER_MIN), "minute_limit", "account", headers={"X-RateLimit-Reset": "40"}, until=NEXT_MINUTE),
+    Case("capacity-documented", 429, {"error": {"message": "All providers for a/b are at capacity. Retry after 40 seconds.", "http_status": 429, "availability": {"code": "capacity_exhausted", "retry_after": 40}}}, "overloaded", "model", until=NOW + 40),
+    # -- money
+    Case("402-credits", 402, err(402, "Insufficient credits. Add more"), "unpaid", "account"),
+    Case("402-afford", 402, err(402, "You requested up to 100 tokens, but can only afford 7.", limit_source="openrouter_credits"), "unpaid", "account"),
+    Case("402-prompt", 402, "402 Prompt tokens limit exceeded: 9 > 8", "unpaid", "account"),
+    Case("402-in-flight", 402, err(402, "busy", limit_source="in_flight_budget_exhausted", headers={"Retry-After": "120"}), "in_flight_budget", "account", until=NOW + 120),
+    Case("402-key-limit", 402, err(402, "x", limit_source="openrouter_key_limit"), "key_limit", "account"),
+    Case("403-key-limit", 403, err(403, "Key limit exceeded (weekly limit)"), "key_limit", "account"),
+    Case("402-of-the-provider", 402, upstream(402, "Insufficient Balance"), "broken", "model"),
+    # -- filters and gates
+    Case("403-moderation", 403, err(403, "a/b requires moderation on Someone. Your input was flagged for x", reasons=["x"]), "moderated", "model"),
+    Case("403-moderation-repr", 403, "Error code: 403 - {'error': {'message': 'flagged', 'code': 403, 'metadata': {'reasons': ['x']}}}", "moderated", "model"),
+    Case("400-provider-filter", 400, upstream(400, '{"error":{"code":"data_inspection_failed"}}'), "moderated", "model"),
+    Case("403-guardrail", 403, err(403, "Request blocked: prompt injection patterns detected", patterns=["x"]), "guarded", "request"),
+    Case("403-harness", 403, err(403, "a/b is only available on agentic harnesses.", failed_routing_step="Gate Free Endpoints by Agentic Harness"), "closed", "model"),
+    Case("403-region", 403, err(403, "x", failed_routing_step="Gate Endpoints with Geo Restrictions"), "region", "model"),
+    Case("400-region", 400, upstream(400, "User location is not supported for the API use."), "region", "model"),
+    Case("403-unknown", 403, err(403, "Only management keys can perform this operation"), "forbidden", "account"),
+    Case("403-page", 403, "<!DOCTYPE html><title>Attention</title>", "broken", "provider"),
+    # -- privacy: the account's, but only for the models of that policy
+    Case("404-policy", 404, err(404, "No endpoints found matching your data policy (Free model training).", failed_routing_step="Filter by Data Policy"), "policy", "account"),
+    Case("404-policy-words", 404, err(404, "No endpoints found matching your data policy"), "policy", "account"),
+    Case("404-guardrail", 404, err(404, "0 endpoints out of 1 requested are available matching your guardrail restrictions and data policy.", failed_routing_step="Filter by Guardrails"), "policy", "account"),
+    Case("404-privacy-documented", 404, {"error": {"message": "No endpoints for a/b match your data policy", "availability": {"code": "privacy_restricted"}}}, "policy", "account"),
+    # -- not for this request
+    Case("404-tools", 404, err(404, "No endpoints found that support tool use"), "unfit", "request"),
+    Case("404-image", 404, err(404, "No endpoints found that support image input", failed_routing_step="Filter by Image Support"), "unfit", "request"),
+    Case("404-parameters", 404, err(404, "No endpoints found that can handle the requested parameters."), "unfit", "request"),
+    Case("404-providers", 404, err(404, "No allowed providers are available for the selected model."), "unfit", "request"),
+    Case("404-ignored", 404, '"All providers have been ignored", "failed_routing_step":"Filter by Ignored\n *   Providers"', "unfit", "request"),
+    Case("404-price", 404, err(404, "No endpoints found that satisfy the max price for this request"), "unfit", "request"),
+    Case("404-funnel", 404, err(404, "No endpoints found for a/b.", routing_funnel=[{"step": "Initial Endpoints", "endpoint_count": 6}]), "unfit", "request"),
+    # -- gone
+    Case("400-unknown-id", 400, err(400, "a/b:free is not a valid model ID"), "delisted", "model"),
+    Case("404-delisted", 404, err(404, "No endpoints found for a/b:free."), "delisted", "model"),
+    Case("404-delisted-funnel", 404, err(404, "No endpoints found for a/b:free.", routing_funnel=[{"step": "Initial Endpoints", "endpoint_count": 0}]), "delisted", "model"),
+    Case("404-not-free", 404, err(404, "This model is unavailable for free. The paid version is available now - use this slug instead: a/b"), "delisted", "model"),
+    Case("404-deprecated", 404, "404 The free model has been deprecated. Transition to a/b for continued paid access.", "delisted", "model"),
+    Case("404-tombstone", 404, '{"error":{"message":"Thank you for taking part.\nThis model was Z. Use it now:\nhttps://x","code":404},\n', "delisted", "model"),
+    Case("404-deprecated-documented", 404, {"error": {"message": "X was a test", "availability": {"code": "model_deprecated", "fallback_models": ["a/paid"]}}}, "delisted", "model"),
+    Case("404-provider", 404, upstream(404, ""), "broken", "model"),
+    # -- the model's own limits and rules
+    Case("400-context", 400, err(400, "This endpoint's maximum context length is 10 tokens. However, you requested about 20 tokens"), "too_long", "model"),
+    Case("stream-context", 200, sse({"choices": [], "error": {"code": 400, "message": "prompt is too long: 20 tokens > 10 maximum"}}, done=False), "too_long", "request"),
+    Case("400-system-role", 400, upstream(400, '{"error":{"message":"Developer instruction is not enabled for models/x"}}'), "incompatible", "model"),
+    Case("400-order", 400, upstream(400, '{"message":"Unexpected role \'tool\' after role \'system\'","code":"3230"}'), "incompatible", "model"),
+    Case("400-tool-ids", 400, upstream(400, '{"message":"Duplicate tool call id in assistant message","type":"invalid_request_message_order"}'), "incompatible", "model"),
+    Case("400-grammar", 400, upstream(400, '{"error":{"message":"failed to translate request: folding the request grammar","param":"tools"}'), "incompatible", "model"),
+    Case("400-reasoning", 400, err(400, "Reasoning is mandatory for this endpoint and cannot be disabled."), "incompatible", "model"),
+    Case("400-not-found", 400, upstream(400, '{"code":400,"msg":"not found"}'), "broken", "model"),
+    Case("400-unknown-words", 400, upstream(400, "hmm"), "doubtful", "model"),
+    # -- the request
+    Case("400-schema", 400, upstream(400, "Invalid schema for function 'f': 'x' is not valid"), "rejected", "request"),
+    Case("400-tool-choice", 400, upstream(400, "Invalid value for 'tool_choice': no function named 'g' was specified"), "rejected", "request"),
+    Case("400-range", 400, err(400, "Expected temperature to be at most 2, received 5"), "rejected", "request"),
+    Case("400-empty", 400, err(400, "Input must have at least 1 token."), "rejected", "request"),
+    Case("400-chain", 400, err(400, "'models' array must have 3 items or fewer."), "rejected", "request"),
+    Case("400-other", 400, err(400, "no good"), "rejected", "request"),
+    Case("413", 413, err(413, "Payload too large"), "rejected", "request"),
+    Case("422", 422, err(422, "nope"), "rejected", "request"),
+    Case("404-page", 404, "<html><body>Not here</body></html>", "misrouted", "request"),
+    Case("redirect", 302, b"", "misrouted", "request"),
+    # -- weather
+    Case("408", 408, err(408, "Operation timed out."), "timed_out", "provider"),
+    Case("500", 500, err(500, "Internal Server Error"), "broken", "provider"),
+    Case("502-page", 502, "<title>openrouter.ai | 502: Bad gateway</title>", "broken", "provider"),
+    Case("503", 503, err(503, "Service temporarily unavailable"), "overloaded", "provider"),
+    Case("503-no-backends", 503, upstream(503, '{"error":{"message":"No backends available","ty'), "overloaded", "model"),
+    Case("520-text", 520, "error code: 520", "broken", "provider"),
+    Case("524", 524, "error code: 524", "timed_out", "provider"),
+    Case("529", 529, upstream(529, ""), "overloaded", "provider"),
+    Case("200-504-padded", 200, "\n         \n\n         \n" + json.dumps(err(504, "The operation was aborted")), "timed_out", "provider"),
+    Case("200-502", 200, err(502, "JSON error injected into SSE stream", error_type="provider_unavailable"), "broken", "provider"),
+    Case("200-choice-error", 200, answer({"content": "par"}, "error", error={"code": 502, "message": "Provider disconnected"}), "broken", "provider"),
+    Case("stream-worker-limit", 200, sse({"choices": [], "error": {"code": 502, "message": "Worker local total request limit reached (9/8)"}}, done=False), "overloaded", "model"),
+    Case("stream-error-with-choice", 200, sse(event({"content": ""}, "error", error={"code": "server_error", "message": "Provider disconnected"})), "broken", "provider"),
+    Case("stream-error-unframed", 200, ": OPENROUTER PROCESSING\n\n" + json.dumps(err(502, "gone")) + "\n\n", "broken", "provider"),
+    Case("200-page", 200, "<html>hello</html>", "broken", "provider"),
+    Case("200-nothing", 200, b"", "broken", "provider"),
+    Case("200-cut-json", 200, '{"id":"gen-1","choices":[{"message":{"content":"hel', "broken", "provider"),
+    Case("200-not-an-object", 200, "[1, 2]", "broken", "provider"),
+    Case("200-no-choices", 200, {"id": "gen-1", "choices": []}, "broken", "provider"),
+]  # fmt: skip
+
+ANSWERS = [
+    Case("plain", 200, answer({"content": "hi"}), "ok", "ok"),
+    Case("padded", 200, "\n         \n\n         \n" + json.dumps(answer({"content": "hi"})), "ok", "ok"),
+    Case("no-finish-reason", 200, answer({"content": "hi"}, None), "ok", "ok"),
+    Case("signed-out-header", 200, answer({"content": "hi"}), "ok", "ok", headers={"X-Clerk-Auth-Reason": "token-invalid"}),
+    Case("bad-utf8", 200, json.dumps(answer({"content": "hi ?"})).encode().replace(b"?", b"\xff"), "ok", "ok"),
+    Case("tool-call", 200, answer({"content": None, "tool_calls": [CALL]}, "tool_calls"), "ok", "ok"),
+    Case("tool-no-arguments", 200, answer({"content": "", "tool_calls": [{"id": "c", "function": {"name": "f"}}]}), "ok", "ok"),
+    Case("announced-but-said", 200, answer({"content": "it is 4"}, "tool_calls"), "ok", "ok"),
+    Case("refusal", 200, answer({"content": None, "refusal": "no"}), "ok", "ok"),
+    Case("stream", 200, sse(event({"content": "hi"}), event({"content": ""}, "stop")), "ok", "ok"),
+    Case("stream-crlf", 200, sse(event({"content": "hi"}, "stop")).replace("\n", "\r\n"), "ok", "ok"),
+    Case("stream-cr", 200, sse(event({"content": "hi"}, "stop")).replace("\n", "\r"), "ok", "ok"),
+    Case("stream-no-done", 200, sse(event({"content": "hi"}, "stop"), done=False), "ok", "ok"),
+    Case("stream-no-finish", 200, sse(event({"content": "hi"})), "ok", "ok"),
+    Case("stream-stop-twice", 200, sse(event({"content": "hi"}, "stop"), event({}, "stop", usage={"cost": 0})), "ok", "ok"),
+    Case("stream-usage-no-choice", 200, sse(event({"content": "hi"}, "stop"), {"choices": [], "usage": {}}), "ok", "ok"),
+    Case("stream-bad-line", 200, "data: {oops\n\n" + sse(event({"content": "hi"}, "stop")), "ok", "ok"),
+    Case("stream-joined", 200, f"data: {json.dumps(event({'content': 'h'}))}{json.dumps(event({'content': 'i'}, 'stop'))}\n\n", "ok", "ok"),
+    Case("empty-null", 200, answer({"content": None}), "empty", "model"),
+    Case("empty-blank", 200, answer({"content": " \n"}), "empty", "model"),
+    Case("empty-reasoning-only", 200, answer({"content": "", "reasoning": "hm"}), "empty", "model"),
+    Case("empty-stream", 200, sse(event({"role": "assistant", "content": ""}, "stop")), "empty", "model"),
+    Case("comments-only", 200, ": OPENROUTER PROCESSING\n\n", "cut", "provider"),
+    Case("stream-lost-line", 200, sse(event({"content": "hi"})).replace("data: [DONE]", 'data: {"id":\n\ndata: [DONE]'), "cut", "provider"),
+    Case("stream-cut", 200, sse(event({"content": "hi"}), done=False), "cut", "provider"),
+    Case("spent", 200, answer({"content": "", "reasoning": "hm"}, "length"), "spent", "request"),
+    Case("spent-stream", 200, sse(event({"reasoning": "hm"}), event({}, "length")), "spent", "request"),
+    Case("announced-missing", 200, answer({"content": None}, "tool_calls"), "broken", "model"),
+    Case("finish-error", 200, answer({"content": ""}, "error", native_finish_reason="MALFORMED_FUNCTION_CALL"), "broken", "model"),
+    Case("filtered", 200, answer({"content": ""}, "content_filter"), "moderated", "model"),
+    Case("tool-not-json", 200, answer({"tool_calls": [{"function": {"name": "add", "arguments": "{a:"}}]}), "broken", "model"),
+    Case("tool-not-object", 200, answer({"tool_calls": [{"function": {"name": "add", "arguments": "[1]"}}]}), "broken", "model"),
+    Case("tool-nameless", 200, answer({"tool_calls": [{"function": {"arguments": "{}"}}]}), "broken", "model"),
+]  # fmt: skip
