@@ -293,7 +293,10 @@ class ChatOpenRouterFree(BaseChatModel):
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
         )
         accounts = Accounts(
-            settings.store(self.state), settings.account(key, url), self.project or str(Path.cwd()), self._budget
+            settings.store(self.state),
+            settings.account(key, url),
+            self.project or (str(Path.cwd()) if paid else ""),
+            self._budget,
         )
         timeouts = settings.timeouts({**self.timeouts, **options.timeouts}, options.timeout or self.timeout)
         return call, call.attempts(route, accounts, timeouts)

@@ -19,7 +19,7 @@ in `__str__`. No key, no header and no whole body is ever part of an error.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,7 +58,7 @@ class AttemptRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able data (the form it has in `response_metadata`)."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,6 +94,7 @@ def api_key(key: str | None) -> str:
     return key
 
 
+@lru_cache(maxsize=64)
 def base_url(url: str | None) -> str:
     """Return the base URL without a trailing slash."""
     url = (url or DEFAULT_BASE_URL).strip().rstrip("/")

@@ -66,8 +66,12 @@ class Stopwatch:
         if self.first_token_s is None:
             self.first_token_s = now - self.started
         gap = min(self._timeouts.stall, _AFTER_FINISH) if finished else self._timeouts.stall
-        soonest = self._deadline({"stall": now + gap})
-        self.read.at, self.read.limit = soonest.at, soonest.limit
+        # Once for each event of a stream: the deadline is moved, not made anew.
+        read = self.read
+        read.at, read.limit = now + gap, "stall"
+        for limit, moment in self._ends.items():
+            if moment < read.at:
+                read.at, read.limit = moment, limit
 
     def drain(self, seconds: float) -> None:
         """Allow a few more bytes after the end of the answer."""

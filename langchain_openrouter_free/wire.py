@@ -19,6 +19,8 @@ Json = dict[str, Any]
 
 # An answer of this size is no answer: the longest output limit in the catalogue is far below it.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
+# Control characters inside strings are tolerated.
+_JSON = json.JSONDecoder(strict=False)
 
 
 @dataclass(slots=True)
@@ -246,7 +248,7 @@ class ReplyReader:
         if self.status != 200:
             raise ReplyError(self.status, self.headers, text)
         try:
-            payload = json.loads(text, strict=False)
+            payload = _JSON.decode(text)
         except (ValueError, RecursionError):
             raise ReplyError(self.status, self.headers, text) from None
         if not isinstance(payload, dict):
@@ -296,13 +298,13 @@ class ReplyReader:
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         said = choice.get("delta") or choice.get("message") or {}
         said = said if isinstance(said, dict) else {}
-        details = _dicts(said.get("reasoning_details"))
+        details = _dicts(said.get("reasoning_details")) if "reasoning_details" in said else []
         delta = Delta(
             text=_text_of(said.get("content")) or _text_of(choice.get("text")),
             reasoning=_reasoning_of(said, details),
             refusal=_text_of(said.get("refusal")),
             reasoning_details=details,
-            annotations=_dicts(said.get("annotations")),
+            annotations=_dicts(said.get("annotations")) if "annotations" in said else [],
             logprobs=choice.get("logprobs") if isinstance(choice.get("logprobs"), dict) else None,
             finish_reason=_word(choice.get("finish_reason")),
             native_finish_reason=_word(choice.get("native_finish_reason")),
@@ -311,7 +313,8 @@ class ReplyReader:
             model=_word(payload.get("model")),
             provider=_word(payload.get("provider")),
         )
-        delta.tool_calls = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
+        if said.get("tool_calls"):
+            delta.tool_calls = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
         self.finished = self.finished or delta.finish_reason is not None
         return delta
 
@@ -340,7 +343,7 @@ def _objects(lines: list[str]) -> Iterator[Json | None]:
         yield _DONE
         return
     try:
-        found = json.loads(joined, strict=False)
+        found = _JSON.decode(joined)
     except (ValueError, RecursionError):
         if len(lines) > 1:
             for line in lines:
@@ -352,11 +355,10 @@ def _objects(lines: list[str]) -> Iterator[Json | None]:
 
 
 def _joined_objects(text: str) -> Iterator[Json | None]:
-    decoder = json.JSONDecoder(strict=False)
     at = 0
     while at < len(text):
         try:
-            found, at = decoder.raw_decode(text, at)
+            found, at = _JSON.raw_decode(text, at)
         except (ValueError, RecursionError):
             yield None
             return
@@ -369,6 +371,8 @@ def _text_of(content: object) -> str:
     """Return text from a string or from a list of text parts."""
     if isinstance(content, str):
         return content
+    if content is None:
+        return ""
     parts = _dicts(content)
     return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 

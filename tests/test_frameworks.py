@@ -305,6 +305,20 @@ def test_structured_output_with_fallbacks_and_a_broken_first_model(sim: Simulato
     assert found["parsing_error"] is None
 
 
+@pytest.mark.parametrize("include_raw", [False, True])
+def test_structured_output_in_json_mode_needs_no_schema(sim: Simulator, make_model: Maker, include_raw: bool):  # noqa: FBT001
+    model = make_model(sim).with_structured_output(None, method="json_mode", include_raw=include_raw)
+    found = model.invoke('Return JSON with the key "city".')
+    assert list(found["parsed"] if include_raw else found) == ["city"]
+
+
+async def test_structured_output_is_streamed(sim: Simulator, make_model: Maker):
+    sim.script({FIRST: "200-error"})
+    found = [piece async for piece in make_model(sim).with_structured_output(Total).astream("The total is 12.")]
+    assert found[-1] == Total(total=12)
+    assert asked(sim) == [FIRST, SECOND]
+
+
 def test_a_chain_passes_its_tags_and_its_limit_on(sim: Simulator, make_model: Maker):
     chain = RunnableLambda(lambda text: f"say {text}") | make_model(sim)
     assert "say hello" in chain.invoke("hello", config={"tags": ["a"], "metadata": {"b": 1}}).text

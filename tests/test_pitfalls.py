@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import gc
 import json
@@ -107,6 +108,14 @@ def test_pitfall_01_cache_key_keeps_two_lists_of_models_apart(sim: Simulator, ma
     assert len(sim.chats()) == 3
 
 
+def test_pitfall_01_cache_key_keeps_two_stops_apart(sim: Simulator, make_model: Maker):
+    cache = InMemoryCache()
+    whole = make_model(sim, cache=cache).invoke("one two three")
+    cut = make_model(sim, cache=cache, stop=["two"]).invoke("one two three")
+    assert whole.text.endswith("one two three")
+    assert cut.text.endswith("one ")
+
+
 def test_pitfall_01_cache_key_a_failure_is_not_cached(sim: Simulator, make_model: Maker):
     sim.script({FIRST: ["503", "ok"]})
     model = make_model(sim, models=[FIRST], cache=InMemoryCache(), max_wait=30.0, clock=_fake_clock())
@@ -133,6 +142,16 @@ def test_pitfall_02_model_name_is_an_alias_at_the_start_and_real_at_the_end(sim:
     assert heard.starts[0]["metadata"]["ls_provider"] == answer.response_metadata["model_provider"] == "openrouter"
     assert answer.response_metadata["model_name"] == SECOND
     assert list(usage.usage_metadata) == [SECOND]
+
+
+@pytest.mark.parametrize("path", ["invoke", "stream"])
+def test_pitfall_02_model_name_of_the_usage_is_the_real_one(sim: Simulator, make_model: Maker, path: str):
+    sim.script({FIRST: "429-upstream"})
+    usage, model = UsageMetadataCallbackHandler(), make_model(sim)
+    config: Any = {"callbacks": [usage]}
+    _ = model.invoke("hello", config=config) if path == "invoke" else list(model.stream("hello", config=config))
+    assert list(usage.usage_metadata) == [SECOND]
+    assert usage.usage_metadata[SECOND]["output_tokens"] > 0
 
 
 def test_pitfall_02_model_name_given_for_a_call_pins_one_route(sim: Simulator, make_model: Maker):
@@ -286,6 +305,29 @@ def test_pitfall_12_configurable_model_list_is_checked_like_a_constructor(sim: S
     assert sim.bill == []
 
 
+def test_pitfall_12_a_copy_with_another_list_asks_that_list_or_refuses(sim: Simulator, make_model: Maker):
+    """`model_copy` runs no validator; the cache key follows the fields, so the route must do so too."""
+    model = make_model(sim, models=[FIRST]).model_copy(update={"models": [SECOND]})
+    assert SECOND in _cache_key(model)
+    assert model.invoke("hello").response_metadata["model_name"] == SECOND
+
+
+def test_pitfall_12_a_copy_cannot_slip_a_paid_model_into_the_free_list(sim: Simulator, make_model: Maker):
+    model = make_model(sim).model_copy(update={"models": ["simulated/paid-small"]})
+    with contextlib.suppress(ConfigurationError):
+        model.invoke("hello")
+    assert "simulated/paid-small" not in asked(sim)
+    assert sim.bill == []
+
+
+def test_pitfall_12_a_copy_that_may_pay_without_a_budget_is_refused_in_our_words(sim: Simulator, make_model: Maker):
+    sim.script({"*": "503"})
+    model = make_model(sim, paid_models=["simulated/paid-small"]).model_copy(update={"allow_paid": True})
+    with pytest.raises(OpenRouterFreeError):
+        model.invoke("hello")
+    assert sim.bill == []
+
+
 # -- 13: threads and event loops
 
 
@@ -296,9 +338,10 @@ def test_pitfall_13_event_loops_twenty_in_a_row_leave_one_client_and_no_warning(
         streamed = [chunk.text async for chunk in model.astream("hello")]
         return (await model.ainvoke("hello")).text + "".join(streamed)
 
+    others = CLIENTS.count()  # of loops that other tests have open
     for _ in range(20):
         assert asyncio.run(both())
-        assert CLIENTS.count() <= 1
+        assert CLIENTS.count() <= others + 1
     gc.collect()  # an unclosed socket would warn here, and a warning is an error
 
 

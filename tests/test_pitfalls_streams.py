@@ -273,6 +273,16 @@ async def test_pitfall_07_generator_exit_of_an_async_consumer_is_no_failure(sim:
     await asyncio.to_thread(_learnt_nothing_bad, sim, model)
 
 
+async def test_pitfall_07_generator_exit_of_a_loop_that_just_breaks_is_no_failure(sim: Simulator, make_model: Maker):
+    sim.script({FIRST: LONG})
+    model = make_model(sim)
+    async for chunk in model.astream("hello"):
+        assert chunk.text
+        break
+    gc.collect()
+    await asyncio.to_thread(_learnt_nothing_bad, sim, model)
+
+
 @pytest.mark.parametrize("path", ["ainvoke", "astream"])
 async def test_pitfall_07_cancelling_a_task_is_no_failure(sim: Simulator, make_model: Maker, path: str):
     sim.script({FIRST: LONG})

@@ -178,7 +178,7 @@ def test_command_line():
         lines = [process.stdout.readline() for _ in range(3)]
         assert "day-spent" in lines[0]
         url = lines[1].split()[2]
-        assert lines[2].startswith(f"export OPENROUTER_BASE_URL={url} OPENROUTER_API_KEY=sk-or-v1-")
+        assert lines[2].startswith(f"export OPENROUTER_API_BASE={url} OPENROUTER_API_KEY=sk-or-v1-")
         body = {"model": "test/a:free", "messages": [{"role": "user", "content": "x"}]}
         with httpx.Client(trust_env=False, verify=False, timeout=5) as client:
             reply = client.post(f"{url}/chat/completions", json=body, headers={"Authorization": "Bearer x"})

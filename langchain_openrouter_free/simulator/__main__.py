@@ -71,7 +71,7 @@ async def _serve(scenario: Scenario, host: str, port: int, seed: int) -> None:
     url = f"http://{host}:{bound}"
     print(f"simulated OpenRouter, scenario {scenario.name!r}: {scenario.about}")
     print(f"base URL: {url}/api/v1   log: {url}/simulator/log")
-    print(f"export OPENROUTER_BASE_URL={url}/api/v1 OPENROUTER_API_KEY={API_KEY}", flush=True)
+    print(f"export OPENROUTER_API_BASE={url}/api/v1 OPENROUTER_API_KEY={API_KEY}", flush=True)
     try:
         await asyncio.Event().wait()
     finally:

@@ -1,0 +1,184 @@
+"""The account's book and the walk over it, driven at random beside a naive memory of everything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from langchain_openrouter_free.errors import AttemptRecord
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.routing import Candidate, GiveUp, Route, Try, Wait
+from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict, verdict
+
+MODELS = [f"m{n}:free" for n in range(4)]
+GUESSES = [5, 30, 120, 600, 3600]
+ONE_DAY = 86_400.0
+START = 1_790_000_000.0
+
+
+class BookMachine(RuleBasedStateMachine):
+    """Outcomes of all kinds arrive at random moments; the book must say what a list of all of them says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.book = Ledger()
+        self.now = START
+        self.history: list[tuple[float, str, Verdict]] = []
+
+    def _happens(self, model: str, how: Verdict) -> None:
+        read = self.book.read(model, how, self.now)
+        self.history.append((self.now, model, read))
+        self.book = self.book.settled(model, read, self.now)
+
+    @rule(
+        model=st.sampled_from(MODELS),
+        kind=st.sampled_from([k for k in Kind if k is not Kind.OK]),
+        wait=st.none() | st.floats(0.5, 90_000),
+    )
+    def fail(self, model: str, kind: Kind, wait: float | None) -> None:
+        """An attempt fails, with or without a moment named by the server."""
+        self._happens(model, verdict(kind, until=None if wait is None else self.now + wait))
+
+    @rule(model=st.sampled_from(MODELS))
+    def succeed(self, model: str) -> None:
+        """An attempt answers."""
+        self._happens(model, verdict(Kind.OK))
+
+    @rule(seconds=st.sampled_from([0.5, 4.0, 6.0, 31.0, 121.0, 3700.0, 90_000.0]))
+    def pass_time(self, seconds: float) -> None:
+        """Time goes on."""
+        self.now += seconds
+
+    def _expected_rest(self, model: str) -> float:
+        """Replay all that happened to a model: when may it be asked again?"""
+        until, failures = 0.0, 0
+        for at, who, how in self.history:
+            if who != model:
+                continue
+            if how.kind is Kind.OK:
+                until, failures = 0.0, 0
+            elif POLICIES[how.kind].cools or how.kind is Kind.IN_FLIGHT_BUDGET:
+                failures += 1
+                guess = {Kind.DELISTED: ONE_DAY, Kind.REGION: ONE_DAY, Kind.CLOSED: 7 * ONE_DAY}.get(
+                    how.kind, GUESSES[min(failures, 5) - 1]
+                )
+                until = max(until, at + guess if how.until is None else how.until)
+        return until
+
+    def _expected_hold(self) -> float:
+        moments = [
+            how.until if how.until is not None else at + 60
+            for at, _, how in self.history
+            if how.kind in (Kind.DAY_LIMIT, Kind.MINUTE_LIMIT)
+        ]
+        return max(moments, default=0.0)
+
+    @invariant()
+    def cooldowns_agree(self) -> None:
+        """A model rests exactly as long as its history says."""
+        for model in MODELS:
+            expected = self._expected_rest(model)
+            found = self.book.cooldown(model, self.now)
+            assert (found.until if found else 0.0) == (expected if expected > self.now else 0.0)
+
+    @invariant()
+    def holds_agree(self) -> None:
+        """The account is held exactly until the latest moment that was named."""
+        expected = self._expected_hold()
+        found = self.book.hold(self.now)
+        assert (found.until if found else 0.0) == (expected if expected > self.now else 0.0)
+
+    @invariant()
+    def the_walk_asks_the_best_who_may_be_asked(self) -> None:
+        """A fresh walk tries the first waking model if the account is open, waits as short as it can, or gives up."""
+        route = Route([Candidate(m) for m in MODELS], patience=20.0)
+        action = route.step(self.book, self.now, left=1000.0)
+        assert action == route.step(self.book, self.now, left=1000.0), "a step is pure"
+        rests = [self._expected_rest(m) for m in MODELS]
+        hold = self._expected_hold()
+        awake = [m for m, until in zip(MODELS, rests, strict=True) if until <= self.now]
+        ready = max(hold, 0.0 if awake else min(rests))
+        if awake and hold <= self.now:
+            assert action == Try(Candidate(awake[0]))
+        elif ready - self.now <= 20.0:
+            assert isinstance(action, Wait)
+            assert action.until == ready
+        else:
+            assert action == GiveUp()
+
+
+TestBook = BookMachine.TestCase
+TestBook.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+
+_kinds = st.sampled_from([kind for kind in Kind if kind is not Kind.ABANDONED])
+
+
+@given(
+    kinds=st.lists(_kinds, min_size=60, max_size=60),
+    patience=st.floats(0, 120),
+    most=st.none() | st.integers(1, 30),
+    waits=st.lists(st.none() | st.floats(0, 100), min_size=60, max_size=60),
+)
+@settings(deadline=None, max_examples=200)
+def test_every_walk_ends(kinds: list[Kind], patience: float, most: int | None, waits: list[float | None]) -> None:
+    """Whatever happens, a walk ends: nobody is asked twice but after an account's wait, patience is never passed."""
+    paid = [Candidate("p:paid", paid=True, prices=None)]
+    route = Route([Candidate(m) for m in MODELS], paid, patience=patience, max_attempts=most)
+    book, now, asked = Ledger(), START, []
+    for kind, wait in zip(kinds, waits, strict=True):
+        action = route.step(book, now, left=10_000.0)
+        if isinstance(action, GiveUp):
+            break
+        if isinstance(action, Wait):
+            route.waited += action.until - now
+            now = action.until
+            continue
+        if not isinstance(action, Try):
+            route.priced(action.candidate, None)
+            continue
+        model = action.candidate.model
+        how = book.read(model, verdict(kind, until=None if wait is None else now + wait), now)
+        book = book.settled(model, how, now)
+        record = AttemptRecord(model, str(how.kind), str(how.scope), None, how.reason, None, 0.1)
+        read = route.record(action.candidate, how, record)
+        asked.append((model, read.step))
+        if read.ok:
+            break
+    else:
+        raise AssertionError("the walk does not end")
+    moved = [model for model, step in asked if step is not Step.WAIT]
+    assert len(moved) == len(set(moved))
+    assert route.waited <= patience + 1e-6
+    assert most is None or len(asked) <= most
+    assert "p:paid" not in [model for model, _ in asked], "without a price nobody pays"
+    route.ending()
+
+
+def test_a_late_moment_is_not_shortened_by_an_earlier_one() -> None:
+    """Of two moments the later counts, in whichever order they come."""
+    late, early = (verdict(Kind.UPSTREAM_LIMIT, until=START + s) for s in (60, 10))
+    for order in ((late, early), (early, late)):
+        book = Ledger()
+        for how in order:
+            book = book.settled("m", how, START)
+        found = book.cooldown("m", START)
+        assert found is not None
+        assert found.until == START + 60
+
+
+def test_an_abandoned_attempt_changes_nothing() -> None:
+    """A caller who stops listening is no failure of the model."""
+    assert Ledger().settled("m", verdict(Kind.ABANDONED), START) == Ledger()
+
+
+def test_two_silent_429_far_apart_are_two_models_limits() -> None:
+    """Only within seconds does a second unsaid 429 mean the account."""
+    how = verdict(Kind.RATE_LIMIT)
+    book = Ledger().settled("a", how, START)
+    assert book.read("b", how, START + 5).kind is Kind.MINUTE_LIMIT
+    assert book.read("b", how, START + 11).kind is Kind.RATE_LIMIT
+    assert book.read("a", how, START + 1).kind is Kind.RATE_LIMIT
+    assert book.read("b", replace(how, until=START + 99), START + 5).until == START + 99

@@ -1,0 +1,305 @@
+"""Clients, loops, forks and deadlines: what stands between the engine and the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from driving import PATHS, TWENTY, asked, drive, make
+
+from langchain_openrouter_free import AllModelsFailed, MemoryStore
+from langchain_openrouter_free.deadlines import Deadline, DeadlineBackend, keep_deadlines
+from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.transport import CLIENTS
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    with Simulator() as simulator:
+        yield simulator
+
+
+def test_the_seam_for_deadlines_is_there() -> None:
+    """httpx still lets a pool's network backend be replaced, sync and async; without it deadlines would be vague."""
+    with httpx.Client() as client:
+        assert keep_deadlines([client._transport]) == 1
+        assert isinstance(client._transport._pool._network_backend, DeadlineBackend)
+    assert keep_deadlines([httpx.AsyncClient()._transport]) == 1
+    assert keep_deadlines([object(), httpx.MockTransport(lambda r: httpx.Response(200)), None]) == 0
+
+
+def test_a_deadline_is_a_number_for_those_who_do_not_know_it() -> None:
+    """As a float it is the seconds left at its making; moved, it says the new rest."""
+    deadline = Deadline(12.0, "stall", lambda: 10.0)
+    assert deadline == pytest.approx(2.0)
+    deadline.at = 11.0
+    assert deadline.remaining() == pytest.approx(1.0)
+
+
+def test_twenty_loops_leave_no_client(sim: Simulator) -> None:
+    """One asyncio.run after another: each loop closes its own client, nothing leaks, nothing warns."""
+    sim.reset()
+    model = make(sim)
+    for _ in range(20):
+        asyncio.run(model.ainvoke("hi"))
+    gc.collect()
+    assert CLIENTS.count() <= 1
+    sim.wait_for(lambda s: len(s.chats()) == 20)
+
+
+def test_one_loop_uses_its_connection_again(sim: Simulator) -> None:
+    """Calls on one loop share a connection."""
+    sim.reset()
+    model = make(sim)
+
+    async def run() -> None:
+        for _ in range(5):
+            await model.ainvoke("hi")
+            async for _ in model.astream("hi"):
+                pass
+
+    asyncio.run(run())
+    assert len({chat.connection for chat in sim.chats()}) == 1
+
+
+def test_many_threads_share_one_client(sim: Simulator) -> None:
+    """200 calls over 32 threads on one object: every answer arrives."""
+    sim.reset()
+    answers = make(sim).batch([f"word {n}" for n in range(200)], config={"max_concurrency": 32})
+    assert len(answers) == 200
+    assert all(f"word {n}" in answer.text for n, answer in enumerate(answers))
+
+
+def test_closing_is_clean_and_not_final(sim: Simulator) -> None:
+    """close and aclose end the connections; the next call opens new ones."""
+    sim.reset()
+    model = make(sim)
+    model.invoke("hi")
+    model.close()
+    model.invoke("hi")
+
+    async def run() -> None:
+        await model.ainvoke("hi")
+        await model.aclose()
+        await model.ainvoke("hi")
+
+    asyncio.run(run())
+    assert len({chat.connection for chat in sim.chats()}) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_its_own_client(sim: Simulator) -> None:
+    """A child does not write into its parent's connection."""
+    sim.reset()
+    model = make(sim)
+    model.invoke("parent")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if "child" in model.invoke("child").text else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    model.invoke("parent again")
+    first, second, third = (chat.connection for chat in sim.chats())
+    assert first == third != second
+
+
+def test_your_own_client_is_used(sim: Simulator) -> None:
+    """A given http_client carries the requests, with its headers."""
+    sim.reset()
+    with httpx.Client(headers={"X-Mine": "yes"}) as client:
+        make(sim, http_client=client).invoke("hi")
+    assert sim.chats()[0].headers["x-mine"] == "yes"
+
+
+def test_headers_of_a_request(sim: Simulator) -> None:
+    """App attribution, your own headers and the key go along; nothing else of yours."""
+    sim.reset()
+    make(sim, app_url="https://example.org", app_title="Example", default_headers={"X-Two": "2"}).invoke("hi")
+    sent = sim.chats()[0].headers
+    assert (sent["http-referer"], sent["x-title"], sent["x-two"]) == ("https://example.org", "Example", "2")
+    assert sent["content-type"] == "application/json"
+
+
+def test_the_body_of_a_request(sim: Simulator) -> None:
+    """Parameters of the model and of the call, the call's winning; nothing that was not asked for."""
+    sim.reset()
+    model = make(
+        sim,
+        temperature=0.5,
+        max_tokens=50,
+        reasoning={"effort": "low"},
+        provider={"sort": "latency"},
+        extra_body={"verbosity": "low"},
+        stop=["END"],
+    )
+    model.invoke("hi", temperature=0.1, seed=7)
+    assert sim.chats()[0].body == {
+        "model": TWENTY[0],
+        "messages": [{"role": "user", "content": "hi"}],
+        "temperature": 0.1,
+        "max_tokens": 50,
+        "seed": 7,
+        "stop": ["END"],
+        "reasoning": {"effort": "low"},
+        "provider": {"sort": "latency"},
+        "verbosity": "low",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "usage": {"include": True},
+    }
+
+
+class Slow:
+    """A server that plays a script of bytes and pauses, below HTTP."""
+
+    def __init__(self, script: Callable[[socket.socket, threading.Event], None]) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api/v1"
+        self._script = script
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,))
+            thread.start()
+            self._threads.append(thread)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(65536)
+                self._script(connection, self._over)
+            except OSError:
+                return
+
+    def __enter__(self) -> Slow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in [self._accepting, *self._threads]:
+            thread.join(5)
+
+
+def _headers_by_bytes(connection: socket.socket, over: threading.Event) -> None:
+    for letter in b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 100_000:
+        connection.sendall(bytes([letter]))
+        if over.wait(0.02):
+            return
+
+
+def _comment_then_silence(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+    over.wait(0.25)
+    connection.sendall(b": OPENROUTER PROCESSING\n\n")
+    over.wait(20)
+
+
+def _words_for_ever(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+    while not over.wait(0.02):
+        connection.sendall(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n')
+
+
+@pytest.mark.parametrize("path", PATHS[:2])
+@pytest.mark.parametrize("script", [_headers_by_bytes, _comment_then_silence, _words_for_ever])
+def test_the_wall_clock_counts_not_the_bytes(script: Any, path: str) -> None:
+    """Headers by single bytes, a comment shortly before the deadline, words for ever: 0.4 s are 0.4 s."""
+    with Slow(script) as server, Simulator() as sim:
+        model = make(sim, TWENTY[:1], timeout=0.4).model_copy(update={"base_url": server.base_url})
+        began = time.monotonic()
+        with pytest.raises(AllModelsFailed) as caught:
+            drive(model, path)
+        assert 0.39 < time.monotonic() - began < 1.5
+        assert caught.value.attempts[0].outcome == "timed_out"
+
+
+def test_a_stream_below_http_is_read_to_its_end() -> None:
+    """Without Content-Length or chunks the end of the connection ends the reply."""
+
+    def script(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        connection.sendall(b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n')
+
+    with Slow(script) as server, Simulator() as sim:
+        model = make(sim, TWENTY[:1]).model_copy(update={"base_url": server.base_url})
+        assert drive(model, "invoke").text == "hi"
+
+
+def test_usage_that_never_comes_does_not_cost_the_answer() -> None:
+    """After its finish reason an answer waits for usage no longer than the stall, and is kept."""
+
+    def script(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        connection.sendall(b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n')
+        over.wait(20)
+
+    with Slow(script) as server, Simulator() as sim:
+        model = make(sim, TWENTY[:1], timeouts={"stall": 0.2}).model_copy(update={"base_url": server.base_url})
+        for path in PATHS:
+            assert drive(model, path).text == "hi"
+
+
+class BlockingStore(MemoryStore):
+    """A store that says it may block, and writes down on which thread it was asked."""
+
+    blocking = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: set[int] = set()
+
+    def update(self, key: str, change: Any) -> Any:
+        self.threads.add(threading.get_ident())
+        return super().update(key, change)
+
+
+def test_a_store_that_may_block_is_asked_off_the_loop(sim: Simulator) -> None:
+    """Async calls leave the event loop for it; the answer is the same."""
+    sim.reset()
+    sim.script({TWENTY[0]: "503"})
+    store = BlockingStore()
+    for path in ("ainvoke", "astream"):
+        assert drive(make(sim, state=store), path).text
+    assert threading.get_ident() not in store.threads
+    assert asked(sim)[0] == TWENTY[0]
+
+
+class RerunningStore(MemoryStore):
+    """A store that loses each race once: it runs every change twice and keeps the second."""
+
+    def update(self, key: str, change: Any) -> Any:
+        with self._lock:
+            change(self._pages.get(key))
+        return super().update(key, change)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_store_may_run_a_change_again(sim: Simulator, path: str) -> None:
+    """Changes are pure: run twice, they mean the same."""
+    sim.reset()
+    sim.script({TWENTY[0]: "503", TWENTY[1]: "429-upstream"})
+    told = drive(make(sim, state=RerunningStore()), path)
+    assert told.outcomes == ["overloaded", "upstream_limit", "ok"]
