@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -38,6 +39,16 @@ from langchain_openrouter_free.transport import CLIENTS
 
 _ALIAS = "openrouter-free"
 _UNREACHABLE = "a walk ends in an answer or in an error"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What `models`, `paid_models` and `budget` name, checked."""
+
+    free: tuple[Candidate, ...]
+    paid: tuple[Candidate, ...]
+    externals: tuple[BaseChatModel, ...]
+    budget: Budget | None
 
 
 class ChatOpenRouterFree(BaseChatModel):
@@ -125,10 +136,7 @@ class ChatOpenRouterFree(BaseChatModel):
     clock: Any = Field(default_factory=SystemClock, exclude=True, repr=False)
     """Where time comes from (a `Clock`)."""
 
-    _free: tuple[Candidate, ...] = PrivateAttr(default=())
-    _paid: tuple[Candidate, ...] = PrivateAttr(default=())
-    _externals: tuple[BaseChatModel, ...] = PrivateAttr(default=())
-    _budget: Budget | None = PrivateAttr(default=None)
+    _prepared: tuple[object, Candidates] | None = PrivateAttr(default=None)
 
     def __init__(self, **kwargs: Any) -> None:
         unknown = [name for name in kwargs if name not in _FIELDS]
@@ -143,8 +151,7 @@ class ChatOpenRouterFree(BaseChatModel):
     @model_validator(mode="after")
     def _check_configuration(self) -> Self:
         """Check what can be checked before any request; prepare the candidates."""
-        free = settings.free_models(self.models)
-        self._free = tuple(Candidate(model) for model in free)
+        self._candidates()
         settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
         settings.base_url(self._url())
         settings.timeouts(self.timeouts, self.timeout)
@@ -156,26 +163,32 @@ class ChatOpenRouterFree(BaseChatModel):
             raise ConfigurationError(f"max_wait={self.max_wait!r} must be 0 or more seconds.")
         if self.max_retries is not None and self.max_retries < 0:
             raise ConfigurationError(f"max_retries={self.max_retries!r} must be 0 or more.")
-        self._check_money(free)
         return self
 
-    def _check_money(self, free: Sequence[str]) -> None:
+    def _candidates(self) -> Candidates:
+        """Return the candidates that the fields name; copies and assignments change fields after construction."""
+        key = (tuple(self.models), self.allow_paid, repr(self.budget), tuple(map(id, self.paid_models)))
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = (key, self._made_candidates())
+        return self._prepared[1]
+
+    def _made_candidates(self) -> Candidates:
+        free = settings.free_models(self.models)
         if self.allow_paid and self.budget is None:
             raise ConfigurationError(
                 "allow_paid=True needs a budget, e.g. budget='$0.50/day' (or budget='unlimited', spelled out)."
             )
         if self.allow_paid and not self.paid_models:
             raise ConfigurationError("allow_paid=True needs paid_models, best first.")
-        if self.budget is not None:
-            try:
-                self._budget = Budget.parse(self.budget)
-            except (ValueError, TypeError) as error:
-                raise ConfigurationError(f"{error}.") from error
-        named = [paid if isinstance(paid, PaidModel) else PaidModel(paid) for paid in self.paid_models]
-        settings.paid_ids([paid.label for paid in named], free)
+        try:
+            budget = None if self.budget is None else Budget.parse(self.budget)
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"{error}.") from error
+        models = [paid if isinstance(paid, PaidModel) else PaidModel(paid) for paid in self.paid_models]
+        settings.paid_ids([paid.label for paid in models], free)
         externals: list[BaseChatModel] = []
         candidates: list[Candidate] = []
-        for paid in named:
+        for paid in models:
             prices = paid.prices()
             if isinstance(paid.model, BaseChatModel):
                 road, index = Road.EXTERNAL, len(externals)
@@ -184,7 +197,7 @@ class ChatOpenRouterFree(BaseChatModel):
                 settings.model_id(paid.model, "paid_models")
                 road, index = Road.SERVICE, 0
             candidates.append(Candidate(paid.label, paid=True, road=road, index=index, prices=prices))
-        self._externals, self._paid = tuple(externals), tuple(candidates)
+        return Candidates(tuple(Candidate(model) for model in free), tuple(candidates), tuple(externals), budget)
 
     def _url(self) -> str | None:
         return self.base_url or os.environ.get("OPENROUTER_API_BASE")
@@ -284,8 +297,9 @@ class ChatOpenRouterFree(BaseChatModel):
             **settings.header_values(self._extra_headers()),
         }
         service = Service(url, headers, self.clock, self.http_client, self.http_async_client)
-        call = Call(service, messages, params, self._externals, stream=stream, v1=self.output_version == "v1")
-        free, paid = self._candidates(options.model)
+        named = self._candidates()
+        call = Call(service, messages, params, named.externals, stream=stream, v1=self.output_version == "v1")
+        free, paid = self._asked(named, options.model)
         route = Route(
             free,
             paid,
@@ -296,25 +310,28 @@ class ChatOpenRouterFree(BaseChatModel):
             settings.store(self.state),
             settings.account(key, url),
             self.project or (str(Path.cwd()) if paid else ""),
-            self._budget,
+            named.budget,
         )
         timeouts = settings.timeouts({**self.timeouts, **options.timeouts}, options.timeout or self.timeout)
+        if not stream:
+            # A plain reply shows nothing but padding until it is whole: slow and dead look alike.
+            timeouts = replace(timeouts, first_token=timeouts.attempt)
         return call, call.attempts(route, accounts, timeouts)
 
-    def _candidates(self, pinned: str | None) -> tuple[Sequence[Candidate], Sequence[Candidate]]:
-        """Return the free and the paid candidates; `model=` in a call pins one of them."""
-        paid = self._paid if self.allow_paid else ()
+    def _asked(self, named: Candidates, pinned: str | None) -> tuple[Sequence[Candidate], Sequence[Candidate]]:
+        """Return the free and the paid candidates of a call; `model=` in a call pins one of them."""
+        paid = named.paid if self.allow_paid else ()
         if pinned is None or pinned == self.model_name:
-            return self._free, paid
+            return named.free, paid
         settings.model_id(pinned, "model")
         if says_free(pinned):
             return (Candidate(pinned),), ()
-        named = [candidate for candidate in paid if candidate.model == pinned]
-        if not named:
+        allowed = [candidate for candidate in paid if candidate.model == pinned]
+        if not allowed:
             raise ConfigurationError(
                 f"model={pinned!r} may cost money: it must be one of paid_models, with allow_paid=True and a budget."
             )
-        return (), named
+        return (), allowed
 
     # -- tools and structured output
 
@@ -400,12 +417,14 @@ class ChatOpenRouterFree(BaseChatModel):
         shaping = {
             "models": list(self.models),
             "allow_paid": self.allow_paid,
-            "paid_models": [candidate.model for candidate in self._paid],
+            "paid_models": [candidate.model for candidate in self._candidates().paid],
             "base_url": settings.base_url(self._url()),
             "extra_body": self.extra_body,
             "output_version": self.output_version,
             **self._own_parameters(),
         }
+        # LangChain writes the call's own stop words over this name.
+        shaping["default_stop"] = shaping.pop("stop")
         return {name: value for name, value in shaping.items() if value is not None}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

@@ -120,9 +120,10 @@ def structured(
     if schema is None and method != "json_mode":
         raise ConfigurationError("with_structured_output needs a schema, unless method='json_mode'.")
     schema_class = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
-    asked: dict[str, Any] = {"ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}}}
+    asked: dict[str, Any] = {}
     if schema is not None:
-        asked["ls_structured_output_format"]["schema"] = convert_to_openai_tool(_titled(schema))
+        described = {"kwargs": {"method": method, "strict": strict}, "schema": convert_to_openai_tool(_titled(schema))}
+        asked["ls_structured_output_format"] = described
     tool_name = None
     if method == "function_calling":
         tool_name = convert_to_openai_tool(schema)["function"]["name"]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import ssl
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,6 +162,7 @@ class Clients:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._tls: ssl.SSLContext | None = None
         self._sync: tuple[int, httpx.Client] | None = None
         self._loops: dict[int, tuple[weakref.ref[asyncio.AbstractEventLoop], httpx.AsyncClient, object]] = {}
 
@@ -171,7 +173,7 @@ class Clients:
             return made[1]
         with self._lock:
             if self._sync is None or self._sync[0] != os.getpid():
-                client = httpx.Client(limits=_LIMITS, timeout=_POOL_SECONDS, follow_redirects=False)
+                client = httpx.Client(verify=self._context(), limits=_LIMITS, timeout=_POOL_SECONDS)
                 keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
                 self._sync = (os.getpid(), client)
             return self._sync[1]
@@ -188,13 +190,27 @@ class Clients:
                 for key, kept in self._loops.items()
                 if (owner := kept[0]()) is not None and not owner.is_closed()
             }
-            client = httpx.AsyncClient(limits=_LIMITS, timeout=_POOL_SECONDS, follow_redirects=False)
+            client = httpx.AsyncClient(verify=self._context(), limits=_LIMITS, timeout=_POOL_SECONDS)
             keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
-            guardian = _guardian(client)
+            guardian = self._guardian(loop, client)
             self._loops[id(loop)] = (weakref.ref(loop), client, guardian)
         # Started here, the generator is closed by the loop's own shutdown, and closes the client with it.
         await anext(guardian)
         return client
+
+    def _context(self) -> ssl.SSLContext:
+        """Return the one TLS context: loading the certificates takes a tenth of a second."""
+        if self._tls is None:
+            self._tls = httpx.create_ssl_context()
+        return self._tls
+
+    async def _guardian(self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loops.pop(id(loop), None)
+            await client.aclose()
 
     def count(self) -> int:
         """Return how many event loops have a client."""
@@ -213,13 +229,6 @@ class Clients:
             known = self._loops.pop(id(asyncio.get_running_loop()), None)
         if known is not None:
             await known[1].aclose()
-
-
-async def _guardian(client: httpx.AsyncClient) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await client.aclose()
 
 
 CLIENTS = Clients()

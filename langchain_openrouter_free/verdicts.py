@@ -314,14 +314,16 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Kind.TOO_LONG,
         says=r"maximum context|context.length|context.window|context_length_exceeded|context limit"
-        r"|reduce the length|supports? at most|max_tokens.{0,40}(?:too large|exceed|greater)|too many (?:input )?tokens|exceeds? the (?:model'?s? )?max(?:imum)?"
-        r"(?: number of)?(?: input)? tokens|max_position_embeddings|token.{0,20}exceed",
+        r"|reduce the length|supports? at most|max_tokens.{0,40}(?:too large|exceed|greater)"
+        r"|too many (?:input )?tokens|exceeds? the (?:model'?s? )?max(?:imum)?(?: number of)?(?: input)? tokens"
+        r"|max_position_embeddings|token.{0,20}exceed",
         codes=_codes(200, 400, 404, 413, 422, 500),
     ),
     Rule(
         Kind.REJECTED,
         says=r"invalid schema for|invalid_function_parameters|no function named|must have \d+ items or fewer"
-        r"|(?:does not|should|must) match (?:the )?(?:pattern|regex)|invalid_json_schema|string_above_max|array_above_max",
+        r"|(?:does not|should|must) match (?:the )?(?:pattern|regex)|invalid_json_schema"
+        r"|string_above_max|array_above_max",
         codes=_codes(200, 400, 422),
     ),
     Rule(

@@ -11,7 +11,8 @@ UNREAD = ("langchain_openai", "openai", "sqlite3", "redis", "typer", "langchain_
 
 
 def test_the_import_reads_only_what_every_user_needs() -> None:
-    code = f"import sys; from langchain_openrouter_free import ChatOpenRouterFree; print([m for m in {UNREAD!r} if m in sys.modules])"
+    ours = "from langchain_openrouter_free import ChatOpenRouterFree"
+    code = f"import sys; {ours}; print([m for m in {UNREAD!r} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, timeout=50, check=False
     )

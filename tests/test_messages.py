@@ -324,7 +324,6 @@ def test_reasoning_is_kept_message_by_message() -> None:
         (AIMessage([{"type": "text"}]), "'text'"),
         (AIMessage("", tool_calls=[{"name": "f", "args": {"x": object()}, "id": "1"}]), "JSON"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_said_is_named(message: Any, found: str) -> None:
     """The sentence tells which message it is and what is wrong with it."""
@@ -396,7 +395,6 @@ def test_prompt_bytes_is_at_least_the_text(messages: list[BaseMessage]) -> None:
         ([{"type": "non_standard", "value": {"type": "video_url"}}], {"video"}),
         ([{"type": ["odd"]}, {}], set()),
     ],
-    ids=str,
 )
 def test_needs_names_the_modalities(blocks: list[Any], expected: set[str]) -> None:
     assert needs([SystemMessage("x"), HumanMessage(blocks)]) == expected

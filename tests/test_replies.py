@@ -597,7 +597,6 @@ def test_a_foreign_chunk_gives_pieces_of_calls() -> None:
         ({"done_reason": "stop"}, "stop"),
         ({"finish_reason": 7}, None),
     ],
-    ids=str,
 )
 def test_foreign_finish_reasons_are_translated(theirs: dict[str, Any], ours: str | None) -> None:
     delta = completion_of_message(AIMessage("a", response_metadata=theirs))

@@ -132,7 +132,7 @@ def test_no_body_breaks_the_reader(status: int, body: object, headers: dict[str,
 
 
 @given(raw=st.binary(max_size=300), streamed=st.booleans(), piece=st.integers(1, 40))
-def test_no_bytes_break_the_reader(raw: bytes, streamed: bool, piece: int) -> None:
+def test_no_bytes_break_the_reader(raw: bytes, *, streamed: bool, piece: int) -> None:
     """Whatever bytes come, as a stream or not: a verdict."""
     headers = {"Content-Type": "text/event-stream"} if streamed else {}
     assert read_whole(200, headers, raw, piece=piece).kind in POLICIES
