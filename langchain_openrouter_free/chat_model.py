@@ -34,7 +34,6 @@ from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
 from langchain_openrouter_free.external import PaidModel, without_retries
 from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
 from langchain_openrouter_free.routing import Candidate, Road, Route
-from langchain_openrouter_free.structured import structured
 from langchain_openrouter_free.transport import CLIENTS
 
 _ALIAS = "openrouter-free"
@@ -390,6 +389,8 @@ class ChatOpenRouterFree(BaseChatModel):
         Raises:
             ConfigurationError: for an unknown method or a missing schema.
         """
+        from langchain_openrouter_free.structured import structured  # noqa: PLC0415 - output parsers are slow to load
+
         return structured(
             self.bind,
             self.bind_tools,

@@ -1,17 +1,14 @@
-"""Wall-clock deadlines for sockets: bytes that are no content keep nothing alive.
+"""A wall-clock deadline that can stand where an HTTP client expects a timeout.
 
 An HTTP client's read timeout starts anew with each byte, so a server that sends a comment a second holds
-it for ever. A `Deadline` is handed down as that timeout instead, and the network stream under the client
-asks it, before each operation, how many seconds are left.
+it for ever. A `Deadline` is handed down as that timeout instead; `network.py` asks it, before each
+operation of the socket, how many seconds are left.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Iterable
-from typing import Any, Self
-
-import httpcore
+from collections.abc import Callable
+from typing import Self
 
 
 class Deadline(float):
@@ -35,135 +32,3 @@ class Deadline(float):
     def remaining(self) -> float:
         """Return the seconds that are left; 0 or less when it has passed."""
         return self.at - self._monotonic()
-
-
-def _left(timeout: float | None, error: type[Exception]) -> float | None:
-    if not isinstance(timeout, Deadline):
-        return timeout
-    left = timeout.remaining()
-    if left <= 0:
-        raise error(f"deadline {timeout.limit} passed")
-    return left
-
-
-class DeadlineStream(httpcore.NetworkStream):
-    """A network stream that asks the deadline before each operation."""
-
-    def __init__(self, inner: httpcore.NetworkStream) -> None:
-        self._inner = inner
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, left))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-class DeadlineBackend(httpcore.NetworkBackend):
-    """Opens streams that keep to deadlines."""
-
-    def __init__(self, inner: httpcore.NetworkBackend) -> None:
-        self._inner = inner
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return DeadlineStream(self._inner.connect_tcp(host, port, left, local_address, socket_options))
-
-    def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return DeadlineStream(self._inner.connect_unix_socket(path, left, socket_options))
-
-    def sleep(self, seconds: float) -> None:
-        self._inner.sleep(seconds)
-
-
-class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
-    """The same for an event loop."""
-
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
-        self._inner = inner
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return AsyncDeadlineStream(await self._inner.start_tls(ssl_context, server_hostname, left))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
-    """Opens streams that keep to deadlines, on an event loop."""
-
-    def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
-        self._inner = inner
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return AsyncDeadlineStream(await self._inner.connect_tcp(host, port, left, local_address, socket_options))
-
-    async def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return AsyncDeadlineStream(await self._inner.connect_unix_socket(path, left, socket_options))
-
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
-
-
-def keep_deadlines(transports: Iterable[object]) -> int:
-    """Make the connection pools of HTTP transports keep to deadlines; return how many do so now.
-
-    httpx has no public way to choose a pool's network backend, hence the two private names here. Where
-    they are missing a deadline degrades to the client's own timeout for each read.
-    """
-    armed = 0
-    for transport in transports:
-        pool = getattr(transport, "_pool", None)
-        inner = getattr(pool, "_network_backend", None)
-        if isinstance(inner, httpcore.AsyncNetworkBackend):
-            pool._network_backend = AsyncDeadlineBackend(inner)  # type: ignore[union-attr]  # noqa: SLF001
-            armed += 1
-        elif isinstance(inner, httpcore.NetworkBackend):
-            pool._network_backend = DeadlineBackend(inner)  # type: ignore[union-attr]  # noqa: SLF001
-            armed += 1
-    return armed

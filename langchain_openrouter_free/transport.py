@@ -16,16 +16,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpcore
 import httpx
 
-from langchain_openrouter_free.deadlines import Deadline, keep_deadlines
+from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.verdicts import Kind
 
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=60.0)
 _POOL_SECONDS = 30.0
 # What an attempt may run into below HTTP; anything else is a bug and passes through.
-_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, httpcore.ConnectionNotAvailable, OSError)
+_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError)
 
 
 class TransportFault(Exception):
@@ -157,6 +156,13 @@ class AsyncReply:
         await self._response.aclose()
 
 
+def _arm(client: httpx.Client | httpx.AsyncClient) -> None:
+    """Make a client's connections keep to deadlines, those through a proxy of the environment too."""
+    from langchain_openrouter_free.network import keep_deadlines  # noqa: PLC0415 - see there
+
+    keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
+
+
 class Clients:
     """The process's HTTP clients: one for its threads, one for each event loop, none for closed loops."""
 
@@ -164,7 +170,9 @@ class Clients:
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
         self._sync: tuple[int, httpx.Client] | None = None
-        self._loops: dict[int, tuple[weakref.ref[asyncio.AbstractEventLoop], httpx.AsyncClient, object]] = {}
+        self._loops: dict[
+            int, tuple[weakref.ref[asyncio.AbstractEventLoop], httpx.AsyncClient, AsyncGenerator[None, None]]
+        ] = {}
 
     def sync(self) -> httpx.Client:
         """Return this process's client; a forked child gets its own."""
@@ -174,7 +182,7 @@ class Clients:
         with self._lock:
             if self._sync is None or self._sync[0] != os.getpid():
                 client = httpx.Client(verify=self._context(), limits=_LIMITS, timeout=_POOL_SECONDS)
-                keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
+                _arm(client)
                 self._sync = (os.getpid(), client)
             return self._sync[1]
 
@@ -191,7 +199,7 @@ class Clients:
                 if (owner := kept[0]()) is not None and not owner.is_closed()
             }
             client = httpx.AsyncClient(verify=self._context(), limits=_LIMITS, timeout=_POOL_SECONDS)
-            keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
+            _arm(client)
             guardian = self._guardian(loop, client)
             self._loops[id(loop)] = (weakref.ref(loop), client, guardian)
         # Started here, the generator is closed by the loop's own shutdown, and closes the client with it.
@@ -209,7 +217,9 @@ class Clients:
             yield
         finally:
             with self._lock:
-                self._loops.pop(id(loop), None)
+                known = self._loops.get(id(loop))
+                if known is not None and known[1] is client:
+                    del self._loops[id(loop)]
             await client.aclose()
 
     def count(self) -> int:
@@ -228,7 +238,7 @@ class Clients:
         with self._lock:
             known = self._loops.pop(id(asyncio.get_running_loop()), None)
         if known is not None:
-            await known[1].aclose()
+            await known[2].aclose()
 
 
 CLIENTS = Clients()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -204,7 +204,7 @@ class ReplyReader:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._size = 0
         self._body: list[str] = []
-        self._line = ""
+        self._tail: list[str] = []
         self._data: list[str] = []
         self._tools = ToolIndexer()
 
@@ -224,13 +224,13 @@ class ReplyReader:
         if not self._streamed:
             self._body.append(text)
             return []
-        return list(self._events(text))
+        return self._events(text)
 
     def end(self) -> list[Delta]:
         """Tell that the bytes are over; return what was still on the way."""
         text = self._decoder.decode(b"", final=True)
         if self._streamed:
-            return list(self._events(text + "\n\n"))
+            return self._events(text + "\n\n")
         self._body.append(text)
         return [self._whole("".join(self._body))]
 
@@ -261,22 +261,36 @@ class ReplyReader:
 
     # -- server-sent events
 
-    def _events(self, text: str) -> Iterator[Delta]:
-        # A lone CR may be half of a CRLF: it waits for the next byte.
-        text = self._line + text
-        held = "\r" if text.endswith("\r") else ""
-        *lines, self._line = text[: len(text) - len(held)].replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        self._line += held
-        for line in lines:
+    def _events(self, text: str) -> list[Delta]:
+        deltas: list[Delta] = []
+        for line in self._lines(text):
             if line.startswith("data:"):
-                self._data.append(line[5:].removeprefix(" "))
-            elif not line and self._data:
-                yield from self._dispatch()
-            elif line.startswith("{") and not self._data:
+                self._data.append(line[6:] if line.startswith("data: ") else line[5:])
+            elif not line:
+                if self._data:
+                    self._dispatch(deltas)
+            elif line[0] == "{" and not self._data:
                 # An error body in the middle of a stream, without the framing.
                 self._data.append(line)
+        return deltas
 
-    def _dispatch(self) -> Iterator[Delta]:
+    def _lines(self, text: str) -> list[str]:
+        """Return the lines that are complete now; the rest is kept in pieces until its end comes."""
+        held = bool(self._tail) and self._tail[-1].endswith("\r")
+        if not held and "\n" not in text and "\r" not in text:
+            self._tail.append(text)
+            return []
+        text = "".join(self._tail) + text
+        last = ""
+        if "\r" in text:
+            # A lone CR at the end may be half of a CRLF: it waits for the next byte.
+            last = "\r" if text.endswith("\r") else ""
+            text = text[: len(text) - len(last)].replace("\r\n", "\n").replace("\r", "\n")
+        lines = text.split("\n")
+        self._tail = [lines.pop() + last]
+        return lines
+
+    def _dispatch(self, deltas: list[Delta]) -> None:
         lines, self._data = self._data, []
         for payload in _objects(lines):
             if payload is _DONE:
@@ -285,7 +299,7 @@ class ReplyReader:
                 self.lost = True
             else:
                 self._refuse_errors(payload)
-                yield self._delta(payload)
+                deltas.append(self._delta(payload))
 
     def _refuse_errors(self, payload: Json) -> None:
         if error_of(payload) is not None:
@@ -298,25 +312,29 @@ class ReplyReader:
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         said = choice.get("delta") or choice.get("message") or {}
         said = said if isinstance(said, dict) else {}
-        details = _dicts(said.get("reasoning_details")) if "reasoning_details" in said else []
         delta = Delta(
             text=_text_of(said.get("content")) or _text_of(choice.get("text")),
-            reasoning=_reasoning_of(said, details),
-            refusal=_text_of(said.get("refusal")),
-            reasoning_details=details,
-            annotations=_dicts(said.get("annotations")) if "annotations" in said else [],
-            logprobs=choice.get("logprobs") if isinstance(choice.get("logprobs"), dict) else None,
             finish_reason=_word(choice.get("finish_reason")),
             native_finish_reason=_word(choice.get("native_finish_reason")),
-            usage=payload.get("usage") if isinstance(payload.get("usage"), dict) else None,
+            usage=_mapping(payload.get("usage")),
             id=_word(payload.get("id")),
             model=_word(payload.get("model")),
             provider=_word(payload.get("provider")),
         )
-        if said.get("tool_calls"):
-            delta.tool_calls = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
+        # Most events of a stream are a word and nothing else.
+        if choice.get("logprobs"):
+            delta.logprobs = _mapping(choice["logprobs"])
+        if not said.keys() <= _BARE:
+            self._add_rarities(delta, said)
         self.finished = self.finished or delta.finish_reason is not None
         return delta
+
+    def _add_rarities(self, delta: Delta, said: Json) -> None:
+        delta.reasoning_details = _dicts(said.get("reasoning_details"))
+        delta.reasoning = _reasoning_of(said, delta.reasoning_details)
+        delta.refusal = _text_of(said.get("refusal"))
+        delta.annotations = _dicts(said.get("annotations"))
+        delta.tool_calls = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
 
     def _tool(self, call: Json, reply_id: str | None) -> ToolDelta:
         function = call.get("function")
@@ -334,24 +352,22 @@ class ReplyReader:
 
 
 _DONE: Json = {}
+# A delta with other keys than these may say more than text.
+_BARE = frozenset({"role", "content"})
 
 
-def _objects(lines: list[str]) -> Iterator[Json | None]:
-    """Yield the JSON objects of one event's data lines; `_DONE` for `[DONE]`, None for what is unreadable."""
-    joined = "\n".join(lines).strip()
-    if joined == "[DONE]":
-        yield _DONE
-        return
+def _objects(lines: list[str]) -> Iterable[Json | None]:
+    """Return the JSON objects of one event's data lines; `_DONE` for `[DONE]`, None for what is unreadable."""
+    joined = lines[0] if len(lines) == 1 else "\n".join(lines)
+    if joined.strip() == "[DONE]":
+        return (_DONE,)
     try:
         found = _JSON.decode(joined)
     except (ValueError, RecursionError):
         if len(lines) > 1:
-            for line in lines:
-                yield from _objects([line])
-        else:
-            yield from _joined_objects(joined)
-        return
-    yield found if isinstance(found, dict) else None
+            return [found for line in lines for found in _objects([line])]
+        return _joined_objects(joined.strip())
+    return (found if isinstance(found, dict) else None,)
 
 
 def _joined_objects(text: str) -> Iterator[Json | None]:
@@ -387,6 +403,10 @@ def _reasoning_of(said: Json, details: list[Json]) -> str:
 
 def _dicts(value: object) -> list[Json]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _mapping(value: object) -> Json | None:
+    return value if isinstance(value, dict) else None
 
 
 def _word(value: object) -> str | None:

@@ -16,7 +16,8 @@ import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore
-from langchain_openrouter_free.deadlines import Deadline, DeadlineBackend, keep_deadlines
+from langchain_openrouter_free.deadlines import Deadline
+from langchain_openrouter_free.network import DeadlineBackend, keep_deadlines
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.transport import CLIENTS
 
