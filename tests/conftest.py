@@ -11,6 +11,10 @@ from hypothesis import settings
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.simulator import Simulator
 
+# A busy machine is not a slow function.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
 MODELS = ["z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"]
 
 
