@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -26,21 +25,10 @@ from langchain_openrouter_free.external import ExternalSource
 from langchain_openrouter_free.pricing import Pricer
 from langchain_openrouter_free.routing import Candidate, Road, Route
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch, Timeouts
-from langchain_openrouter_free.transport import Outgoing
+from langchain_openrouter_free.transport import Outgoing, Service
 from langchain_openrouter_free.wire import Delta
 
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """How the service is reached."""
-
-    url: str
-    headers: Mapping[str, str]
-    clock: Clock
-    client: httpx.Client | None = None
-    async_client: httpx.AsyncClient | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +37,7 @@ class Call:
 
     Attributes:
         service: how the service is reached.
+        clock: where time comes from.
         messages: what the caller said.
         params: body of the request, less the model and the messages.
         externals: paid chat models of other packages, by index.
@@ -57,6 +46,7 @@ class Call:
     """
 
     service: Service
+    clock: Clock
     messages: Sequence[BaseMessage]
     params: Mapping[str, Any]
     externals: Sequence[BaseChatModel] = ()
@@ -69,8 +59,7 @@ class Call:
 
     def attempts(self, route: Route, accounts: Accounts, timeouts: Timeouts) -> Attempts:
         """Return the attempts of this call along a route."""
-        service = self.service
-        pricer = Pricer(service.url, dict(service.headers), service.clock, service.client, service.async_client)
+        pricer = Pricer(self.service, self.clock)
         wired = self.wire_messages(None)
         tools = self.params.get("tools") or []
         limit = self.params.get("max_tokens")
@@ -87,7 +76,7 @@ class Call:
             max_tokens=limit if isinstance(limit, int) else None,
         )
         names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
-        return Attempts(route, roads, accounts, service.clock, timeouts, lambda: uuid.uuid4().hex, names)
+        return Attempts(route, roads, accounts, self.clock, timeouts, lambda: uuid.uuid4().hex, names)
 
     def _open(self, candidate: Candidate, watch: Stopwatch, max_tokens: int | None) -> Source:
         if candidate.road is Road.EXTERNAL:
@@ -133,7 +122,7 @@ class Call:
 
     def result(self, attempts: Attempts, attempt: Attempt) -> ChatResult:
         """Return the answer of a call that was not streamed to its caller."""
-        message = replies.to_message(attempt.completion(), metadata=_metadata(attempts, attempt), v1=self.v1)
+        message = replies.to_message(attempt.completion(), metadata=self._metadata(attempts, attempt), v1=self.v1)
         generation = ChatGeneration(message=message, generation_info=_info(message))
         return ChatResult(
             generations=[generation],
@@ -150,9 +139,32 @@ class Call:
     def last(self, attempts: Attempts, attempt: Attempt) -> ChatGenerationChunk:
         """Return the chunk that ends a stream and alone carries its metadata."""
         message = replies.last_chunk(
-            attempt.completion(), metadata=_metadata(attempts, attempt), v1=self.v1, message_id=None
+            attempt.completion(), metadata=self._metadata(attempts, attempt), v1=self.v1, message_id=None
         )
         return ChatGenerationChunk(message=message, generation_info=_info(message))
+
+    def _metadata(self, attempts: Attempts, attempt: Attempt) -> dict[str, Any]:
+        """Return what only the route knows of an answer."""
+        said, candidate, route = attempt.completion(), attempt.turn.candidate, attempts.route
+        cost = (said.usage or {}).get("cost")
+        return {
+            "model_name": candidate.model,
+            "model_provider": self._provider(candidate),
+            "served_model": said.model,
+            "route": {
+                "model": candidate.model,
+                "provider": said.provider,
+                "paid": candidate.paid,
+                "cost": cost if isinstance(cost, int | float) and not isinstance(cost, bool) else None,
+                "attempts": [record.as_dict() for record in route.trail],
+                "waited_s": round(route.waited, 3),
+            },
+        }
+
+    def _provider(self, candidate: Candidate) -> str:
+        if candidate.road is Road.SERVICE:
+            return "openrouter"
+        return str(self.externals[candidate.index]._get_ls_params().get("ls_provider", "unknown"))  # noqa: SLF001
 
 
 # What another package's chat model is asked with; the service's own parameters stay here.
@@ -179,21 +191,3 @@ def _images(wired: Sequence[Mapping[str, Any]]) -> int:
 def _info(message: AIMessage) -> dict[str, Any]:
     finish = message.response_metadata.get("finish_reason")
     return {"finish_reason": finish} if finish else {}
-
-
-def _metadata(attempts: Attempts, attempt: Attempt) -> dict[str, Any]:
-    """Return what only the route knows of an answer."""
-    said, candidate, route = attempt.completion(), attempt.turn.candidate, attempts.route
-    cost = (said.usage or {}).get("cost")
-    return {
-        "model_name": candidate.model,
-        "served_model": said.model,
-        "route": {
-            "model": candidate.model,
-            "provider": said.provider,
-            "paid": candidate.paid,
-            "cost": cost if isinstance(cost, int | float) and not isinstance(cost, bool) else None,
-            "attempts": [record.as_dict() for record in route.trail],
-            "waited_s": round(route.waited, 3),
-        },
-    }

@@ -26,7 +26,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, Va
 
 from langchain_openrouter_free import parameters, settings
 from langchain_openrouter_free.budget import Budget
-from langchain_openrouter_free.call import Call, Service
+from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.engine import Accounts, Attempts
@@ -34,7 +34,7 @@ from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
 from langchain_openrouter_free.external import PaidModel, without_retries
 from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
 from langchain_openrouter_free.routing import Candidate, Road, Route
-from langchain_openrouter_free.transport import CLIENTS
+from langchain_openrouter_free.transport import CLIENTS, Service
 
 _ALIAS = "openrouter-free"
 _UNREACHABLE = "a walk ends in an answer or in an error"
@@ -295,9 +295,11 @@ class ChatOpenRouterFree(BaseChatModel):
             "Content-Type": "application/json",
             **settings.header_values(self._extra_headers()),
         }
-        service = Service(url, headers, self.clock, self.http_client, self.http_async_client)
+        service = Service(url, headers, self.http_client, self.http_async_client)
         named = self._candidates()
-        call = Call(service, messages, params, named.externals, stream=stream, v1=self.output_version == "v1")
+        call = Call(
+            service, self.clock, messages, params, named.externals, stream=stream, v1=self.output_version == "v1"
+        )
         free, paid = self._asked(named, options.model)
         route = Route(
             free,

@@ -13,6 +13,7 @@ from langchain_openrouter_free.errors import (
     NoSuitableModel,
     OpenRouterFreeError,
     RequestRejected,
+    at,
 )
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.routing import Ending, Route
@@ -46,8 +47,18 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
         case Ending.BUDGET if route.shortfall is not None:
             return _budget_exceeded(route.shortfall, route, book, now)
         case _:
-            tried = f"None of the {len(trail)} attempts was answered" if trail else "No model can be asked"
-            return AllModelsFailed(f"{tried}.", trail, skipped)
+            return AllModelsFailed(_failed(route, book, now), trail, skipped)
+
+
+def _failed(route: Route, book: Ledger, now: float) -> str:
+    """Say what happened and what a person can do."""
+    tried = f"None of the {len(route.trail)} attempts was answered" if route.trail else "No model can be asked"
+    if route.trail and all(record.outcome == Kind.UNREACHABLE for record in route.trail):
+        return f"{tried}: the service cannot be reached. Check the network and base_url."
+    rests = [book.cooldown(candidate.model, now) for candidate in (*route.free, *route.paid)]
+    wakes = min((rest.until for rest in rests if rest is not None), default=None)
+    again = f" The first of them may be asked again at {at(wakes)}." if wakes is not None else ""
+    return f"{tried}.{again} Try later, name more models, or allow a paid one."
 
 
 def _raised(route: Route) -> str:

@@ -364,6 +364,8 @@ class Attempt:
         """Record the attempt; return whether the walk goes on. Raise what ends the call."""
         how = self._owner.route.record(self.turn.candidate, how, self._record(how))
         self.answered = how.ok
+        if how.ok:
+            self._warn_of_costs()
         if how.ok or how.kind is Kind.ABANDONED:
             return False
         log.info("%s: %s (%s), %s", self.model, how.kind, how.reason, how.step)
@@ -374,6 +376,11 @@ class Attempt:
         if how.step is Step.RAISE:
             raise self._owner.error() from error
         return True
+
+    def _warn_of_costs(self) -> None:
+        cost = money.nano((self.completion().usage or {}).get("cost"))
+        if cost and not self.turn.candidate.paid:
+            log.warning("%s is called free, and this answer was billed $%s", self.model, money.dollars(cost))
 
     def _record(self, how: Verdict) -> AttemptRecord:
         first = self._watch.first_token_s

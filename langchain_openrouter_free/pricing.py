@@ -11,12 +11,10 @@ import logging
 import threading
 from dataclasses import dataclass
 
-import httpx
-
 from langchain_openrouter_free.catalogue import Prices, prices_of
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
-from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, TransportFault
+from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -65,28 +63,25 @@ PRICES = PriceList()
 class Pricer:
     """Looks prices up for one configuration."""
 
-    url: str
-    headers: dict[str, str]
+    service: Service
     clock: Clock
-    client: httpx.Client | None = None
-    async_client: httpx.AsyncClient | None = None
 
     def prices(self, model: str) -> Prices | None:
         """Return what `model` costs, or None if it cannot be found out."""
-        rows = PRICES.known(self.url, self.clock.now())
+        rows = PRICES.known(self.service.url, self.clock.now())
         if rows is None:
             rows = self._kept(self._fetch())
         return prices_of(rows, model)
 
     async def aprices(self, model: str) -> Prices | None:
         """Return what `model` costs, or None if it cannot be found out."""
-        rows = PRICES.known(self.url, self.clock.now())
+        rows = PRICES.known(self.service.url, self.clock.now())
         if rows is None:
             rows = self._kept(await self._afetch())
         return prices_of(rows, model)
 
     def _request(self) -> Outgoing:
-        return Outgoing(f"{self.url}/models", self.headers, method="GET")
+        return Outgoing(f"{self.service.url}/models", self.service.headers, method="GET")
 
     def _watch(self) -> Stopwatch:
         return Stopwatch(self.clock, _PATIENCE, self.clock.monotonic() + _PATIENCE.call)
@@ -95,12 +90,12 @@ class Pricer:
         if fetched is None or fetched[0] != 200:
             log.warning("prices cannot be fetched (%s); paid ids are not asked", fetched and fetched[0])
             return []
-        return PRICES.keep(self.url, fetched[1], self.clock.now())
+        return PRICES.keep(self.service.url, fetched[1], self.clock.now())
 
     def _fetch(self) -> tuple[int, bytes] | None:
         watch, parts = self._watch(), bytearray()
         try:
-            reply = Reply(self.client or CLIENTS.sync(), self._request(), watch.connect, watch.read)
+            reply = Reply(self.service.client or CLIENTS.sync(), self._request(), watch.connect, watch.read)
             try:
                 while (data := reply.read()) is not None and len(parts) < _MAX_BYTES:
                     parts += data
@@ -114,7 +109,7 @@ class Pricer:
     async def _afetch(self) -> tuple[int, bytes] | None:
         watch, parts = self._watch(), bytearray()
         try:
-            client = self.async_client or await CLIENTS.asynchronous()
+            client = self.service.async_client or await CLIENTS.asynchronous()
             reply = await AsyncReply.open(client, self._request(), watch.connect, watch.read)
             try:
                 while (data := await reply.read()) is not None and len(parts) < _MAX_BYTES:

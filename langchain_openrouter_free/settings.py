@@ -105,6 +105,8 @@ def base_url(url: str | None) -> str:
         raise ConfigurationError(f"base_url={url!r} is no URL: {error}.") from None
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in url):
         raise ConfigurationError(f"base_url={url!r} is no http(s) URL; the service's is {DEFAULT_BASE_URL!r}.")
+    if parts.username or parts.password:
+        raise ConfigurationError("base_url holds a name or a password, which would stand in traces; use headers.")
     if parts.query or parts.fragment or url.endswith("/chat/completions"):
         raise ConfigurationError(f"base_url={url!r}: give the part before '/chat/completions', without a query.")
     return url

@@ -14,7 +14,6 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
@@ -46,6 +45,16 @@ class Outgoing:
     method: str = "POST"
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How the service is reached: its base URL, the headers of each request, the user's own clients if any."""
+
+    url: str
+    headers: Mapping[str, str]
+    client: httpx.Client | None = None
+    async_client: httpx.AsyncClient | None = None
+
+
 def fault_of(error: BaseException, deadline: Deadline | None) -> TransportFault:
     """Translate an HTTP client's exception."""
     limit = f" ({deadline.limit})" if deadline is not None else ""
@@ -64,8 +73,17 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _extensions(connect: Deadline, read: Deadline) -> dict[str, Any]:
-    return {"timeout": {"connect": connect, "read": read, "write": read, "pool": min(float(read), _POOL_SECONDS)}}
+def _built(
+    client: httpx.Client | httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline
+) -> httpx.Request:
+    pool = min(float(read), _POOL_SECONDS)
+    return client.build_request(
+        request.method,
+        request.url,
+        headers=dict(request.headers),
+        content=request.content,
+        extensions={"timeout": {"connect": connect, "read": read, "write": read, "pool": pool}},
+    )
 
 
 class Reply:
@@ -74,14 +92,7 @@ class Reply:
     def __init__(self, client: httpx.Client, request: Outgoing, connect: Deadline, read: Deadline) -> None:
         self._read = read
         try:
-            built = client.build_request(
-                request.method,
-                request.url,
-                headers=dict(request.headers),
-                content=request.content,
-                extensions=_extensions(connect, read),
-            )
-            self._response = client.send(built, stream=True)
+            self._response = client.send(_built(client, request, connect, read), stream=True)
         except _FAULTS as error:
             raise fault_of(error, read) from error
         self._bytes: Iterator[bytes] = self._response.iter_bytes()
@@ -120,14 +131,7 @@ class AsyncReply:
     async def open(cls, client: httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline) -> AsyncReply:
         """Send the request; return when the reply's headers are there."""
         try:
-            built = client.build_request(
-                request.method,
-                request.url,
-                headers=dict(request.headers),
-                content=request.content,
-                extensions=_extensions(connect, read),
-            )
-            return cls(await client.send(built, stream=True), read)
+            return cls(await client.send(_built(client, request, connect, read), stream=True), read)
         except _FAULTS as error:
             raise fault_of(error, read) from error
 

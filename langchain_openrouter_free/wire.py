@@ -58,29 +58,16 @@ class Delta:
 
 
 @dataclass(slots=True)
-class Completion:
-    """What an attempt has said so far, put together from its deltas."""
-
-    text: str = ""
-    reasoning: str = ""
-    refusal: str = ""
-    tool_calls: list[ToolDelta] = field(default_factory=list)
-    reasoning_details: list[Json] = field(default_factory=list)
-    annotations: list[Json] = field(default_factory=list)
-    logprobs: Json | None = None
-    finish_reason: str | None = None
-    native_finish_reason: str | None = None
-    usage: Json | None = None
-    id: str | None = None
-    model: str | None = None
-    provider: str | None = None
+class Completion(Delta):
+    """What an attempt has said so far: all of its deltas as one."""
 
 
 class ReplyError(Exception):
     """A reply, or an event in it, that carries an error or cannot be read; `verdicts.classify` judges it."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
-        super().__init__(status, headers, body)
+        # Not the body: it would stand in every traceback, with what it holds of the user.
+        super().__init__(f"reply with status {status}")
         self.status = status
         self.headers = headers
         self.body = body

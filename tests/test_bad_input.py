@@ -52,6 +52,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "base_url without a scheme": ({"base_url": "openrouter.ai/api/v1"}, "base_url"),
     "base_url of another kind": ({"base_url": "ftp://openrouter.ai"}, "base_url"),
     "base_url with the path": ({"base_url": "https://openrouter.ai/api/v1/chat/completions"}, "before"),
+    "base_url with a password": ({"base_url": "https://me:secret@openrouter.ai/api/v1"}, "password"),
     "base_url with a bad port": ({"base_url": "https://openrouter.ai:99999/api"}, "base_url"),
     "NaN temperature": ({"temperature": math.nan}, "temperature"),
     "infinite top_p": ({"top_p": math.inf}, "top_p"),

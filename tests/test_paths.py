@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from driving import PATHS, TWENTY, Told, asked, drive, make
 
 from langchain_openrouter_free import (
     AllModelsFailed,
     AuthenticationFailed,
+    ChatOpenRouterFree,
     ContextTooLong,
     FreeQuotaExhausted,
     InsufficientCredits,
@@ -561,3 +564,36 @@ def test_the_call_deadline_ends_the_walk(sim: Simulator) -> None:
         make(sim, TWENTY, timeouts={"first_token": 0.2, "call": 0.5}).invoke("hi")
     assert time.monotonic() - began < 3
     assert len(caught.value.attempts) == 3
+
+
+def test_a_traceback_holds_no_body(sim: Simulator) -> None:
+    """The chain of causes tells statuses and reasons, not whole bodies with what they hold of the user."""
+    sim.script({"*": "500"})
+    with pytest.raises(AllModelsFailed) as caught:
+        make(sim).invoke("hi")
+    told = "".join(traceback.format_exception(caught.value))
+    assert "Internal Server Error" in told
+    assert "user_simulated" not in told
+    assert sim.api_key not in told
+
+
+def test_each_move_is_one_line_in_the_log(sim: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+    """The logger names each model that was left, why, and what comes next; never the prompt or the key."""
+    sim.script({TWENTY[0]: "429-upstream", TWENTY[1]: "404-delisted"})
+    with caplog.at_level("INFO", logger="langchain_openrouter_free"):
+        make(sim).invoke("a secret prompt")
+    assert [record.getMessage().split(" (")[0] for record in caplog.records] == [
+        f"{TWENTY[0]}: upstream_limit",
+        f"{TWENTY[1]}: delisted",
+    ]
+    assert "secret" not in caplog.text
+    assert sim.api_key not in caplog.text
+
+
+def test_a_free_model_that_is_billed_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """A cost on a free id is told loudly; the answer is kept."""
+    body = b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"cost":0.0005}}'
+    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body))) as client:
+        model = ChatOpenRouterFree(models=TWENTY[:1], api_key="k", http_client=client, state=MemoryStore())
+        assert model.invoke("hi").text == "hi"
+    assert "was billed $0.0005" in caplog.text
