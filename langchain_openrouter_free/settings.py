@@ -24,6 +24,7 @@ DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 
 _MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?$")
 _SHARED = MemoryStore()
+_NO_LIMIT = 7 * 86_400.0
 
 # Fields of the body that the router owns: naming them elsewhere could reach a paid model or break the reader.
 OWNED_FIELDS = frozenset({"model", "models", "route", "fallbacks", "messages", "stream", "stream_options", "usage"})
@@ -126,12 +127,12 @@ def timeouts(given: Mapping[str, object] | None, timeout: float | None = None) -
 
 
 def seconds(value: object, field: str) -> float:
-    """Return a positive number of seconds; None means no limit."""
+    """Return a positive number of seconds; None means no limit (a week, the most that sockets can wait)."""
     if value is None:
-        return math.inf
+        return _NO_LIMIT
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ConfigurationError(f"{field}={value!r} must be a positive number of seconds, or None.")
-    return float(value)
+    return min(float(value), _NO_LIMIT)
 
 
 def store(state: object) -> StateStore:

@@ -157,6 +157,13 @@ def test_a_timeout_is_kept_to_the_tenth(sim: Simulator, path: str, wire: str) ->
     assert "attempt" in caught.value.attempts[0].reason
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_timeouts_can_be_lifted(sim: Simulator, path: str) -> None:
+    """None means no limit, for each of them."""
+    none = dict.fromkeys(("connect", "first_token", "stall", "attempt", "call"))
+    assert drive(make(sim, timeouts=none), path).outcomes == ["ok"]
+
+
 @pytest.mark.parametrize("path", ["invoke", "ainvoke"])
 def test_a_plain_reply_may_take_longer_than_a_first_token(sim: Simulator, path: str) -> None:
     """Asked for one plain reply, a model that thinks is not taken for dead by the first-token deadline."""
