@@ -6,9 +6,10 @@ an argument. All amounts inside are integers of nano-dollars; a float never touc
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
@@ -19,6 +20,7 @@ NANO = Decimal(1_000_000_000)
 # A reservation whose attempt never came back counts as spent when this has passed, in seconds.
 LEASE = 3600.0
 UNLIMITED = "unlimited"
+VERSION = 1
 
 _AMOUNT = re.compile(
     r"^\s*(?:\$|usd)?\s*(?P<amount>\d+(?:\.\d+)?)\s*(?:\$|usd|dollars?)?\s*"
@@ -173,6 +175,26 @@ class Purse:
     spent_month: int = 0
     spent_total: int = 0
     reservations: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+
+    def encode(self) -> str:
+        """Write the book as text."""
+        return json.dumps({"v": VERSION, **asdict(self)}, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: str) -> Purse:
+        """Read a book from text.
+
+        Raises:
+            ValueError: if it is no book, or one of another version.
+        """
+        try:
+            page = json.loads(text)
+            if page.pop("v") != VERSION:
+                raise ValueError("a purse of another version")
+            page["reservations"] = {key: (int(kept[0]), float(kept[1])) for key, kept in page["reservations"].items()}
+            return cls(**page)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"no purse: {error!r}") from error
 
     def turned_to(self, now: float) -> Purse:
         """Return the book at `now`: past windows are closed, lost reservations are counted as spent."""

@@ -24,7 +24,7 @@ from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError,
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.routing import Action, Candidate, GiveUp, Price, Route, Try, Wait
 from langchain_openrouter_free.sources import Source, Stopwatch, Timeouts
-from langchain_openrouter_free.stores import Change, StateStore
+from langchain_openrouter_free.stores import Change, PageRef, StateStore
 from langchain_openrouter_free.transport import TransportFault
 from langchain_openrouter_free.verdicts import Kind, Step, Verdict, classify, verdict
 from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError
@@ -72,6 +72,16 @@ class Accounts:
     account: str
     project: str
     budget: Budget | None = None
+
+    @property
+    def book(self) -> PageRef[Ledger]:
+        """The account's page."""
+        return PageRef(f"account:{self.account}", Ledger.encode, Ledger.decode)
+
+    @property
+    def purse(self) -> PageRef[Purse]:
+        """The project's page."""
+        return PageRef(f"project:{self.project}", Purse.encode, Purse.decode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +175,7 @@ class Attempts:
             book = book or Ledger()
             return book, self.route.step(book, now, left)
 
-        return self.accounts.store.update(f"account:{self.accounts.account}", change)
+        return self.accounts.store.update(self.accounts.book, change)
 
     def _reserve(self, candidate: Candidate) -> Turn | Shortfall:
         """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for."""
@@ -188,7 +198,7 @@ class Attempts:
                 return purse, short
             return purse.reserved_for(key, amount, now), Turn(candidate, key, tokens)
 
-        return self.accounts.store.update(f"project:{self.accounts.project}", change)
+        return self.accounts.store.update(self.accounts.purse, change)
 
     @property
     def call_ends(self) -> float:
@@ -219,7 +229,7 @@ class Attempts:
             read = book.read(model, how, now)
             return book.settled(model, read, now), read
 
-        read = self.accounts.store.update(f"account:{self.accounts.account}", change)
+        read = self.accounts.store.update(self.accounts.book, change)
         if turn.reservation is not None:
             self._settle_money(turn, how, usage, now)
         return read
@@ -232,12 +242,12 @@ class Attempts:
         if cost is None and how.kind is Kind.UNREACHABLE:
             cost = 0
         change: Change[Purse, None] = partial(_settled, key=turn.reservation or "", cost=cost, now=now)
-        self.accounts.store.update(f"project:{self.accounts.project}", change)
+        self.accounts.store.update(self.accounts.purse, change)
 
     def error(self) -> OpenRouterFreeError:
         """Make the error for a call in which nobody answered."""
         now = self.clock.now()
-        book = self.accounts.store.update(f"account:{self.accounts.account}", _look)
+        book = self.accounts.store.update(self.accounts.book, _look)
         return error_of_call(self.route, book, now)
 
     def fail(self, error: BaseException) -> None:

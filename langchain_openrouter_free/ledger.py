@@ -6,8 +6,9 @@ the book is kept. Times are Unix seconds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
 
@@ -19,6 +20,7 @@ _FIXED = {Kind.DELISTED: 86_400.0, Kind.REGION: 86_400.0, Kind.CLOSED: 7 * 86_40
 # Two models that both say 429 without saying whose within this many seconds: it is the account's.
 _UNSAID_SECONDS = 10.0
 _MINUTE = 60.0
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,33 @@ class Ledger:
     holds: Mapping[str, Hold] = field(default_factory=dict)
     cooldowns: Mapping[str, Cooldown] = field(default_factory=dict)
     unsaid: tuple[str, float] | None = None
+
+    def encode(self) -> str:
+        """Write the book as text."""
+        return json.dumps({"v": VERSION, **asdict(self)}, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: str) -> Ledger:
+        """Read a book from text.
+
+        Raises:
+            ValueError: if it is no book, or one of another version.
+        """
+        try:
+            page = json.loads(text)
+            if page["v"] != VERSION:
+                raise ValueError(f"a ledger of version {page['v']!r}")
+            unsaid = page["unsaid"]
+            return cls(
+                holds={window: Hold(**hold) for window, hold in page["holds"].items()},
+                cooldowns={
+                    model: Cooldown(rest["until"], Kind(rest["kind"]), rest["failures"])
+                    for model, rest in page["cooldowns"].items()
+                },
+                unsaid=None if unsaid is None else (unsaid[0], unsaid[1]),
+            )
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"no ledger: {error!r}") from error
 
     def hold(self, now: float) -> Hold | None:
         """Return the hold that lasts longest, or None if the account may send."""

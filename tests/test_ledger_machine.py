@@ -85,6 +85,11 @@ class BookMachine(RuleBasedStateMachine):
             assert (found.until if found else 0.0) == (expected if expected > self.now else 0.0)
 
     @invariant()
+    def it_can_be_written_and_read(self) -> None:
+        """Written as text and read again, it is the same book."""
+        assert Ledger.decode(self.book.encode()) == self.book
+
+    @invariant()
     def holds_agree(self) -> None:
         """The account is held exactly until the latest moment that was named."""
         expected = self._expected_hold()

@@ -330,6 +330,7 @@ class PurseMachine(RuleBasedStateMachine):
         for window in ("day", "month", "total"):
             assert book.spent(window) == self._spent(window)
         assert book.spent_total + book.reserved <= 9 * NANO
+        assert Purse.decode(book.encode()) == book, "written and read, it is the same book"
 
 
 TestPurse = PurseMachine.TestCase

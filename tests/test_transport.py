@@ -273,9 +273,9 @@ class BlockingStore(MemoryStore):
         super().__init__()
         self.threads: set[int] = set()
 
-    def update(self, key: str, change: Any) -> Any:
+    def update(self, ref: Any, change: Any) -> Any:
         self.threads.add(threading.get_ident())
-        return super().update(key, change)
+        return super().update(ref, change)
 
 
 def test_a_store_that_may_block_is_asked_off_the_loop(sim: Simulator) -> None:
@@ -292,10 +292,10 @@ def test_a_store_that_may_block_is_asked_off_the_loop(sim: Simulator) -> None:
 class RerunningStore(MemoryStore):
     """A store that loses each race once: it runs every change twice and keeps the second."""
 
-    def update(self, key: str, change: Any) -> Any:
+    def update(self, ref: Any, change: Any) -> Any:
         with self._lock:
-            change(self._pages.get(key))
-        return super().update(key, change)
+            change(self._pages.get(ref.key))
+        return super().update(ref, change)
 
 
 @pytest.mark.parametrize("path", PATHS)

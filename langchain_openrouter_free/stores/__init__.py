@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from langchain_openrouter_free.stores.base import Change, StateStore
+from langchain_openrouter_free.stores.base import Change, PageRef, StateStore
 from langchain_openrouter_free.stores.memory import MemoryStore
 
-__all__ = ["Change", "MemoryStore", "StateStore"]
+__all__ = ["Change", "MemoryStore", "PageRef", "StateStore"]

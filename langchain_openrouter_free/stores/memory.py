@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from langchain_openrouter_free.stores.base import Answer, Change, Page
+from langchain_openrouter_free.stores.base import Answer, Change, Page, PageRef
 
 
 class MemoryStore:
@@ -20,11 +20,11 @@ class MemoryStore:
         self._pages: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def update(self, key: str, change: Change[Page, Answer]) -> Answer:
-        """Replace the page at `key` by what `change` makes of it, and return its answer."""
+    def update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
+        """Replace the page that `ref` names by what `change` makes of it, and return its answer."""
         with self._lock:
-            page, answer = change(self._pages.get(key))
-            self._pages[key] = page
+            page, answer = change(self._pages.get(ref.key))
+            self._pages[ref.key] = page
             return answer
 
     def __getstate__(self) -> dict[str, Any]:
