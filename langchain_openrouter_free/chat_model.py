@@ -90,6 +90,9 @@ class ChatOpenRouterFree(BaseChatModel):
     """Seconds for one attempt, as other chat models call it; the same as `timeouts["attempt"]`."""
     max_wait: float = 20.0
     """Seconds that one call may wait in all for a window or a cooldown to end."""
+    limits: dict[str, int | None] | None = None
+    """What to assume of the account's free quota, e.g. `{"per_minute": 20, "per_day": 50}`: calls are then paced
+    before the service must refuse them. Default: nothing is assumed, and what the service states is learned."""
     max_retries: int | None = None
     """Most moves to another model in one call; default: as many as there are models."""
     state: Any = "memory"
@@ -155,6 +158,7 @@ class ChatOpenRouterFree(BaseChatModel):
         settings.base_url(self._url())
         settings.timeouts(self.timeouts, self.timeout)
         settings.store(self.state)
+        settings.limits(self.limits)
         settings.header_values(self._extra_headers())
         settings.extra_body(self.extra_body, allow_paid=self.allow_paid)
         parameters.check(self._own_parameters())
@@ -305,6 +309,7 @@ class ChatOpenRouterFree(BaseChatModel):
             free,
             paid,
             patience=self.max_wait if options.max_wait is None else options.max_wait,
+            limits=settings.limits(self.limits),
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
         )
         accounts = Accounts(

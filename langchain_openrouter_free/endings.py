@@ -56,7 +56,7 @@ def _failed(route: Route, book: Ledger, now: float) -> str:
     if route.trail and all(record.outcome == Kind.UNREACHABLE for record in route.trail):
         return f"{tried}: the service cannot be reached. Check the network and base_url."
     rests = [book.cooldown(candidate.model, now) for candidate in (*route.free, *route.paid)]
-    wakes = min((rest.until for rest in rests if rest is not None), default=None)
+    wakes = min((rest.rests_until(now) for rest in rests if rest is not None), default=None)
     again = f" The first of them may be asked again at {at(wakes)}." if wakes is not None else ""
     return f"{tried}.{again} Try later, name more models, or allow a paid one."
 

@@ -7,6 +7,7 @@ only waiting, and reading bytes, exists twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.endings import error_of_call
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError, StreamInterrupted
 from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.quota import Slot
 from langchain_openrouter_free.routing import Action, Candidate, GiveUp, Price, Route, Try, Wait
 from langchain_openrouter_free.sources import Source, Stopwatch, Timeouts
 from langchain_openrouter_free.stores import Change, PageRef, StateStore
@@ -86,9 +88,19 @@ class Accounts:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One granted attempt: the candidate, its reservation and its cap on output tokens."""
+    """One granted attempt.
+
+    Attributes:
+        candidate: who is asked.
+        slot: what was taken of the free quota; None for a paid attempt.
+        generation: the model's generation when the attempt began.
+        reservation: id of what was held back of the budget; None for a free attempt.
+        max_tokens: cap on the output tokens of a paid attempt.
+    """
 
     candidate: Candidate
+    slot: Slot | None = None
+    generation: int = 0
     reservation: str | None = None
     max_tokens: int | None = None
 
@@ -131,7 +143,8 @@ class Attempts:
                 case Turn() as turn:
                     return Attempt(self, turn)
                 case Wait() as wait:
-                    self.clock.sleep(self._begin_wait(wait))
+                    with self._waiting(wait) as seconds:
+                        self.clock.sleep(seconds)
                 case Price(candidate):
                     self.route.priced(candidate, self.roads.prices(candidate))
                 case GiveUp():
@@ -146,7 +159,8 @@ class Attempts:
                 case Turn() as turn:
                     return Attempt(self, turn)
                 case Wait() as wait:
-                    await self.clock.asleep(self._begin_wait(wait))
+                    with self._waiting(wait) as seconds:
+                        await self.clock.asleep(seconds)
                 case Price(candidate):
                     self.route.priced(candidate, await self.roads.aprices(candidate))
                 case GiveUp():
@@ -161,8 +175,8 @@ class Attempts:
             if not isinstance(action, Try):
                 return action
             if not action.candidate.paid:
-                return Turn(action.candidate)
-            bought = self._reserve(action.candidate)
+                return Turn(action.candidate, action.slot, action.generation)
+            bought = self._reserve(action)
             if isinstance(bought, Turn):
                 return bought
             self.route.refused(action.candidate, bought)
@@ -172,13 +186,15 @@ class Attempts:
         left = self.call_ends - self.clock.monotonic()
 
         def change(book: Ledger | None) -> tuple[Ledger, Action]:
-            book = book or Ledger()
-            return book, self.route.step(book, now, left)
+            return self.route.step(book or Ledger(), now, left)
 
-        return self.accounts.store.update(self.accounts.book, change)
+        action = self.accounts.store.update(self.accounts.book, change)
+        self.route.took(action)
+        return action
 
-    def _reserve(self, candidate: Candidate) -> Turn | Shortfall:
+    def _reserve(self, action: Try) -> Turn | Shortfall:
         """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for."""
+        candidate = action.candidate
         now, key = self.clock.now(), self._new_id()
         budget, prices = self.accounts.budget, candidate.prices
         assert budget is not None  # noqa: S101 - paid candidates exist only with a budget
@@ -196,7 +212,7 @@ class Attempts:
             short = purse.shortfall(budget, amount, now)
             if short is not None:
                 return purse, short
-            return purse.reserved_for(key, amount, now), Turn(candidate, key, tokens)
+            return purse.reserved_for(key, amount, now), Turn(candidate, None, action.generation, key, tokens)
 
         return self.accounts.store.update(self.accounts.purse, change)
 
@@ -205,11 +221,19 @@ class Attempts:
         """The whole call's deadline, on the monotonic scale."""
         return self._started + self.timeouts.call
 
-    def _begin_wait(self, wait: Wait) -> float:
+    @contextlib.contextmanager
+    def _waiting(self, wait: Wait) -> Iterator[float]:
+        """Say how long to wait; give a booked slot back if the wait is broken off."""
         seconds = max(wait.until - self.clock.now(), _SHORTEST_WAIT)
         self.route.waited += seconds
         log.info("waiting %.1f s: %s", seconds, wait.why)
-        return seconds
+        try:
+            yield seconds
+        except BaseException:
+            if wait.slot is not None:
+                change = partial(_released, slot=wait.slot, now=self.clock.now())
+                self.accounts.store.update(self.accounts.book, change)
+            raise
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         """Run `work` where it may block; a store that cannot block is asked on the loop."""
@@ -227,7 +251,10 @@ class Attempts:
         def change(book: Ledger | None) -> tuple[Ledger, Verdict]:
             book = book or Ledger()
             read = book.read(model, how, now)
-            return book.settled(model, read, now), read
+            book = book.settled(model, read, now, turn.generation)
+            if turn.slot is not None and how.kind is Kind.UNREACHABLE:
+                book = book.released(turn.slot, now)
+            return book, read
 
         read = self.accounts.store.update(self.accounts.book, change)
         if turn.reservation is not None:
@@ -258,6 +285,10 @@ class Attempts:
 def _look(book: Ledger | None) -> tuple[Ledger, Ledger]:
     book = book or Ledger()
     return book, book
+
+
+def _released(book: Ledger | None, *, slot: Slot, now: float) -> tuple[Ledger, None]:
+    return (book or Ledger()).released(slot, now), None
 
 
 def _settled(purse: Purse | None, *, key: str, cost: int | None, now: float) -> tuple[Purse, None]:

@@ -13,6 +13,7 @@ from langchain_openrouter_free.budget import Shortfall
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.ledger import Hold, Ledger
+from langchain_openrouter_free.quota import MINUTE, Full, Limits, Slot
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict
 
 # A service that cannot be reached is not asked once for each of twenty models.
@@ -49,17 +50,29 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Ask this candidate."""
+    """Ask this candidate.
+
+    Attributes:
+        slot: what was taken of the free quota for it; None for paid candidates.
+        generation: the model's generation in the book, for the settlement.
+    """
 
     candidate: Candidate
+    slot: Slot | None = None
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing opens before `until` (Unix seconds); decide again then."""
+    """Nothing opens before `until` (Unix seconds); decide again then.
+
+    Attributes:
+        slot: a slot that was booked and opens then.
+    """
 
     until: float
     why: str
+    slot: Slot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +110,16 @@ class Route:
     Attributes:
         free, paid: candidates by rank; the paid ones are asked when no free one is left.
         patience: seconds that this call may wait in all.
+        limits: what is assumed of the account's free quota where the server has not said.
+        lease: seconds for which an attempt after a cooldown keeps others from the same model.
         max_attempts: most attempts, or None.
     """
 
     free: Sequence[Candidate]
     paid: Sequence[Candidate] = ()
     patience: float = 20.0
+    limits: Limits = field(default_factory=Limits)
+    lease: float = 60.0
     max_attempts: int | None = None
     trail: list[AttemptRecord] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -110,6 +127,7 @@ class Route:
     shortfall: Shortfall | None = None
     hold: Hold | None = None
     raised: Verdict | None = None
+    _slot: Slot | None = None
     _done: set[str] = field(default_factory=set)
     _unpriced: set[str] = field(default_factory=set)
     _prices: dict[str, Prices] = field(default_factory=dict)
@@ -118,22 +136,44 @@ class Route:
     _unreachable: int = 0
     _account_waits: int = 0
 
-    def step(self, book: Ledger, now: float, left: float) -> Action:
-        """Decide what to do next.
+    def step(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:
+        """Decide what to do next, and book it in the same move.
+
+        Pure but for what it derives of the book: a store may run it again. The engine tells with `took`
+        which action came to pass.
 
         Args:
             book: the account's book at this moment.
             now: Unix seconds.
             left: seconds until the whole call's deadline.
+
+        Returns:
+            The book after the decision, and the decision.
         """
+        book, action = self._decided(book, now, left)
+        keeps = isinstance(action, Try | Wait) and action.slot is not None
+        if self._slot is not None and not keeps:
+            book = book.released(self._slot, now)
+        return book, action
+
+    def took(self, action: Action) -> None:
+        """Take note of the slot that a wait has booked, or of its use."""
+        self._slot = action.slot if isinstance(action, Wait) else None
+
+    def _decided(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:
         if self.raised or left <= 0 or (self.max_attempts is not None and len(self.trail) >= self.max_attempts):
-            return GiveUp()
+            return book, GiveUp()
         self.hold = book.hold(now)
         patience = min(self.patience - self.waited, left)
-        action = self._free_step(book, now, patience)
-        return action if action is not None else self._paid_step(book, now, patience)
+        decided = self._free_step(book, now, patience)
+        if decided is not None:
+            return decided
+        action = self._paid_step(book, now, patience)
+        if isinstance(action, Try):
+            book = book.probed(action.candidate.model, now, self.lease)
+        return book, action
 
-    def _free_step(self, book: Ledger, now: float, patience: float) -> Action | None:
+    def _free_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
         if self._no_free or self._no_service:
             return None
         untried = [c for c in self.free if c.model not in self._done]
@@ -142,12 +182,31 @@ class Route:
         rests = [book.cooldown(c.model, now) for c in untried]
         awake = next((c for c, rest in zip(untried, rests, strict=True) if rest is None), None)
         if awake is not None and self.hold is None:
-            return Try(awake)
-        ready = 0.0 if awake is not None else min(rest.until for rest in rests if rest is not None)
+            return self._admitted(book, awake, now, patience)
+        ready = 0.0 if awake is not None else min(rest.rests_until(now) for rest in rests if rest is not None)
         ready = max(ready, self.hold.until if self.hold else 0.0)
         if ready - now > patience or self._account_waits > _ACCOUNT_WAITS:
             return None
-        return Wait(ready, f"the account's {self.hold.window} window" if self.hold else "every model cools down")
+        why = f"the account's {self.hold.window} window" if self.hold else "every model cools down"
+        return book, Wait(ready, why, self._slot)
+
+    def _admitted(
+        self, book: Ledger, candidate: Candidate, now: float, patience: float
+    ) -> tuple[Ledger, Action] | None:
+        """Ask a candidate with a slot of the free quota: one that was booked, or a new one."""
+        model, slot = candidate.model, self._slot
+        if slot is not None and slot.opens_at > now:
+            return book, Wait(slot.opens_at, "the account's minute window", slot)
+        if slot is None or slot.opens_at + MINUTE <= now:
+            # A booked slot that was overslept is gone with its minute.
+            book, found = book.admitted(self.limits, now, patience)
+            if isinstance(found, Full):
+                self.hold = Hold(found.window, found.until, found.limit)
+                return None
+            slot = found
+        if slot.opens_at > now:
+            return book, Wait(slot.opens_at, "the account's minute window", slot)
+        return book.probed(model, now, self.lease), Try(candidate, slot, book.generation(model))
 
     def _paid_step(self, book: Ledger, now: float, patience: float) -> Action:
         untried = [c for c in self._paid_left() if c.model not in self._done and c.model not in self._unpriced]
@@ -155,9 +214,9 @@ class Route:
         for candidate in untried:
             rest = book.cooldown(candidate.model, now)
             if rest is not None:
-                waits.append(rest.until)
+                waits.append(rest.rests_until(now))
             elif candidate.prices or candidate.model in self._prices:
-                return Try(self._priced(candidate))
+                return Try(self._priced(candidate), generation=book.generation(candidate.model))
             else:
                 return Price(candidate)
         if waits and min(waits) - now <= patience:
@@ -221,7 +280,7 @@ class Route:
         hold = book.hold(now)
         rest = book.cooldown(candidate.model, now)
         if rest is not None:
-            return f"cooling down after {rest.kind} ({POLICIES[rest.kind].means})", rest.until
+            return f"cooling down after {rest.kind} ({POLICIES[rest.kind].means})", rest.rests_until(now)
         if candidate.model in self._unpriced:
             return "its price is unknown, so its cost cannot be bounded", None
         if candidate.paid and self.shortfall is not None:

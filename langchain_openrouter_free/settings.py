@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.quota import Limits
 from langchain_openrouter_free.sources import Timeouts
 from langchain_openrouter_free.stores import MemoryStore, StateStore
 
@@ -25,6 +26,7 @@ DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 _MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?$")
 _SHARED = MemoryStore()
 _NO_LIMIT = 7 * 86_400.0
+_MOST_REQUESTS = 10_000_000
 
 # Fields of the body that the router owns: naming them elsewhere could reach a paid model or break the reader.
 OWNED_FIELDS = frozenset({"model", "models", "route", "fallbacks", "messages", "stream", "stream_options", "usage"})
@@ -142,6 +144,21 @@ def store(state: object) -> StateStore:
     if state == "memory":
         return _SHARED
     raise ConfigurationError(f"state={state!r} is neither 'memory' nor a StateStore.")
+
+
+def limits(given: Mapping[str, object] | None) -> Limits:
+    """Read `limits={"per_minute": 20, "per_day": 50}`; None, or a missing name, assumes no limit."""
+    known = [f.name for f in fields(Limits)]
+    values: dict[str, int] = {}
+    for name, value in (given or {}).items():
+        if name not in known:
+            raise ConfigurationError(f"limits: unknown key {name!r}{did_you_mean(str(name), known)}; known: {known}.")
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_REQUESTS:
+            raise ConfigurationError(f"limits[{name!r}]={value!r} must be a positive number of requests, or None.")
+        values[name] = value
+    return Limits(**values)
 
 
 def account(key: str, url: str) -> str:

@@ -100,14 +100,16 @@ class BookMachine(RuleBasedStateMachine):
     def the_walk_asks_the_best_who_may_be_asked(self) -> None:
         """A fresh walk tries the first waking model if the account is open, waits as short as it can, or gives up."""
         route = Route([Candidate(m) for m in MODELS], patience=20.0)
-        action = route.step(self.book, self.now, left=1000.0)
-        assert action == route.step(self.book, self.now, left=1000.0), "a step is pure"
+        book, action = route.step(self.book, self.now, left=1000.0)
+        assert (book, action) == route.step(self.book, self.now, left=1000.0), "a step is pure"
         rests = [self._expected_rest(m) for m in MODELS]
         hold = self._expected_hold()
         awake = [m for m, until in zip(MODELS, rests, strict=True) if until <= self.now]
         ready = max(hold, 0.0 if awake else min(rests))
         if awake and hold <= self.now:
-            assert action == Try(Candidate(awake[0]))
+            assert isinstance(action, Try)
+            assert action.candidate == Candidate(awake[0])
+            assert book.windows.today == self.book.windows.turned_to(self.now).today + 1
         elif ready - self.now <= 20.0:
             assert isinstance(action, Wait)
             assert action.until == ready
@@ -134,7 +136,8 @@ def test_every_walk_ends(kinds: list[Kind], patience: float, most: int | None, w
     route = Route([Candidate(m) for m in MODELS], paid, patience=patience, max_attempts=most)
     book, now, asked = Ledger(), START, []
     for kind, wait in zip(kinds, waits, strict=True):
-        action = route.step(book, now, left=10_000.0)
+        book, action = route.step(book, now, left=10_000.0)
+        route.took(action)
         if isinstance(action, GiveUp):
             break
         if isinstance(action, Wait):
@@ -146,7 +149,7 @@ def test_every_walk_ends(kinds: list[Kind], patience: float, most: int | None, w
             continue
         model = action.candidate.model
         how = book.read(model, verdict(kind, until=None if wait is None else now + wait), now)
-        book = book.settled(model, how, now)
+        book = book.settled(model, how, now, action.generation)
         record = AttemptRecord(model, str(how.kind), str(how.scope), None, how.reason, None, 0.1)
         read = route.record(action.candidate, how, record)
         asked.append((model, read.step))

@@ -1,0 +1,254 @@
+"""The account's free quota: counted as the server counts it, booked in turn, never passed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+
+import pytest
+from driving import PATHS, TWENTY, asked, drive, make
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from langchain_openrouter_free import AllModelsFailed, FreeQuotaExhausted, MemoryStore
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.quota import Full, Limits, Slot, Windows
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.testing import FakeClock
+from langchain_openrouter_free.verdicts import Kind, verdict
+
+START = 1_790_000_005.0  # 25 seconds into a minute
+
+
+# The fake clock jumps over a minute while others are on their way: that is not their fault.
+LIFTED = dict.fromkeys(("connect", "first_token", "stall", "attempt", "call"))
+
+
+class WindowsMachine(RuleBasedStateMachine):
+    """Callers come, wait, give back and let time pass; compare with a list of every slot that was granted."""
+
+    limits = Limits(per_minute=3, per_day=10)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows = Windows()
+        self.now = START
+        self.granted: list[tuple[int, int]] = []  # (minute, day on which it was asked for)
+
+    def _day(self) -> int:
+        return int(self.now // 86_400)
+
+    def _today(self) -> int:
+        return sum(1 for _, day in self.granted if day == self._day())
+
+    @rule(patience=st.sampled_from([0.0, 20.0, 60.0, 200.0]))
+    def ask(self, patience: float) -> None:
+        """Granted if and only if there is room; the earliest minute that has some, no later than patience."""
+        taken = Counter(minute for minute, _ in self.granted)
+        this = int(self.now // 60)
+        first = next(m for m in range(this, this + 1000) if taken[m] < 3)
+        in_time = first == this or first * 60 - self.now <= patience
+        self.windows, found = self.windows.admitted(self.limits, self.now, patience)
+        if self._today() >= 10:
+            assert isinstance(found, Full)
+            assert found.window == "day"
+            assert found.until == (self._day() + 1) * 86_400
+        elif in_time:
+            assert found == Slot(first)
+            self.granted.append((first, self._day()))
+        else:
+            assert isinstance(found, Full)
+            assert found.window == "minute"
+            assert found.until == first * 60
+
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        """A slot whose minute is not over can be given back."""
+        open_ones = [g for g in self.granted if g[0] >= int(self.now // 60) and g[1] == self._day()]
+        if open_ones:
+            slot = data.draw(st.sampled_from(open_ones))
+            self.granted.remove(slot)
+            self.windows = self.windows.released(Slot(slot[0]), self.now)
+
+    @rule(seconds=st.sampled_from([1.0, 20.0, 55.0, 60.0, 3600.0, 86_400.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        """Minutes and days turn."""
+        self.now += seconds
+
+    @invariant()
+    def never_more_than_there_is(self) -> None:
+        """No minute holds more than three, no day more than ten, and the book counts them right."""
+        book = self.windows.turned_to(self.now)
+        assert max(Counter(minute for minute, _ in self.granted).values(), default=0) <= 3
+        assert book.today == self._today()
+        assert {m: n for m, n in book.minutes.items() if n} == {
+            m: n for m, n in Counter(m for m, _ in self.granted).items() if m >= int(self.now // 60)
+        }
+
+
+TestWindows = WindowsMachine.TestCase
+TestWindows.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+def test_a_clock_that_jumps_back_reopens_no_day() -> None:
+    """What was used of a day stays used."""
+    limits = Limits(per_day=1)
+    windows, _ = Windows().admitted(limits, START, 0)
+    _, found = windows.admitted(limits, START - 3 * 86_400, 0)
+    assert isinstance(found, Full)
+
+
+def test_what_the_server_states_counts_before_what_is_assumed() -> None:
+    """A stated limit of 16 replaces the assumed 20."""
+    book = Ledger().settled("m", verdict(Kind.MINUTE_LIMIT, until=START + 30, limit=16), START)
+    later = START + 60
+    for _ in range(16):
+        book, slot = book.admitted(Limits(per_minute=20), later, 0)
+        assert isinstance(slot, Slot)
+    _, slot = book.admitted(Limits(per_minute=20), later, 0)
+    assert isinstance(slot, Full)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_forty_calls_at_once_on_twenty_a_minute(path: str) -> None:
+    """Paced, not refused: all are answered and the service never has to say no."""
+    clock = FakeClock(now=START + 10)
+    with Simulator(Scenario(per_minute=20, per_day=50), clock=clock.now) as sim:
+        model = make(
+            sim, TWENTY[:3], clock=clock, limits={"per_minute": 20, "per_day": 50}, max_wait=30, timeouts=LIFTED
+        )
+        if path in ("ainvoke", "astream"):
+
+            async def run() -> list[str]:
+                async def one(n: int) -> str:
+                    if path == "ainvoke":
+                        return (await model.ainvoke(f"n{n}")).text
+                    return "".join([chunk.text async for chunk in model.astream(f"n{n}")])
+
+                return await asyncio.gather(*(one(n) for n in range(40)))
+
+            answers = asyncio.run(run())
+        else:
+            answers = [drive(model, path, f"n{n}").text for n in range(40)]
+        assert len(answers) == 40
+        assert {chat.status for chat in sim.chats()} == {200}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_known_quota_is_refused_without_a_request(path: str) -> None:
+    """With no slot left today, the error comes at once and nothing is sent."""
+    clock = FakeClock(now=START)
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:3], clock=clock, limits={"per_day": 2})
+        drive(model, path)
+        drive(model, path)
+        with pytest.raises(FreeQuotaExhausted) as caught:
+            drive(model, path)
+        assert (caught.value.window, caught.value.limit) == ("day", 2)
+        assert caught.value.reset_at == (START // 86_400 + 1) * 86_400
+        assert len(sim.chats()) == 2
+
+
+def test_failed_tries_count_and_unsent_ones_do_not() -> None:
+    """A 503 used a slot; a refused connection used none."""
+    clock = FakeClock(now=START)
+    store = MemoryStore()
+    with Simulator(clock=clock.now) as sim:
+        sim.script({TWENTY[0]: "503"})
+        model = make(sim, TWENTY[:2], clock=clock, limits={"per_day": 3}, state=store)
+        assert drive(model, "invoke").outcomes == ["overloaded", "ok"]
+    with pytest.raises(AllModelsFailed):
+        drive(model, "invoke")
+    with Simulator(clock=clock.now) as sim:
+        again = make(sim, TWENTY[1:2], clock=clock, limits={"per_day": 3}, state=store)
+        again = again.model_copy(update={"base_url": model.base_url})
+        with pytest.raises(AllModelsFailed) as caught:
+            drive(again, "invoke")
+        assert caught.value.attempts[0].outcome == "unreachable", "there is still a slot to try with"
+
+
+def test_a_cancelled_wait_gives_its_slot_back() -> None:
+    """A caller that stops waiting for a booked minute leaves the slot to others."""
+
+    class Stuck(FakeClock):
+        async def asleep(self, seconds: float) -> None:
+            self.slept.append(seconds)
+            await asyncio.Event().wait()
+
+    clock = Stuck(now=START + 10)
+    store = MemoryStore()
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:1], clock=clock, limits={"per_minute": 1}, max_wait=30, state=store)
+        drive(model, "invoke")
+
+        async def run() -> None:
+            task = asyncio.create_task(model.ainvoke("hi"))
+            while not clock.slept and not task.done():  # noqa: ASYNC110 - the clock has no event
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(run())
+    (book,) = store._pages.values()
+    assert sum(book.windows.minutes.values()) == 1
+    assert book.windows.today == 1
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_k_limited_models_cost_k_requests_once(k: int) -> None:
+    """The first call finds the k dead ones; each later call inside the cooldown costs exactly one request."""
+    clock = FakeClock()
+    many = [*TWENTY, "test/last:free"]
+    with Simulator() as sim:
+        sim.script(dict.fromkeys(many[:k], "429-upstream"))
+        model = make(sim, many, clock=clock)
+        for call in range(3):
+            drive(model, "invoke")
+            assert len(sim.chats()) == k + 1 + call
+
+
+def test_attempts_that_began_together_fail_as_one() -> None:
+    """Ten parallel calls into a dead model make the first cooldown, not the tenth: five seconds, not an hour."""
+    clock = FakeClock()
+    store = MemoryStore()
+    with Simulator() as sim:
+        sim.script({TWENTY[0]: {"do": "503", "latency": 0.3}})
+        model = make(sim, TWENTY[:2], clock=clock, state=store)
+        threads = [threading.Thread(target=model.invoke, args=("hi",)) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert asked(sim).count(TWENTY[0]) > 1
+    (book,) = store._pages.values()
+    assert book.cooldowns[TWENTY[0]].failures == 1
+    assert book.cooldowns[TWENTY[0]].until == clock.now() + 5
+
+
+def test_one_call_probes_a_model_that_comes_back() -> None:
+    """After a cooldown one request tries the model; the others go on to the next one meanwhile."""
+    clock = FakeClock()
+    with Simulator() as sim:
+        sim.script({TWENTY[0]: ["503", {"do": "ok", "latency": 0.4}]})
+        model = make(sim, TWENTY[:2], clock=clock)
+        drive(model, "invoke")
+        clock.advance(6)
+        answers = model.batch(["a", "b", "c", "d", "e"], config={"max_concurrency": 5})
+        served = Counter(answer.response_metadata["route"]["model"] for answer in answers)
+        assert served == {TWENTY[0]: 1, TWENTY[1]: 4}
+        assert model.invoke("f").response_metadata["route"]["model"] == TWENTY[0], "it is well again"
+
+
+def test_a_late_answer_of_an_older_attempt_closes_nothing() -> None:
+    """A success that began before the failure does not end the cooldown."""
+    book = Ledger()
+    before = book.generation("m")
+    book = book.settled("m", verdict(Kind.BROKEN), START, before)
+    book = book.settled("m", verdict(Kind.OK), START + 1, before)
+    assert book.cooldown("m", START + 2) is not None
+    book = book.settled("m", verdict(Kind.OK), START + 6, book.generation("m"))
+    assert book.cooldown("m", START + 6) is None
+    assert book.settled("m", verdict(Kind.BROKEN), START + 7).cooldowns["m"].failures == 1
