@@ -114,7 +114,17 @@ def test_what_the_server_states_counts_before_what_is_assumed() -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_forty_calls_at_once_on_twenty_a_minute(path: str) -> None:
     """Paced, not refused: all are answered and the service never has to say no."""
-    clock = FakeClock(now=START + 10)
+
+    class Turning(FakeClock):
+        """The minute turns when those who were let out have arrived."""
+
+        async def asleep(self, seconds: float) -> None:
+            until = self.now() + seconds
+            while len(sim.chats()) < 20:  # noqa: ASYNC110 - a real server on another thread
+                await asyncio.sleep(0.005)
+            self.advance(max(until - self.now(), 0.0))
+
+    clock = Turning(now=START + 10)
     with Simulator(Scenario(per_minute=20, per_day=50), clock=clock.now) as sim:
         model = make(
             sim, TWENTY[:3], clock=clock, limits={"per_minute": 20, "per_day": 50}, max_wait=30, timeouts=LIFTED
