@@ -96,7 +96,8 @@ class ChatOpenRouterFree(BaseChatModel):
     max_retries: int | None = None
     """Most moves to another model in one call; default: as many as there are models."""
     state: Any = "memory"
-    """Where quota, cooldowns and spending are kept: `"memory"` (this process) or a `StateStore`."""
+    """Where quota, cooldowns and spending are kept: `"memory"` (this process), the path of an SQLite file (all
+    processes of this machine, over restarts), or a `StateStore`."""
     project: str | None = None
     """Whose budget it is; default: the working directory."""
     wire: Literal["stream", "plain"] = "stream"

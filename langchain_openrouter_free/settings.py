@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from langchain_openrouter_free.stores import MemoryStore, StateStore
 DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 
 _MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?$")
+_PATH_LIKE = re.compile(r"[/\\\\]|\.(?:sqlite3?|db)$")
 _SHARED = MemoryStore()
 _NO_LIMIT = 7 * 86_400.0
 _MOST_REQUESTS = 10_000_000
@@ -138,12 +140,25 @@ def seconds(value: object, field: str) -> float:
 
 
 def store(state: object) -> StateStore:
-    """Return the store that `state` names."""
+    """Return the store that `state` names: this process's memory, or a file shared with others.
+
+    A path in words must look like one (a folder in it, or the ending `.sqlite3` or `.db`), so that a
+    misspelt `"memory"` makes no file.
+    """
     if isinstance(state, StateStore):
         return state
     if state == "memory":
         return _SHARED
-    raise ConfigurationError(f"state={state!r} is neither 'memory' nor a StateStore.")
+    if isinstance(state, Path) or (isinstance(state, str) and _PATH_LIKE.search(state)):
+        return _file_store(Path(state).expanduser().absolute())
+    raise ConfigurationError(f"state={state!r} is neither 'memory', nor the path of a file, nor a StateStore.")
+
+
+@lru_cache(maxsize=64)
+def _file_store(path: Path) -> StateStore:
+    from langchain_openrouter_free.stores.sqlite import SqliteStore  # noqa: PLC0415 - only where it is asked for
+
+    return SqliteStore(path)
 
 
 def limits(given: Mapping[str, object] | None) -> Limits:

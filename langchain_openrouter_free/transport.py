@@ -12,8 +12,9 @@ import os
 import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import httpx
 
@@ -86,6 +87,10 @@ def _built(
     )
 
 
+def _is_packed(response: httpx.Response) -> bool:
+    return "content-encoding" in response.headers
+
+
 class Reply:
     """An open reply on a thread: bytes until they are over."""
 
@@ -95,7 +100,11 @@ class Reply:
             self._response = client.send(_built(client, request, connect, read), stream=True)
         except _FAULTS as error:
             raise fault_of(error, read) from error
-        self._bytes: Iterator[bytes] = self._response.iter_bytes()
+        response = self._response
+        # Without compression the stream is read as it is: a third of the cost of each piece.
+        self._bytes = (
+            response.iter_bytes() if _is_packed(response) else iter(cast("httpx.SyncByteStream", response.stream))
+        )
 
     @property
     def status(self) -> int:
@@ -125,7 +134,9 @@ class AsyncReply:
     def __init__(self, response: httpx.Response, read: Deadline) -> None:
         self._response = response
         self._read = read
-        self._bytes: AsyncIterator[bytes] = response.aiter_bytes()
+        self._bytes = (
+            response.aiter_bytes() if _is_packed(response) else aiter(cast("httpx.AsyncByteStream", response.stream))
+        )
 
     @classmethod
     async def open(cls, client: httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline) -> AsyncReply:

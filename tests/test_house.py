@@ -13,7 +13,19 @@ import langchain_openrouter_free as package
 
 NAME = package.__name__
 ROOT = Path(str(package.__file__)).parent
-RULES = {"evidence", "verdicts", "answers", "wire", "quota", "ledger", "budget", "catalogue", "routing", "endings", "errors"}
+RULES = {
+    "evidence",
+    "verdicts",
+    "answers",
+    "wire",
+    "quota",
+    "ledger",
+    "budget",
+    "catalogue",
+    "routing",
+    "endings",
+    "errors",
+}
 PURE = RULES | {"messages", "replies"}
 LANGCHAIN = {"chat_model", "call", "external", "structured", "messages", "replies", "errors"}
 HTTP = {"transport", "network", "sources", "pricing", "chat_model", "call"}

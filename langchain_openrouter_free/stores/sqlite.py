@@ -48,21 +48,20 @@ SCHEMA = len(_MIGRATIONS)
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_TROUBLES = {
-    sqlite3.SQLITE_BUSY: "locked",
-    sqlite3.SQLITE_LOCKED: "locked",
-    sqlite3.SQLITE_PROTOCOL: "locked",
-    sqlite3.SQLITE_CORRUPT: "damaged",
-    sqlite3.SQLITE_NOTADB: "damaged",
+_TROUBLES = dict.fromkeys(_BUSY, "locked") | dict.fromkeys(_DAMAGED, "damaged")
+_TROUBLES |= {
     sqlite3.SQLITE_READONLY: "read-only",
     sqlite3.SQLITE_FULL: "full",
     sqlite3.SQLITE_CANTOPEN: "not to be opened",
 }
-# Pauses between two tries for the lock, in seconds: SQLite's own start at a millisecond, ten updates long.
-_SHORTEST_PAUSE = 0.000_05
+# The longest pause between two tries for the lock, in seconds: at first, and after some. Shorter ones wake
+# processes in vain, longer ones starve some; SQLite's own grow to 100 ms.
+_SHORTEST_PAUSE = 0.000_5
 _LONGEST_PAUSE = 0.004
 # While the file is given up, a new try must not hold a call up as long as the first did, in seconds.
 _RETRY_PATIENCE = 0.2
+# How often one update begins again because its file was damaged or moved.
+_TRIES = 4
 
 _MODE = "rw"  # the file is made by us, with its rights, never by SQLite
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -72,6 +71,7 @@ _NETWORK |= {f"fuse.{kind}" for kind in ("glusterfs", "ceph")}
 # Held while a file is made and opened: closing any descriptor of a file drops this process's POSIX locks on it.
 _guard = threading.RLock()
 _stores: WeakSet[SqliteStore] = WeakSet()
+_forking: list[SqliteStore] = []  # held still while this process forks
 
 
 def default_path() -> Path:
@@ -240,12 +240,6 @@ class SqliteStore:
             retry_after: how long the file is left alone after trouble, in seconds.
             monotonic: the clock, in seconds, that `retry_after` is measured by.
         """
-        self._arguments: dict[str, Any] = {
-            "warn": warn,
-            "patience": patience,
-            "retry_after": retry_after,
-            "monotonic": monotonic,
-        }
         self.path = None if path == MEMORY else Path(default_path() if path is None else path).expanduser().absolute()
         self._warn, self._patience = warn, patience
         self._retry_after, self._monotonic = retry_after, monotonic
@@ -289,23 +283,28 @@ class SqliteStore:
 
     def _in_file(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
         patience = self._patience if self._back_at is None else min(self._patience, _RETRY_PATIENCE)
-        for last in (False, True):
-            opened: _File | None = None
+        failed: sqlite3.Error | None = None
+        for _ in range(_TRIES):
             before = _identity(self._path)
             try:
-                opened = self._usable_file(patience)
-                return self._transact(opened, ref, change, patience)
+                return self._transact(self._usable_file(patience), ref, change, patience)
             except sqlite3.Error as error:
+                failed = error
                 self.close()
-                if last or _code(error) not in _DAMAGED:
-                    raise _Unusable(_TROUBLES.get(_code(error), "out of order"), f"cannot be used: {error}") from error
-                self._move_aside(opened.identity if opened else before, error)
-        raise AssertionError  # the last try returns or raises
+            # Another process may have moved it meanwhile: then there is, or will be, a new one to be used.
+            if _identity(self._path) != before:
+                continue
+            if _code(failed) not in _DAMAGED:
+                break
+            self._move_aside(before, failed)
+        assert failed is not None  # noqa: S101 - or it had returned
+        raise _Unusable(_TROUBLES.get(_code(failed), "out of order"), f"cannot be used: {failed}") from failed
 
     def _transact(self, file: _File, ref: PageRef[Page], change: Change[Page, Answer], patience: float) -> Answer:
         file.execute("BEGIN IMMEDIATE", patience=patience)
         try:
-            text, page = self._read(file, ref)
+            known = self._read(file, ref)
+            text, page = known
             new, answer = change(page)
             written = text if text is not None and new is page else ref.encode(new)
             if written != text:
@@ -368,7 +367,6 @@ class SqliteStore:
     def _move_aside(self, damaged: tuple[int, int] | None, error: sqlite3.Error) -> None:
         try:
             with _alone_in(self._path.parent):
-                # Another process may have moved it already: then the file is a new one, to be used.
                 if damaged is None or _identity(self._path) != damaged:
                     return
                 target = f"{self._path}.corrupt-{_stamp()}"
@@ -406,8 +404,9 @@ class SqliteStore:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            pages = self._memory if self.path is None else None
-            return {"path": self.path or MEMORY, "memory": pages, **self._arguments}
+            names = ("warn", "patience", "retry_after", "monotonic")
+            arguments = {name: getattr(self, f"_{name}") for name in names}
+            return {"path": self.path or MEMORY, **arguments, "memory": None if self.path else self._memory}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         memory = state.pop("memory")
@@ -417,15 +416,6 @@ class SqliteStore:
     def __del__(self) -> None:
         if getattr(self, "_file", None) is not None:
             self.close()
-
-    def _before_fork(self) -> None:
-        # SQLite keeps book of a process's locks in memory: a child that inherits that book, were it only by a
-        # connection that it never uses, believes to hold locks that it does not hold.
-        self._lock.acquire()
-        self.close()
-
-    def _after_fork_in_child(self) -> None:
-        self._lock = threading.RLock()
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -469,31 +459,32 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-class _Forks:
-    """What every store of this process does around a fork."""
+def _before_fork() -> None:
+    # SQLite keeps book of a process's locks in memory: a child that inherits that book, were it only with a
+    # connection that it never uses, believes to hold locks that it does not hold.
+    with _guard:
+        stores = tuple(_stores)
+    for store in stores:
+        store._lock.acquire()  # noqa: SLF001 - one module
+        store.close()
+    _guard.acquire()
+    _forking.extend(stores)
 
-    held: tuple[SqliteStore, ...] = ()
 
-    def before(self) -> None:
-        with _guard:
-            stores = tuple(_stores)
-        for store in stores:
-            store._before_fork()  # noqa: SLF001 - one module
-        _guard.acquire()
-        self.held = stores
+def _after_fork_in_parent() -> None:
+    stores = tuple(_forking)
+    _forking.clear()
+    _guard.release()
+    for store in stores:
+        store._lock.release()  # noqa: SLF001 - one module
 
-    def after_in_parent(self) -> None:
-        _guard.release()
-        held, self.held = self.held, ()
-        for store in held:
-            store._lock.release()  # noqa: SLF001 - one module
 
-    def after_in_child(self) -> None:
-        global _guard  # noqa: PLW0603 - the lock of a thread that is not there any more
-        _guard = threading.RLock()
-        held, self.held = self.held, ()
-        for store in held:
-            store._after_fork_in_child()  # noqa: SLF001 - one module
+def _after_fork_in_child() -> None:
+    global _guard  # noqa: PLW0603 - a lock that threads which are not here any more may wait for
+    _guard = threading.RLock()
+    for store in _forking:
+        store._lock = threading.RLock()  # noqa: SLF001 - one module
+    _forking.clear()
 
 
 @atexit.register
@@ -502,8 +493,5 @@ def _close_all() -> None:
         store.close()
 
 
-_forks = _Forks()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_forks.before, after_in_parent=_forks.after_in_parent, after_in_child=_forks.after_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

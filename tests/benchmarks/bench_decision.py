@@ -7,6 +7,8 @@ A healthy hour tries the first of N models; a bad one finds N-1 of them cooling 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from measuring import noise, spread, timed
 
 from langchain_openrouter_free import MemoryStore
@@ -44,8 +46,8 @@ def main() -> None:
             store, now = MemoryStore(), CLOCK.now()
             book = Ledger()
             for candidate in free[:resting]:
-                book = book.rested(candidate.model, BUSY, now + 3600)
-            store.update("account:a", lambda _, book=book: (book, None))
+                book = book.settled(candidate.model, replace(BUSY, until=now + 3600), now)
+            store.update(Accounts(store, "a", "p").book, lambda _, book=book: (book, None))
             assert decide(store, free).candidate is free[resting]
             times = max(3, 3000 // count)
             samples = [1e6 * timed(lambda store=store, free=free: decide(store, free), times)[0] for _ in range(20)]
