@@ -35,9 +35,7 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
         case Ending.TOO_LONG:
             return ContextTooLong("The prompt is too long for every model that was asked. Shorten it.", trail)
         case Ending.UNSUITABLE:
-            return NoSuitableModel(
-                "No model of the list can take this request. Change the list or the request.", trail, skipped
-            )
+            return NoSuitableModel(_unsuitable(route), trail, skipped)
         case Ending.CREDITS:
             reason = next(v.reason for v in route.verdicts if v.kind in (Kind.UNPAID, Kind.KEY_LIMIT))
             return InsufficientCredits(f"The account cannot pay: {reason}.", trail, skipped)
@@ -48,6 +46,15 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
             return _budget_exceeded(route.shortfall, route, book, now)
         case _:
             return AllModelsFailed(_failed(route, book, now), trail, skipped)
+
+
+def _unsuitable(route: Route) -> str:
+    kinds = {how.kind for how in route.verdicts}
+    if kinds == {Kind.DELISTED}:
+        return "No id of the list is offered, or still free. Check the ids against the service's list of models."
+    if kinds == {Kind.POLICY}:
+        return "The account's privacy settings or guardrails rule out every model of the list. Change one of them."
+    return "No model of the list can take this request. Change the list or the request."
 
 
 def _failed(route: Route, book: Ledger, now: float) -> str:

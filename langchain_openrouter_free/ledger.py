@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from langchain_openrouter_free.quota import MINUTE, Full, Limits, Slot, Windows
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
@@ -23,6 +23,7 @@ _LOOK_AGAIN = 0.5
 # Two models that both say 429 without saying whose within this many seconds: it is the account's.
 _UNSAID_SECONDS = 10.0
 VERSION = 1
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,21 @@ class Ledger:
     unsaid: tuple[str, float] | None = None
 
     def encode(self) -> str:
-        """Write the book as text."""
-        return json.dumps({"v": VERSION, **asdict(self)}, separators=(",", ":"))
+        """Write the book as text: by hand, because it is done under the store's lock."""
+        windows = self.windows
+        return _ENCODE(
+            {
+                "v": VERSION,
+                "holds": {name: [hold.until, hold.limit] for name, hold in self.holds.items()},
+                "windows": [dict(windows.minutes), windows.day, windows.today],
+                "learned": dict(self.learned),
+                "cooldowns": {
+                    model: [rest.until, rest.kind, rest.failures, rest.generation, rest.probe_until]
+                    for model, rest in self.cooldowns.items()
+                },
+                "unsaid": self.unsaid,
+            }
+        )
 
     @classmethod
     def decode(cls, text: str) -> Ledger:
@@ -92,14 +106,15 @@ class Ledger:
             page = json.loads(text)
             if page["v"] != VERSION:
                 raise ValueError(f"a ledger of version {page['v']!r}")
-            windows, unsaid = page["windows"], page["unsaid"]
-            minutes = {int(number): int(taken) for number, taken in windows["minutes"].items()}
+            minutes, day, today = page["windows"]
+            unsaid = page["unsaid"]
             return cls(
-                holds={window: Hold(**hold) for window, hold in page["holds"].items()},
-                windows=Windows(minutes, int(windows["day"]), int(windows["today"])),
-                learned={window: int(limit) for window, limit in page["learned"].items()},
+                holds={window: Hold(window, *hold) for window, hold in page["holds"].items()},
+                windows=Windows({int(number): taken for number, taken in minutes.items()}, day, today),
+                learned=page["learned"],
                 cooldowns={
-                    model: Cooldown(**{**rest, "kind": Kind(rest["kind"])}) for model, rest in page["cooldowns"].items()
+                    model: Cooldown(until, Kind(kind), failures, generation, probe_until)
+                    for model, (until, kind, failures, generation, probe_until) in page["cooldowns"].items()
                 },
                 unsaid=None if unsaid is None else (unsaid[0], unsaid[1]),
             )

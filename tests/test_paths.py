@@ -336,13 +336,18 @@ def test_two_refusals_in_unknown_words_are_the_requests(sim: Simulator, fault: s
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"),
-    [("404-tools", NoSuitableModel), ("404-policy", NoSuitableModel), ("400-context", ContextTooLong)],
+    ("fault", "error", "words"),
+    [
+        ("404-tools", NoSuitableModel, "can take this request"),
+        ("404-policy", NoSuitableModel, "privacy settings"),
+        ("404-delisted", NoSuitableModel, "Check the ids"),
+        ("400-context", ContextTooLong, "too long"),
+    ],
 )
-def test_nobody_can_do_it(sim: Simulator, fault: str, error: type[OpenRouterFreeError]) -> None:
-    """If each model says that it cannot do this request, the error says so."""
+def test_nobody_can_do_it(sim: Simulator, fault: str, error: type[OpenRouterFreeError], words: str) -> None:
+    """If each model says that it cannot do this request, the error says so, and what to change."""
     sim.script({"*": fault})
-    with pytest.raises(error):
+    with pytest.raises(error, match=words):
         make(sim, TWENTY[:3]).invoke("hi")
     assert len(sim.chats()) == 3
 

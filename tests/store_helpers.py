@@ -1,0 +1,180 @@
+"""Pages for the stores' tests, and what they do in other processes.
+
+Run as a script it is a process without threads, which may fork and kill as it likes:
+`store_helpers.py <what> <path>` prints its findings as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from langchain_openrouter_free.stores import PageRef, StateStore
+from langchain_openrouter_free.stores.sqlite import SqliteStore
+
+COUNT: PageRef[int] = PageRef("count", str, int)
+GRANTS: PageRef[list[int]] = PageRef("grants", json.dumps, json.loads)
+WORKERS, EACH = 4, 250
+
+
+def one_more(count: int | None) -> tuple[int, int]:
+    """Count one up, leaving others time to come between."""
+    time.sleep(0)
+    return (count or 0) + 1, (count or 0) + 1
+
+
+def counted(store: StateStore, ref: PageRef[int] = COUNT) -> int:
+    return store.update(ref, lambda count: (count or 0, count or 0))
+
+
+def race(store_of: Callable[[int], StateStore], threads: int, each: int) -> list[int]:
+    """Count in several threads; return all answers, sorted."""
+    answers: list[int] = []
+
+    def work(number: int) -> None:
+        store = store_of(number)
+        answers.extend([store.update(COUNT, one_more) for _ in range(each)])
+
+    running = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return sorted(answers)
+
+
+def forked(work: Callable[[], None]) -> int:
+    """Run `work` in a child; return its id. A child that fails ends with status 1."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def fail(warning: str) -> None:
+    """A store that gave the file up would prove nothing."""
+    raise AssertionError(warning)
+
+
+def said(log: Path, what: object) -> None:
+    with log.open("a", encoding="ascii") as lines:
+        lines.write(f"{what}\n")
+
+
+def heard(log: Path) -> list[int]:
+    return [int(line) for line in log.read_text(encoding="ascii").split()]
+
+
+def wait_for(*children: int) -> None:
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+
+
+# -- what a script run does
+
+
+def counting(path: Path) -> Any:
+    """Count in several processes."""
+    log = Path(f"{path}.log")
+
+    def work() -> None:
+        # A damaged file is part of one test; that it was given up would show in the count.
+        store = SqliteStore(path, warn=lambda _: None)
+        said(log, "\n".join(str(store.update(COUNT, one_more)) for _ in range(EACH)))
+
+    wait_for(*[forked(work) for _ in range(WORKERS)])
+    return heard(log)
+
+
+def granting(path: Path) -> Any:
+    """Kill processes at random while they grant, and start others, until all is granted."""
+    log = Path(f"{path}.log")
+    log.touch()
+    most = WORKERS * EACH
+
+    def grant(grants: list[int] | None) -> tuple[list[int], int | None]:
+        grants = grants or []
+        time.sleep(0.000_3)
+        return (grants, None) if len(grants) >= most else ([*grants, len(grants) + 1], len(grants) + 1)
+
+    def work() -> None:
+        store = SqliteStore(path, warn=fail)
+        while (granted := store.update(GRANTS, grant)) is not None:
+            said(log, granted)
+
+    kills, children = 0, [forked(work) for _ in range(WORKERS)]
+    while True:
+        time.sleep(random.uniform(0.005, 0.03))
+        victim = random.choice(children)
+        os.kill(victim, signal.SIGKILL)
+        status = os.waitpid(victim, 0)[1]
+        if status == 0:  # it had nothing left to grant
+            children.remove(victim)
+            wait_for(*children)
+            break
+        assert os.WIFSIGNALED(status), "a worker failed"
+        kills += 1
+        children[children.index(victim)] = forked(work)
+    grants = SqliteStore(path, warn=fail).update(GRANTS, lambda page: (page or [], page))
+    return {"grants": grants, "told": heard(log), "kills": kills}
+
+
+def forking(path: Path) -> Any:
+    """Fork with the connection open; the parent closes its own while the child goes on."""
+    store = SqliteStore(path, warn=fail)
+    store.update(COUNT, one_more)
+    ready, go = os.pipe()
+
+    def work() -> None:
+        assert store._file is None
+        store.update(COUNT, one_more)
+        os.read(ready, 1)
+        for _ in range(100):
+            store.update(COUNT, one_more)
+
+    child = forked(work)
+    while counted(store) < 2:
+        time.sleep(0.001)
+    for _ in range(100):
+        store.update(COUNT, one_more)
+    store.close()
+    os.write(go, b"!")
+    wait_for(child)
+    return counted(SqliteStore(path, warn=fail))
+
+
+def forking_in_a_crowd(path: Path) -> Any:
+    """Fork again and again while threads update through the same store."""
+    store = SqliteStore(path, warn=fail)
+    crowd = [threading.Thread(target=lambda: [store.update(COUNT, one_more) for _ in range(100)]) for _ in range(3)]
+    for thread in crowd:
+        thread.start()
+    for _ in range(10):
+        wait_for(forked(lambda: [store.update(COUNT, one_more) for _ in range(10)] and None))
+    for thread in crowd:
+        thread.join()
+    return counted(store)
+
+
+def main() -> None:
+    """Do what the command line says."""
+    whats = {what.__name__: what for what in (counting, granting, forking, forking_in_a_crowd)}
+    sys.stdout.write(json.dumps(whats[sys.argv[1]](Path(sys.argv[2]))))
+
+
+if __name__ == "__main__":
+    main()
