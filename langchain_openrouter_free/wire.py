@@ -284,6 +284,10 @@ class ReplyReader:
                 self.ended = True
             elif payload is None:
                 self.lost = True
+            elif self.finished and error_of(payload) is not None:
+                # The answer was over; recorded after the caller's own max_tokens had cut it.
+                self.ended = True
+                deltas.append(Delta(usage=_mapping(payload.get("usage"))))
             else:
                 self._refuse_errors(payload)
                 deltas.append(self._delta(payload))

@@ -300,6 +300,8 @@ ANSWERS = [
     Case("stream-usage-no-choice", 200, sse(event({"content": "hi"}, "stop"), {"choices": [], "usage": {}}), "ok", "ok"),
     Case("stream-bad-line", 200, "data: {oops\n\n" + sse(event({"content": "hi"}, "stop")), "ok", "ok"),
     Case("stream-joined", 200, f"data: {json.dumps(event({'content': 'h'}))}{json.dumps(event({'content': 'i'}, 'stop'))}\n\n", "ok", "ok"),
+    Case("stream-error-after-its-end", 200, sse(event({"content": "hal"}, "length"), event({}, "length"), {"choices": [], "usage": {"cost": 0}, "error": {"code": 500, "message": "max tokens"}}), "ok", "ok"),
+    Case("spent-error-after-its-end", 200, sse(event({"reasoning": "hm"}, "length"), {"choices": [], "error": {"code": 500, "message": "max tokens"}}), "spent", "request"),
     Case("empty-null", 200, answer({"content": None}), "empty", "model"),
     Case("empty-blank", 200, answer({"content": " \n"}), "empty", "model"),
     Case("empty-reasoning-only", 200, answer({"content": "", "reasoning": "hm"}), "empty", "model"),
