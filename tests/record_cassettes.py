@@ -60,7 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wish.live and not os.environ.get("OPENROUTER_API_KEY"):
         print("error: --live needs OPENROUTER_API_KEY", file=sys.stderr)
         return 2
-    done = _record_live(wish.models, wish.delisted) if wish.live else _record_simulated(wish.models)
+    try:
+        done = _record_live(wish.models, wish.delisted) if wish.live else _record_simulated(wish.models)
+    except OSError as error:
+        print(f"error: {error} (is another simulator running?)", file=sys.stderr)
+        return 1
     return 0 if done else 1
 
 
