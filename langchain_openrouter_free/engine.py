@@ -244,7 +244,19 @@ class Attempts:
     # -- the book, after an attempt
 
     def settle(self, turn: Turn, how: Verdict, usage: dict[str, Any] | None) -> Verdict:
-        """Book how an attempt ended, in the account's page and then in the project's; return its reading."""
+        """Book how an attempt ended; return its reading.
+
+        A store that fails here is told in the log: an answer that was earned is not lost for it, and a
+        reservation that stays open counts as spent.
+        """
+        try:
+            return self._settle(turn, how, usage)
+        except Exception:
+            log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
+            return how
+
+    def _settle(self, turn: Turn, how: Verdict, usage: dict[str, Any] | None) -> Verdict:
+        """Book it in the account's page and then in the project's."""
         now = self.clock.now()
         model = turn.candidate.model
 

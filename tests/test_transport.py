@@ -305,3 +305,27 @@ def test_a_store_may_run_a_change_again(sim: Simulator, path: str) -> None:
     sim.script({TWENTY[0]: "503", TWENTY[1]: "429-upstream"})
     told = drive(make(sim, state=RerunningStore()), path)
     assert told.outcomes == ["overloaded", "upstream_limit", "ok"]
+
+
+class ForgetfulStore(MemoryStore):
+    """A store that lets attempts begin and fails when they are settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.updates = 0
+
+    def update(self, ref: Any, change: Any) -> Any:
+        self.updates += 1
+        if self.updates % 2 == 0:
+            raise OSError("the disk is gone")
+        return super().update(ref, change)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_answer_is_not_lost_for_a_store_that_fails(
+    sim: Simulator, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was answered is delivered, and the log says that it could not be booked."""
+    sim.reset()
+    assert drive(make(sim, state=ForgetfulStore()), path).outcomes == ["ok"]
+    assert "cannot be kept" in caplog.text
