@@ -7,6 +7,7 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk
 
+from langchain_openrouter_free import ChatOpenRouterFree
 from langchain_openrouter_free.simulator import Simulator
 
 FIRST, SECOND, THIRD = "z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"
@@ -55,3 +56,7 @@ class Heard(BaseCallbackHandler):
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         self.errors.append(error)
+
+
+def cache_key(model: ChatOpenRouterFree) -> str:
+    return model._get_llm_string()
