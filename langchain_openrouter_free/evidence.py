@@ -79,7 +79,6 @@ class Evidence:
     limit_source: str = ""
     routing_step: str = ""
     availability: str = ""
-    error_type: str = ""
     provider: str | None = None
     provider_fault: bool = False
     initial_endpoints: int | None = None
@@ -198,7 +197,6 @@ def gather(
         limit_source=_limit_source(meta, text),
         routing_step=_step(meta, text),
         availability=_field(availability.get("code"), "", ""),
-        error_type=_field(meta.get("error_type") or error.get("error_type"), "error_type", text),
         provider=str(provider) if provider else None,
         provider_fault=bool(provider) or "provider returned error" in whole.lower(),
         initial_endpoints=_initial_endpoints(meta),

@@ -15,6 +15,7 @@ from langchain_openrouter_free.catalogue import Prices, prices_of
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
+from langchain_openrouter_free.verdicts import classify_listing
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -88,7 +89,10 @@ class Pricer:
 
     def _kept(self, fetched: tuple[int, bytes] | None) -> list[object]:
         if fetched is None or fetched[0] != 200:
-            log.warning("prices cannot be fetched (%s); paid ids are not asked", fetched and fetched[0])
+            why = "no reply"
+            if fetched is not None:
+                why = classify_listing(fetched[0], None, fetched[1], now=self.clock.now()).reason
+            log.warning("prices cannot be fetched (%s); paid ids are not asked", why)
             return []
         return PRICES.keep(self.service.url, fetched[1], self.clock.now())
 

@@ -51,14 +51,14 @@ class Stopwatch:
         self._timeouts = timeouts
         self.started = clock.monotonic()
         self.first_token_s: float | None = None
-        self._ends = {"attempt": self.started + timeouts.attempt, "call": call_ends}
+        # Of the attempt's and the call's end only the nearer one matters: both move alike.
+        self._end, self._end_limit = min((self.started + timeouts.attempt, "attempt"), (call_ends, "call"))
         self._left_at: float | None = None
-        self.connect = self._deadline({"connect": self.started + timeouts.connect})
-        self.read = self._deadline({"first_token": self.started + timeouts.first_token})
+        self.connect = Deadline(*self._soonest(self.started + timeouts.connect, "connect"), clock.monotonic)
+        self.read = Deadline(*self._soonest(self.started + timeouts.first_token, "first_token"), clock.monotonic)
 
-    def _deadline(self, more: dict[str, float]) -> Deadline:
-        limit, moment = min({**self._ends, **more}.items(), key=lambda end: end[1])
-        return Deadline(moment, limit, self._clock.monotonic)
+    def _soonest(self, moment: float, limit: str) -> tuple[float, str]:
+        return (self._end, self._end_limit) if self._end <= moment else (moment, limit)
 
     def content(self, *, finished: bool) -> None:
         """Take note that content came (or that the answer is finished): the next one may take a stall."""
@@ -66,12 +66,7 @@ class Stopwatch:
         if self.first_token_s is None:
             self.first_token_s = now - self.started
         gap = min(self._timeouts.stall, _AFTER_FINISH) if finished else self._timeouts.stall
-        # Once for each event of a stream: the deadline is moved, not made anew.
-        read = self.read
-        read.at, read.limit = now + gap, "stall"
-        for limit, moment in self._ends.items():
-            if moment < read.at:
-                read.at, read.limit = moment, limit
+        self.read.at, self.read.limit = self._soonest(now + gap, "stall")
 
     def drain(self, seconds: float) -> None:
         """Allow a few more bytes after the end of the answer."""
@@ -88,7 +83,7 @@ class Stopwatch:
         away = self._clock.monotonic() - self._left_at
         self._left_at = None
         self.read.at += away
-        self._ends = {limit: moment + away for limit, moment in self._ends.items()}
+        self._end += away
 
     def seconds(self) -> float:
         """Return how long the attempt has lasted."""

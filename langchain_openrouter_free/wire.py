@@ -82,9 +82,11 @@ class Assembly:
         self._refusals: list[str] = []
         self._calls: dict[int, tuple[ToolDelta, list[str]]] = {}
         self._facts = Completion()
+        self._joined = True
 
     def add(self, delta: Delta) -> None:
         """Take in one more piece."""
+        self._joined = False
         if delta.text:
             self._texts.append(delta.text)
         if delta.reasoning:
@@ -113,8 +115,11 @@ class Assembly:
         return "".join(self._texts)
 
     def completion(self) -> Completion:
-        """Return everything said so far as one value."""
+        """Return everything said so far as one value; it is joined once and then kept."""
         facts = self._facts
+        if self._joined:
+            return facts
+        self._joined = True
         facts.text = self.text
         facts.reasoning = "".join(self._reasonings)
         facts.refusal = "".join(self._refusals)

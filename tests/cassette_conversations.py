@@ -14,24 +14,12 @@ from typing import Any
 import vcr
 import yaml
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from pitfall_helpers import ADD
 
 from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted, MemoryStore
 
 FOLDER = Path(__file__).parents[1] / "cassettes"
 CHAT = "/chat/completions"
-
-ADD = {
-    "type": "function",
-    "function": {
-        "name": "add",
-        "description": "Add two numbers.",
-        "parameters": {
-            "type": "object",
-            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
-            "required": ["a", "b"],
-        },
-    },
-}
 
 # How a model can be asked: given messages it returns the message, whatever the path.
 Ask = Callable[[Any, list[BaseMessage]], AIMessage]

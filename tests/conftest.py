@@ -25,6 +25,13 @@ def sim() -> Iterator[Simulator]:
         yield simulator
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Simulator]:
+    """A simulated service for all tests of a module; each resets it first."""
+    with Simulator() as simulator:
+        yield simulator
+
+
 @pytest.fixture
 def make_model() -> Callable[..., ChatOpenRouterFree]:
     """A maker of models: `make_model(sim, **arguments)`. Those of one test share a fresh store, no other does."""

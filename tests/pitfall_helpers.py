@@ -1,4 +1,4 @@
-"""Words that the pitfall and framework tests share."""
+"""Words that the pitfall, framework and cassette tests share."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_openrouter_free import ChatOpenRouterFree
-from langchain_openrouter_free.simulator import Simulator
 
 FIRST, SECOND, THIRD = "z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"
 
-
-def asked(sim: Simulator) -> list[str | None]:
-    """The models that were asked, in order."""
-    return [chat.model for chat in sim.chats()]
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add two numbers.",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
 
 
 def quiet(do: str = "ok", **more: Any) -> dict[str, Any]:

@@ -13,6 +13,37 @@ from langchain_openrouter_free.replies import (
 )
 from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
 
+USAGE = {
+    "prompt_tokens": 11,
+    "completion_tokens": 7,
+    "total_tokens": 18,
+    "cost": 0.0025,
+    "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 2, "audio_tokens": 1},
+    "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 0},
+}
+DETAILS = [{"type": "reasoning.text", "text": "hm", "signature": "s", "format": "f", "index": 0}]
+CITATION = {"type": "url_citation", "url_citation": {"url": "https://x"}}
+FULL = Completion(
+    text="four",
+    reasoning="hm",
+    refusal="no",
+    tool_calls=[ToolDelta(0, "c0", "add", '{"a": 1}'), ToolDelta(1, "c1", "noop", "")],
+    reasoning_details=DETAILS,
+    annotations=[CITATION],
+    logprobs={"content": []},
+    finish_reason="stop",
+    native_finish_reason="end_turn",
+    usage=USAGE,
+    id="gen-1",
+    model="a/b-20260101:free",
+    provider="Liquid",
+)
+
+
+def _call(arguments: str, name: str | None = "f", call_id: str | None = "c0") -> Completion:
+    return Completion(tool_calls=[ToolDelta(0, call_id, name, arguments)])
+
+
 TEXTS = st.text(max_size=6)
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS),

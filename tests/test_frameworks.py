@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from driving import asked
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tools import tool
-from pitfall_helpers import FIRST, SECOND, THIRD, asked, merged, quiet
+from pitfall_helpers import FIRST, SECOND, THIRD, merged, quiet
 from pydantic import BaseModel
 
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, FreeQuotaExhausted, StreamInterrupted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -27,12 +26,6 @@ from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 
 PAID, LARGE, FLAT = "simulated/paid-small", "simulated/paid-large", "simulated/paid-priced-by-request"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Simulator]:
-    with Simulator() as simulator:
-        yield simulator
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -79,12 +78,6 @@ HANGS = ["hang-before-headers", "hang-after-headers", "drip"]
 # Faults in the middle of the words.
 MIDWAY = ["cut", "cut-clean", "200-truncated-json", "error-chunk-after", "error-chunk-choice", "stall"]
 QUICK = {"connect": 2, "first_token": 0.3, "stall": 0.3, "attempt": 5, "call": 30}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Simulator]:
-    with Simulator() as sim:
-        yield sim
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from driving import asked
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.runnables import RunnableLambda
-from pitfall_helpers import FIRST, SECOND, THIRD, Heard, asked, cache_key, trail
+from pitfall_helpers import FIRST, SECOND, THIRD, Heard, cache_key, trail
 
 from langchain_openrouter_free import (
     AllModelsFailed,

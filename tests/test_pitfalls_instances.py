@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from driving import asked
 from langchain_core.callbacks.manager import CallbackManager
 from langchain_core.exceptions import (
     ModelAPIError,
@@ -25,7 +26,7 @@ from langchain_core.exceptions import (
 )
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
 from langchain_core.runnables import ConfigurableField
-from pitfall_helpers import FIRST, SECOND, THIRD, Heard, asked, cache_key, quiet
+from pitfall_helpers import FIRST, SECOND, THIRD, Heard, cache_key, quiet
 
 from langchain_openrouter_free import (
     ChatOpenRouterFree,

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypedDict
 
 import pytest
+from driving import asked
 from langchain_core._api.beta_decorator import LangChainBetaWarning
 from langchain_core.exceptions import ModelConnectionError
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from pitfall_helpers import FIRST, SECOND, Heard, asked, merged, quiet, trail
+from pitfall_helpers import ADD, FIRST, SECOND, Heard, merged, quiet, trail
 
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, StreamInterrupted
 from langchain_openrouter_free.simulator import Simulator
@@ -22,18 +23,6 @@ from langchain_openrouter_free.testing import FakeClock
 pytestmark = pytest.mark.filterwarnings(f"ignore::{LangChainBetaWarning.__module__}.{LangChainBetaWarning.__name__}")
 
 Maker = Callable[..., ChatOpenRouterFree]
-ADD = {
-    "type": "function",
-    "function": {
-        "name": "add",
-        "description": "Add two numbers.",
-        "parameters": {
-            "type": "object",
-            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
-            "required": ["a", "b"],
-        },
-    },
-}
 # Failures that are seen before the first word.
 EARLY = ["429-upstream", "503", "200-error", "error-chunk", "refuse", "404-delisted", "200-empty", "200-html"]
 # Failures that are seen after it.

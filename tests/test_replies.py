@@ -10,44 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk
-from reply_strategies import JSON, TEXTS, USAGES, _assert_same, _gathered, _message, _sorted, _streams
+from reply_strategies import (
+    CITATION,
+    DETAILS,
+    FULL,
+    JSON,
+    TEXTS,
+    USAGE,
+    USAGES,
+    _assert_same,
+    _call,
+    _gathered,
+    _message,
+    _sorted,
+    _streams,
+)
 
 from langchain_openrouter_free.replies import (
     last_chunk,
     to_chunk,
 )
 from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
-
-USAGE = {
-    "prompt_tokens": 11,
-    "completion_tokens": 7,
-    "total_tokens": 18,
-    "cost": 0.0025,
-    "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 2, "audio_tokens": 1},
-    "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 0},
-}
-DETAILS = [{"type": "reasoning.text", "text": "hm", "signature": "s", "format": "f", "index": 0}]
-CITATION = {"type": "url_citation", "url_citation": {"url": "https://x"}}
-FULL = Completion(
-    text="four",
-    reasoning="hm",
-    refusal="no",
-    tool_calls=[ToolDelta(0, "c0", "add", '{"a": 1}'), ToolDelta(1, "c1", "noop", "")],
-    reasoning_details=DETAILS,
-    annotations=[CITATION],
-    logprobs={"content": []},
-    finish_reason="stop",
-    native_finish_reason="end_turn",
-    usage=USAGE,
-    id="gen-1",
-    model="a/b-20260101:free",
-    provider="Liquid",
-)
-
-
-def _call(arguments: str, name: str | None = "f", call_id: str | None = "c0") -> Completion:
-    return Completion(tool_calls=[ToolDelta(0, call_id, name, arguments)])
-
 
 # Whole messages
 

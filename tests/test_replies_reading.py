@@ -14,7 +14,16 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_usage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from reply_strategies import JUNK, TEXTS, USAGES, _assert_same, _gathered, _message, _streams
+from reply_strategies import (
+    JUNK,
+    TEXTS,
+    USAGE,
+    USAGES,
+    _assert_same,
+    _gathered,
+    _message,
+    _streams,
+)
 
 from langchain_openrouter_free.replies import (
     completion_of_message,
@@ -24,39 +33,6 @@ from langchain_openrouter_free.replies import (
     usage_metadata,
 )
 from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
-
-USAGE = {
-    "prompt_tokens": 11,
-    "completion_tokens": 7,
-    "total_tokens": 18,
-    "cost": 0.0025,
-    "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 2, "audio_tokens": 1},
-    "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 0},
-}
-DETAILS = [{"type": "reasoning.text", "text": "hm", "signature": "s", "format": "f", "index": 0}]
-CITATION = {"type": "url_citation", "url_citation": {"url": "https://x"}}
-FULL = Completion(
-    text="four",
-    reasoning="hm",
-    refusal="no",
-    tool_calls=[ToolDelta(0, "c0", "add", '{"a": 1}'), ToolDelta(1, "c1", "noop", "")],
-    reasoning_details=DETAILS,
-    annotations=[CITATION],
-    logprobs={"content": []},
-    finish_reason="stop",
-    native_finish_reason="end_turn",
-    usage=USAGE,
-    id="gen-1",
-    model="a/b-20260101:free",
-    provider="Liquid",
-)
-
-
-def _call(arguments: str, name: str | None = "f", call_id: str | None = "c0") -> Completion:
-    return Completion(tool_calls=[ToolDelta(0, call_id, name, arguments)])
-
-
-# Whole messages
 
 
 def test_usage_is_read_in_full() -> None:
