@@ -6,8 +6,9 @@ Joins the pure parts, the engine and LangChain. The four call paths of `chat_mod
 from __future__ import annotations
 
 import json
+import random
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +18,12 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from langchain_openrouter_free import messages as to_service
 from langchain_openrouter_free import replies
-from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.bookkeeping import Accounts, Books, Need
 from langchain_openrouter_free.clock import Clock
-from langchain_openrouter_free.engine import Accounts, Attempt, Attempts, Roads
+from langchain_openrouter_free.engine import Attempt, Attempts, Pace, Roads
 from langchain_openrouter_free.errors import RequestRejected
 from langchain_openrouter_free.external import ExternalSource
-from langchain_openrouter_free.pricing import Pricer
+from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.routing import Candidate, Road, Route
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch, Timeouts
 from langchain_openrouter_free.transport import Outgoing, Service
@@ -43,6 +44,8 @@ class Call:
         externals: paid chat models of other packages, by index.
         stream: whether replies are asked for as event streams.
         v1: whether messages hold standard content blocks.
+        pace: the user's rate limiter.
+        chance: where chance comes from.
     """
 
     service: Service
@@ -52,6 +55,8 @@ class Call:
     externals: Sequence[BaseChatModel] = ()
     stream: bool = True
     v1: bool = False
+    pace: Pace | None = None
+    chance: Callable[[], float] = random.random
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,24 +64,18 @@ class Call:
 
     def attempts(self, route: Route, accounts: Accounts, timeouts: Timeouts) -> Attempts:
         """Return the attempts of this call along a route."""
-        pricer = Pricer(self.service, self.clock)
         wired = self.wire_messages(None)
         tools = self.params.get("tools") or []
         limit = self.params.get("max_tokens")
-
-        async def aprices(candidate: Candidate) -> Prices | None:
-            return await pricer.aprices(candidate.model)
-
-        roads = Roads(
-            open=self._open,
-            prices=lambda candidate: pricer.prices(candidate.model),
-            aprices=aprices,
+        names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
+        roads = Roads(self._open, ServiceLookup(self.service, self.clock), names, self.pace)
+        need = Need(
             prompt_tokens=to_service.prompt_bytes(wired, tools) if route.paid else 0,
             images=_images(wired) if route.paid else 0,
             max_tokens=limit if isinstance(limit, int) else None,
         )
-        names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
-        return Attempts(route, roads, accounts, self.clock, timeouts, lambda: uuid.uuid4().hex, names)
+        books = Books(accounts, self.clock, need, lambda: uuid.uuid4().hex, self.chance)
+        return Attempts(route, roads, books, self.clock, timeouts)
 
     def _open(self, candidate: Candidate, watch: Stopwatch, max_tokens: int | None) -> Source:
         if candidate.road is Road.EXTERNAL:

@@ -7,9 +7,9 @@ rebuilds instances freely.
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import httpx
@@ -25,32 +25,22 @@ from langchain_core.utils.utils import secret_from_env
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from langchain_openrouter_free import parameters, settings
-from langchain_openrouter_free.budget import Budget
+from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.call import Call
-from langchain_openrouter_free.catalogue import says_free
+from langchain_openrouter_free.candidates import ALIAS, Candidates
 from langchain_openrouter_free.clock import SystemClock
-from langchain_openrouter_free.engine import Accounts, Attempts
+from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
-from langchain_openrouter_free.external import PaidModel, without_retries
+from langchain_openrouter_free.health import Strategy
 from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
-from langchain_openrouter_free.routing import Candidate, Road, Route
+from langchain_openrouter_free.pacing import PacedBatches, is_paced
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.transport import CLIENTS, Service
 
-_ALIAS = "openrouter-free"
 _UNREACHABLE = "a walk ends in an answer or in an error"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """What `models`, `paid_models` and `budget` name, checked."""
-
-    free: tuple[Candidate, ...]
-    paid: tuple[Candidate, ...]
-    externals: tuple[BaseChatModel, ...]
-    budget: Budget | None
-
-
-class ChatOpenRouterFree(BaseChatModel):
+class ChatOpenRouterFree(PacedBatches, BaseChatModel):
     """Chat model that asks a ranked list of OpenRouter `:free` models until one answers.
 
     It moves on when a model is rate limited, down, slow, delisted or talking nonsense, stops at once when the
@@ -90,16 +80,23 @@ class ChatOpenRouterFree(BaseChatModel):
     """Seconds for one attempt, as other chat models call it; the same as `timeouts["attempt"]`."""
     max_wait: float = 20.0
     """Seconds that one call may wait in all for a window or a cooldown to end."""
-    limits: dict[str, int | None] | None = None
-    """What to assume of the account's free quota, e.g. `{"per_minute": 20, "per_day": 50}`: calls are then paced
-    before the service must refuse them. Default: nothing is assumed, and what the service states is learned."""
+    limits: Any = None
+    """What to assume of the account's free quota until the service states it: `{"per_minute": 20, "per_day": 1000}`
+    (None: no such limit), or `"usual"` for 20 and 50. Default: `"usual"` on openrouter.ai, elsewhere nothing."""
+    daily_share: Any = None
+    """This project's part of the account's free day: at most so many requests (`40`, `"30%"`), or
+    `{"at_most": ..., "at_least": ...}`, of which the second is kept free of other projects."""
+    strategy: Literal["ranked", "fastest", "adaptive"] = "ranked"
+    """By what the free models are ordered: your ranking, measured speed, or your ranking weighed with what was
+    measured. Models that lately failed nearly always come last in each."""
     max_retries: int | None = None
     """Most moves to another model in one call; default: as many as there are models."""
-    state: Any = "memory"
-    """Where quota, cooldowns and spending are kept: `"memory"` (this process), the path of an SQLite file (all
-    processes of this machine, over restarts), or a `StateStore`."""
+    state: Any = None
+    """Where quota, cooldowns and spending are kept: the path of an SQLite file (all processes of this machine, over
+    restarts), `"memory"` (this process), or a `StateStore`. Default: the environment's OPENROUTER_FREE_STATE, else a
+    file in the user's state directory."""
     project: str | None = None
-    """Whose budget it is; default: the working directory."""
+    """Whose budget and whose share of the day it is; default: the working directory."""
     wire: Literal["stream", "plain"] = "stream"
     """How `invoke` asks: as an event stream, so that every deadline holds, or for one plain reply."""
 
@@ -138,6 +135,8 @@ class ChatOpenRouterFree(BaseChatModel):
     """The same for async calls; it belongs to one event loop."""
     clock: Any = Field(default_factory=SystemClock, exclude=True, repr=False)
     """Where time comes from (a `Clock`)."""
+    chance: Callable[[], float] = Field(default=random.random, exclude=True, repr=False)
+    """Where chance comes from: numbers from 0 to 1."""
 
     _prepared: tuple[object, Candidates] | None = PrivateAttr(default=None)
 
@@ -159,7 +158,8 @@ class ChatOpenRouterFree(BaseChatModel):
         settings.base_url(self._url())
         settings.timeouts(self.timeouts, self.timeout)
         settings.store(self.state)
-        settings.limits(self.limits)
+        settings.limits(self.limits, settings.base_url(self._url()))
+        settings.share(self.daily_share, "")
         settings.header_values(self._extra_headers())
         settings.extra_body(self.extra_body, allow_paid=self.allow_paid)
         parameters.check(self._own_parameters())
@@ -173,35 +173,9 @@ class ChatOpenRouterFree(BaseChatModel):
         """Return the candidates that the fields name; copies and assignments change fields after construction."""
         key = (tuple(self.models), self.allow_paid, repr(self.budget), tuple(map(id, self.paid_models)))
         if self._prepared is None or self._prepared[0] != key:
-            self._prepared = (key, self._made_candidates())
+            named = Candidates.named(self.models, self.paid_models, self.budget, allow_paid=self.allow_paid)
+            self._prepared = (key, named)
         return self._prepared[1]
-
-    def _made_candidates(self) -> Candidates:
-        free = settings.free_models(self.models)
-        if self.allow_paid and self.budget is None:
-            raise ConfigurationError(
-                "allow_paid=True needs a budget, e.g. budget='$0.50/day' (or budget='unlimited', spelled out)."
-            )
-        if self.allow_paid and not self.paid_models:
-            raise ConfigurationError("allow_paid=True needs paid_models, best first.")
-        try:
-            budget = None if self.budget is None else Budget.parse(self.budget)
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"{error}.") from error
-        models = [paid if isinstance(paid, PaidModel) else PaidModel(paid) for paid in self.paid_models]
-        settings.paid_ids([paid.label for paid in models], free)
-        externals: list[BaseChatModel] = []
-        candidates: list[Candidate] = []
-        for paid in models:
-            prices = paid.prices()
-            if isinstance(paid.model, BaseChatModel):
-                road, index = Road.EXTERNAL, len(externals)
-                externals.append(without_retries(paid.model, paid.label))
-            else:
-                settings.model_id(paid.model, "paid_models")
-                road, index = Road.SERVICE, 0
-            candidates.append(Candidate(paid.label, paid=True, road=road, index=index, prices=prices))
-        return Candidates(tuple(Candidate(model) for model in free), tuple(candidates), tuple(externals), budget)
 
     def _url(self) -> str | None:
         return self.base_url or os.environ.get("OPENROUTER_API_BASE")
@@ -303,42 +277,35 @@ class ChatOpenRouterFree(BaseChatModel):
         service = Service(url, headers, self.http_client, self.http_async_client)
         named = self._candidates()
         call = Call(
-            service, self.clock, messages, params, named.externals, stream=stream, v1=self.output_version == "v1"
+            service,
+            self.clock,
+            messages,
+            params,
+            named.externals,
+            stream=stream,
+            v1=self.output_version == "v1",
+            pace=self.rate_limiter,
+            chance=self.chance,
         )
-        free, paid = self._asked(named, options.model)
+        free, paid = named.asked(options.model, allow_paid=self.allow_paid)
+        project = settings.project(self.project)
         route = Route(
             free,
             paid,
             patience=self.max_wait if options.max_wait is None else options.max_wait,
-            limits=settings.limits(self.limits),
+            paced=is_paced(),
+            limits=settings.limits(self.limits, url),
+            share=settings.share(self.daily_share, project),
+            strategy=Strategy(self.strategy),
+            chance=self.chance(),
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
         )
-        accounts = Accounts(
-            settings.store(self.state),
-            settings.account(key, url),
-            self.project or (str(Path.cwd()) if paid else ""),
-            named.budget,
-        )
+        accounts = Accounts(settings.store(self.state), settings.account(key, url), project, named.budget)
         timeouts = settings.timeouts({**self.timeouts, **options.timeouts}, options.timeout or self.timeout)
         if not stream:
             # A plain reply shows nothing but padding until it is whole: slow and dead look alike.
             timeouts = replace(timeouts, first_token=timeouts.attempt)
         return call, call.attempts(route, accounts, timeouts)
-
-    def _asked(self, named: Candidates, pinned: str | None) -> tuple[Sequence[Candidate], Sequence[Candidate]]:
-        """Return the free and the paid candidates of a call; `model=` in a call pins one of them."""
-        paid = named.paid if self.allow_paid else ()
-        if pinned is None or pinned == self.model_name:
-            return named.free, paid
-        settings.model_id(pinned, "model")
-        if says_free(pinned):
-            return (Candidate(pinned),), ()
-        allowed = [candidate for candidate in paid if candidate.model == pinned]
-        if not allowed:
-            raise ConfigurationError(
-                f"model={pinned!r} may cost money: it must be one of paid_models, with allow_paid=True and a budget."
-            )
-        return (), allowed
 
     # -- tools and structured output
 
@@ -418,7 +385,7 @@ class ChatOpenRouterFree(BaseChatModel):
     @property
     def model_name(self) -> str:
         """A neutral name: frameworks guess abilities from real ones, and the route is not known yet."""
-        return _ALIAS
+        return ALIAS
 
     @property
     def _identifying_params(self) -> dict[str, Any]:

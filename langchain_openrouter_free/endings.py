@@ -41,7 +41,9 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
             return InsufficientCredits(f"The account cannot pay: {reason}.", trail, skipped)
         case Ending.QUOTA if route.hold is not None:
             hold = route.hold
-            return FreeQuotaExhausted(hold.window, hold.until, hold.limit, trail, skipped)
+            return FreeQuotaExhausted(
+                hold.window, hold.until, hold.limit, trail, skipped, used=hold.used, share=hold.share
+            )
         case Ending.BUDGET if route.shortfall is not None:
             return _budget_exceeded(route.shortfall, route, book, now)
         case _:
@@ -62,8 +64,8 @@ def _failed(route: Route, book: Ledger, now: float) -> str:
     tried = f"None of the {len(route.trail)} attempts was answered" if route.trail else "No model can be asked"
     if route.trail and all(record.outcome == Kind.UNREACHABLE for record in route.trail):
         return f"{tried}: the service cannot be reached. Check the network and base_url."
-    rests = [book.cooldown(candidate.model, now) for candidate in (*route.free, *route.paid)]
-    wakes = min((rest.rests_until(now) for rest in rests if rest is not None), default=None)
+    rests = [book.rests_until(candidate.model, now) for candidate in (*route.free, *route.paid)]
+    wakes = min((until for until in rests if until > now), default=None)
     again = f" The first of them may be asked again at {at(wakes)}." if wakes is not None else ""
     return f"{tried}.{again} Try later, name more models, or allow a paid one."
 

@@ -1,4 +1,4 @@
-"""Turns a route's actions into attempts. The only place that waits, and the only one that books.
+"""Turns a route's actions into attempts. The only place that waits.
 
 `for attempt in Attempts(...): with attempt: ...`, or both `async`. Sync and async share every decision;
 only waiting, and reading bytes, exists twice.
@@ -13,29 +13,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from langchain_openrouter_free import budget as money
 from langchain_openrouter_free.answers import judge
-from langchain_openrouter_free.budget import Budget, Purse, Shortfall
+from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.endings import error_of_call
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError, StreamInterrupted
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import Slot
-from langchain_openrouter_free.routing import Action, Candidate, GiveUp, Price, Route, Try, Wait
+from langchain_openrouter_free.handover import handed_over
+from langchain_openrouter_free.history import CallRecord
+from langchain_openrouter_free.ledger import Measured
+from langchain_openrouter_free.routing import Candidate, GiveUp, Inquire, Price, Route, Try, Wait
+from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.sources import Source, Stopwatch, Timeouts
-from langchain_openrouter_free.stores import Change, PageRef, StateStore
 from langchain_openrouter_free.transport import TransportFault
-from langchain_openrouter_free.verdicts import Kind, Step, Verdict, classify, verdict
+from langchain_openrouter_free.verdicts import Kind, Verdict, classify, verdict
 from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError
+
+T = TypeVar("T")
 
 log = logging.getLogger("langchain_openrouter_free")
 
-T = TypeVar("T")
 # A wait is decided anew when it ends; a clock that stands still must not spin.
 _SHORTEST_WAIT = 0.01
+# Contents within so many seconds came as one piece.
+_SHORTEST_SPAN = 0.2
 
 
 class AttemptFailed(Exception):
@@ -46,92 +50,70 @@ class AttemptFailed(Exception):
         self.verdict = how
 
 
+class Lookup(Protocol):
+    """What is asked of the service beside the attempts; none of it costs a free request."""
+
+    def prices(self, model: str) -> Prices | None:
+        """Return what a paid id costs, or None if nobody knows."""
+        ...
+
+    async def aprices(self, model: str) -> Prices | None:
+        """The same on an event loop."""
+        ...
+
+    def day_limit(self) -> int | None:
+        """Return how many free requests a day the account has, or None if nobody says."""
+        ...
+
+    async def aday_limit(self) -> int | None:
+        """The same on an event loop."""
+        ...
+
+
+class Pace(Protocol):
+    """The user's own rate limiter, as LangChain describes it."""
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        """Wait for leave to send one request."""
+        ...
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        """The same on an event loop."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Roads:
     """How candidates are asked; made by the face.
 
     Attributes:
         open: opens an attempt at a candidate; the last argument is the most output tokens, if capped.
-        prices, aprices: what a paid id costs, or None if nobody knows.
-        prompt_tokens: upper bound of the prompt's tokens.
-        images: pictures in the prompt.
-        max_tokens: the caller's own output limit, if any.
+        lookup: what is asked beside the attempts.
+        tools: names of the tools that an answer may call.
+        pace: the user's rate limiter. LangChain asks it once for each call; we ask it for each further attempt.
     """
 
     open: Callable[[Candidate, Stopwatch, int | None], Source]
-    prices: Callable[[Candidate], Prices | None]
-    aprices: Callable[[Candidate], Any]
-    prompt_tokens: int = 0
-    images: int = 0
-    max_tokens: int | None = None
+    lookup: Lookup
+    tools: frozenset[str] = frozenset()
+    pace: Pace | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    """Whose quota and whose money it is, and where both are kept."""
-
-    store: StateStore
-    account: str
-    project: str
-    budget: Budget | None = None
-
-    @property
-    def book(self) -> PageRef[Ledger]:
-        """The account's page."""
-        return PageRef(f"account:{self.account}", Ledger.encode, Ledger.decode)
-
-    @property
-    def purse(self) -> PageRef[Purse]:
-        """The project's page."""
-        return PageRef(f"project:{self.project}", Purse.encode, Purse.decode)
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One granted attempt.
-
-    Attributes:
-        candidate: who is asked.
-        slot: what was taken of the free quota; None for a paid attempt.
-        generation: the model's generation when the attempt began.
-        reservation: id of what was held back of the budget; None for a free attempt.
-        max_tokens: cap on the output tokens of a paid attempt.
-    """
-
-    candidate: Candidate
-    slot: Slot | None = None
-    generation: int = 0
-    reservation: str | None = None
-    max_tokens: int | None = None
-
-
-# A paid answer shorter than this is not worth its prompt.
-LEAST_TOKENS = 256
-# Reserved where the caller named no limit: what chat answers rarely pass.
-USUAL_TOKENS = 4096
+Next = Turn | Wait | Price | Inquire | GiveUp
 
 
 class Attempts:
     """The attempts of one call, as an iterator and as an async iterator."""
 
-    def __init__(
-        self,
-        route: Route,
-        roads: Roads,
-        accounts: Accounts,
-        clock: Clock,
-        timeouts: Timeouts,
-        new_id: Callable[[], str],
-        tools: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, route: Route, roads: Roads, books: Books, clock: Clock, timeouts: Timeouts) -> None:
         self.route = route
         self.roads = roads
-        self.accounts = accounts
+        self.books = books
         self.clock = clock
         self.timeouts = timeouts
-        self.tools = tools
-        self._new_id = new_id
         self._started = clock.monotonic()
+        # LangChain has asked the rate limiter for the first attempt.
+        self._may_send = True
         self._last_error: BaseException | None = None
 
     def __iter__(self) -> Iterator[Attempt]:
@@ -140,171 +122,154 @@ class Attempts:
     def __next__(self) -> Attempt:
         while True:
             match self._next():
+                case Turn() as turn if self._must_pace(turn):
+                    self._paced(self.roads.pace and self.roads.pace.acquire(blocking=True))
                 case Turn() as turn:
-                    return Attempt(self, turn)
+                    return self._attempt(turn)
                 case Wait() as wait:
                     with self._waiting(wait) as seconds:
                         self.clock.sleep(seconds)
                 case Price(candidate):
-                    self.route.priced(candidate, self.roads.prices(candidate))
+                    self.route.priced(candidate, self.roads.lookup.prices(candidate.model))
+                case Inquire():
+                    with self._inquiring():
+                        limit = self.roads.lookup.day_limit()
+                    self.books.hinted(limit)
                 case GiveUp():
-                    raise self.error() from self._last_error
+                    raise self._given_up() from self._last_error
 
     def __aiter__(self) -> Attempts:
         return self
 
     async def __anext__(self) -> Attempt:
         while True:
-            match await self._off_loop(self._next):
+            match await self._next_off_loop():
+                case Turn() as turn if self._must_pace(turn):
+                    self._paced(self.roads.pace and await self.roads.pace.aacquire(blocking=True))
                 case Turn() as turn:
-                    return Attempt(self, turn)
+                    return self._attempt(turn)
                 case Wait() as wait:
                     with self._waiting(wait) as seconds:
                         await self.clock.asleep(seconds)
                 case Price(candidate):
-                    self.route.priced(candidate, await self.roads.aprices(candidate))
+                    self.route.priced(candidate, await self.roads.lookup.aprices(candidate.model))
+                case Inquire():
+                    with self._inquiring():
+                        limit = await self.roads.lookup.aday_limit()
+                    await self._off_loop(partial(self.books.hinted, limit))
                 case GiveUp():
-                    raise self.error() from self._last_error
+                    raise await self._off_loop(self._given_up) from self._last_error
 
     # -- decisions, shared
 
-    def _next(self) -> Turn | Wait | Price | GiveUp:
+    def _next(self) -> Next:
         """Ask the route for the next action; a paid attempt must get its reservation as well."""
         while True:
-            action = self._step()
+            action = self.books.decide(self.route, self.call_ends - self.clock.monotonic())
             if not isinstance(action, Try):
                 return action
             if not action.candidate.paid:
                 return Turn(action.candidate, action.slot, action.generation)
-            bought = self._reserve(action)
+            bought = self.books.reserve(action)
             if isinstance(bought, Turn):
                 return bought
             self.route.refused(action.candidate, bought)
 
-    def _step(self) -> Action:
-        now = self.clock.now()
-        left = self.call_ends - self.clock.monotonic()
+    def _undo(self, action: Next) -> None:
+        """Give back what an action took for a caller who does not want it any more."""
+        if isinstance(action, Turn):
+            self.books.give_back(action)
+        elif isinstance(action, Wait) and action.slot is not None:
+            self.books.release(action.slot)
 
-        def change(book: Ledger | None) -> tuple[Ledger, Action]:
-            return self.route.step(book or Ledger(), now, left)
+    def _attempt(self, turn: Turn) -> Attempt:
+        self._may_send = False
+        return Attempt(self, turn)
 
-        action = self.accounts.store.update(self.accounts.book, change)
-        self.route.took(action)
-        return action
+    def _must_pace(self, turn: Turn) -> bool:
+        """Tell whether the rate limiter must be asked first; the turn is given back, for its slot would age."""
+        if self.roads.pace is None or self._may_send:
+            return False
+        self._undo(turn)
+        return True
 
-    def _reserve(self, action: Try) -> Turn | Shortfall:
-        """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for."""
-        candidate = action.candidate
-        now, key = self.clock.now(), self._new_id()
-        budget, prices = self.accounts.budget, candidate.prices
-        assert budget is not None  # noqa: S101 - paid candidates exist only with a budget
-        assert prices is not None  # noqa: S101 - a paid candidate is tried only once priced
-        prompt, images = self.roads.prompt_tokens, self.roads.images
-
-        def change(purse: Purse | None) -> tuple[Purse, Turn | Shortfall]:
-            purse = (purse or Purse()).turned_to(now)
-            tokens = self.roads.max_tokens or USUAL_TOKENS
-            room = purse.room(budget, now)
-            if room is not None and self.roads.max_tokens is None:
-                most = money.affordable_tokens(prices, room=room, prompt_tokens=prompt, images=images)
-                tokens = tokens if most is None else max(min(tokens, most), LEAST_TOKENS)
-            amount = money.worst_case(prices, prompt_tokens=prompt, max_tokens=tokens, images=images)
-            short = purse.shortfall(budget, amount, now)
-            if short is not None:
-                return purse, short
-            return purse.reserved_for(key, amount, now), Turn(candidate, None, action.generation, key, tokens)
-
-        return self.accounts.store.update(self.accounts.purse, change)
+    def _paced(self, granted: object) -> None:
+        self._may_send = bool(granted)
 
     @property
     def call_ends(self) -> float:
-        """The whole call's deadline, on the monotonic scale."""
-        return self._started + self.timeouts.call
+        """The whole call's deadline, on the monotonic scale; a paced call's queue does not count."""
+        return self._started + self.timeouts.call + self.route.uncounted
 
     @contextlib.contextmanager
     def _waiting(self, wait: Wait) -> Iterator[float]:
         """Say how long to wait; give a booked slot back if the wait is broken off."""
-        seconds = max(wait.until - self.clock.now(), _SHORTEST_WAIT)
-        self.route.waited += seconds
+        seconds = max(wait.until - self.books.now(), _SHORTEST_WAIT)
+        self.route.waits(wait, seconds)
         log.info("waiting %.1f s: %s", seconds, wait.why)
         try:
             yield seconds
         except BaseException:
-            if wait.slot is not None:
-                change = partial(_released, slot=wait.slot, now=self.clock.now())
-                self.accounts.store.update(self.accounts.book, change)
+            self._undo(wait)
             raise
 
+    @contextlib.contextmanager
+    def _inquiring(self) -> Iterator[None]:
+        """Let another call ask if this one's question is broken off."""
+        try:
+            yield
+        except BaseException:
+            self.books.not_inquired()
+            raise
+
+    async def _next_off_loop(self) -> Next:
+        return await handed_over(self._next, self._undo) if self.books.accounts.store.blocking else self._next()
+
     async def _off_loop(self, work: Callable[[], T]) -> T:
-        """Run `work` where it may block; a store that cannot block is asked on the loop."""
-        if not self.accounts.store.blocking:
+        """Run `work` where it may block, to its end: a cancelled task does not stop it."""
+        if not self.books.accounts.store.blocking:
             return work()
         return await asyncio.shield(asyncio.to_thread(work))
 
-    # -- the book, after an attempt
-
-    def settle(self, turn: Turn, how: Verdict, usage: dict[str, Any] | None) -> Verdict:
-        """Book how an attempt ended; return its reading.
-
-        A store that fails here is told in the log: an answer that was earned is not lost for it, and a
-        reservation that stays open counts as spent.
-        """
-        try:
-            return self._settle(turn, how, usage)
-        except Exception:
-            log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
-            return how
-
-    def _settle(self, turn: Turn, how: Verdict, usage: dict[str, Any] | None) -> Verdict:
-        """Book it in the account's page and then in the project's."""
-        now = self.clock.now()
-        model = turn.candidate.model
-
-        def change(book: Ledger | None) -> tuple[Ledger, Verdict]:
-            book = book or Ledger()
-            read = book.read(model, how, now)
-            book = book.settled(model, read, now, turn.generation)
-            if turn.slot is not None and how.kind is Kind.UNREACHABLE:
-                book = book.released(turn.slot, now)
-            return book, read
-
-        read = self.accounts.store.update(self.accounts.book, change)
-        if turn.reservation is not None:
-            self._settle_money(turn, how, usage, now)
+    def settle(self, attempt: Attempt, how: Verdict) -> Verdict:
+        """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record."""
+        said = attempt.completion()
+        settled = self.books.settle(attempt.turn, how, said.usage, attempt.heard, attempt.measured(said))
+        read = self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
+        if read.ok or read.kind is Kind.ABANDONED:
+            self._keep("answered" if read.ok else "abandoned", attempt.turn.candidate if read.ok else None)
+        elif attempt.committed:
+            self._keep("interrupted")
         return read
 
-    def _settle_money(self, turn: Turn, how: Verdict, usage: dict[str, Any] | None, now: float) -> None:
-        """Book the cost; a refusal before any content costs nothing, a broken-off answer the worst case."""
-        cost = money.cost_of(usage, turn.candidate.prices)
-        if cost is None and not how.ok and how.status is not None and how.status != 200:
-            cost = 0
-        if cost is None and how.kind is Kind.UNREACHABLE:
-            cost = 0
-        change: Change[Purse, None] = partial(_settled, key=turn.reservation or "", cost=cost, now=now)
-        self.accounts.store.update(self.accounts.purse, change)
+    async def asettle(self, attempt: Attempt, how: Verdict) -> Verdict:
+        """The same where it may block."""
+        return await self._off_loop(partial(self.settle, attempt, how))
+
+    def _given_up(self) -> OpenRouterFreeError:
+        self._keep(str(self.route.ending()))
+        return self.error()
+
+    def _keep(self, outcome: str, answered: Candidate | None = None) -> None:
+        self.books.keep(
+            CallRecord(
+                self.books.now(),
+                self.books.accounts.project,
+                outcome,
+                answered.model if answered else None,
+                answered.paid if answered else False,
+                self.route.waited,
+                tuple(self.route.trail),
+            )
+        )
 
     def error(self) -> OpenRouterFreeError:
         """Make the error for a call in which nobody answered."""
-        now = self.clock.now()
-        book = self.accounts.store.update(self.accounts.book, _look)
-        return error_of_call(self.route, book, now)
+        return error_of_call(self.route, self.books.look(), self.books.now())
 
     def fail(self, error: BaseException) -> None:
         """Remember the last failure as the cause of the call's."""
         self._last_error = error
-
-
-def _look(book: Ledger | None) -> tuple[Ledger, Ledger]:
-    book = book or Ledger()
-    return book, book
-
-
-def _released(book: Ledger | None, *, slot: Slot, now: float) -> tuple[Ledger, None]:
-    return (book or Ledger()).released(slot, now), None
-
-
-def _settled(purse: Purse | None, *, key: str, cost: int | None, now: float) -> tuple[Purse, None]:
-    return (purse or Purse()).settled(key, cost, now), None
 
 
 class Attempt:
@@ -355,7 +320,7 @@ class Attempt:
             return deltas
         if not self._source.complete():
             raise AttemptFailed(verdict(Kind.CUT, "the stream ended without a finish reason", status=self.status))
-        how = judge(self.completion(), tools=self._owner.tools, status=self.status)
+        how = judge(self.completion(), tools=self._owner.roads.tools, status=self.status)
         if not how.ok:
             raise AttemptFailed(how)
         return None
@@ -369,6 +334,20 @@ class Attempt:
         """Return what was said so far."""
         return self._assembly.completion()
 
+    @property
+    def heard(self) -> Heard | None:
+        """The server's time, as its reply told it."""
+        return self._source.heard
+
+    def measured(self, said: Completion) -> Measured:
+        """Return what the attempt showed of its model's speed."""
+        first, tokens = self._watch.first_token_s, (said.usage or {}).get("completion_tokens")
+        if first is None or not isinstance(tokens, int) or isinstance(tokens, bool):
+            return Measured(first)
+        seconds = self._watch.last_content_s - first
+        # What came in one piece says nothing about its speed.
+        return Measured(first, tokens / seconds if seconds > _SHORTEST_SPAN else None)
+
     # -- leaving
 
     def __enter__(self) -> Self:
@@ -381,7 +360,7 @@ class Attempt:
         try:
             self._source.close()
         finally:
-            how = self._owner.settle(self.turn, how, self.completion().usage)
+            how = self._owner.settle(self, how)
         return self._leave(how, error)
 
     async def __aenter__(self) -> Self:
@@ -391,21 +370,21 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         how = self._judged(error)
-        owner, usage = self._owner, self.completion().usage
         try:
             await self._source.aclose()
         finally:
-            how = await owner._off_loop(partial(owner.settle, self.turn, how, usage))  # noqa: SLF001
+            how = await self._owner.asettle(self, how)
         return self._leave(how, error)
 
     def _judged(self, error: BaseException | None) -> Verdict:
+        self._owner.books.heard(self.heard)
         match error:
             case None:
                 return verdict(Kind.OK, status=self.status)
             case AttemptFailed():
                 return error.verdict
             case ReplyError():
-                return classify(error.status, error.headers, error.body, now=self._owner.clock.now())
+                return classify(error.status, error.headers, error.body, now=self._owner.books.now())
             case TransportFault():
                 return verdict(error.kind, error.reason, status=self.status)
             case GeneratorExit() | asyncio.CancelledError() | KeyboardInterrupt():
@@ -414,8 +393,7 @@ class Attempt:
                 return verdict(Kind.ABANDONED, f"{type(error).__name__} in the caller", status=self.status)
 
     def _leave(self, how: Verdict, error: BaseException | None) -> bool:
-        """Record the attempt; return whether the walk goes on. Raise what ends the call."""
-        how = self._owner.route.record(self.turn.candidate, how, self._record(how))
+        """Return whether the walk goes on. Raise what ends the call."""
         self.answered = how.ok
         if how.ok:
             self._warn_of_costs()
@@ -426,8 +404,7 @@ class Attempt:
         self._owner.fail(error)
         if self.committed:
             raise StreamInterrupted(self.model, how.reason, self._assembly.text, self._owner.route.trail) from error
-        if how.step is Step.RAISE:
-            raise self._owner.error() from error
+        # A verdict that ends the call is found by the next step: it waits and books where it may block.
         return True
 
     def _warn_of_costs(self) -> None:
@@ -435,8 +412,9 @@ class Attempt:
         if cost and not self.turn.candidate.paid:
             log.warning("%s is called free, and this answer was billed $%s", self.model, money.dollars(cost))
 
-    def _record(self, how: Verdict) -> AttemptRecord:
-        first = self._watch.first_token_s
+    def told(self, settled: Settled) -> AttemptRecord:
+        """Return the attempt as the route trail tells it."""
+        how, first = settled.verdict, self._watch.first_token_s
         return AttemptRecord(
             model=self.model,
             outcome=str(how.kind),
@@ -445,4 +423,5 @@ class Attempt:
             reason="" if how.ok else how.reason,
             first_token_s=None if first is None else round(first, 3),
             seconds=round(self._watch.seconds(), 3),
+            until=settled.until,
         )

@@ -46,6 +46,7 @@ class AttemptRecord:
         reason: one line for people.
         first_token_s: seconds to the first content, or None if none came.
         seconds: duration of the attempt.
+        until: Unix seconds until which the model is left alone; None if it is not.
     """
 
     model: str
@@ -55,6 +56,7 @@ class AttemptRecord:
     reason: str
     first_token_s: float | None
     seconds: float
+    until: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able data (the form it has in `response_metadata`)."""
@@ -77,9 +79,13 @@ def at(moment: float | None) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _till(moment: float | None) -> str:
+    return f" until {at(moment)}" if moment else ""
+
+
 def _lines(attempts: Iterable[AttemptRecord], skipped: Iterable[Skipped]) -> str:
-    told = [f"  {a.model}: {a.outcome} ({a.reason}; {a.seconds:.1f} s)" for a in attempts]
-    told += [f"  {s.model}: not asked, {s.reason}" + (f" until {at(s.until)}" if s.until else "") for s in skipped]
+    told = [f"  {a.model}: {a.outcome} ({a.reason}; {a.seconds:.1f} s)" + _till(a.until) for a in attempts]
+    told += [f"  {s.model}: not asked, {s.reason}" + _till(s.until) for s in skipped]
     return "\n".join(["", *told]) if told else ""
 
 
@@ -161,6 +167,9 @@ class FreeQuotaExhausted(AllModelsFailed, ModelRateLimitError):
         window: `"minute"` or `"day"`.
         reset_at: Unix seconds at which the window opens again.
         limit: size of the window in requests, where known.
+        used: requests that are known to be taken of it; None where only the server knows.
+        share: whether it is only this project's share of the day that is used up (`daily_share`, or what is kept
+            for other projects).
     """
 
     def __init__(
@@ -170,23 +179,43 @@ class FreeQuotaExhausted(AllModelsFailed, ModelRateLimitError):
         limit: int | None = None,
         attempts: Sequence[AttemptRecord] = (),
         skipped: Sequence[Skipped] = (),
+        *,
+        used: int | None = None,
+        share: bool = False,
     ) -> None:
-        size = f" of {limit} requests" if limit else ""
-        remedy = "wait, or raise max_wait" if window == "minute" else "wait, add credits once, or allow a paid model"
-        super().__init__(
-            f"The account's free quota{size} a {window} is used up until {at(reset_at)}: {remedy}.",
-            attempts,
-            skipped,
-        )
+        super().__init__(_spent(window, reset_at, limit, share=share), attempts, skipped)
         self.window = window
         self.reset_at = reset_at
         self.limit = limit
+        self.used = used
+        self.share = share
         self.args = (window, reset_at, limit, self.attempts, self.skipped)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _exhausted, (self.args, self.used, self.share)
 
     @property
     def is_retryable(self) -> bool:  # type: ignore[override]
         """A spent minute may be retried, a spent day may not."""
         return self.window == "minute"
+
+
+def _spent(window: str, reset_at: float | None, limit: int | None, *, share: bool) -> str:
+    size = f" of {limit} requests" if limit else ""
+    if share:
+        whose, remedy = "This project's share of the account's free quota", "wait, or raise daily_share"
+    else:
+        whose = "The account's free quota"
+        remedy = (
+            "wait, or raise max_wait"
+            if window == "minute"
+            else "wait, add credits once, allow a paid model, or correct limits={'per_day': ...} if it is larger"
+        )
+    return f"{whose}{size} a {window} is used up until {at(reset_at)}: {remedy}."
+
+
+def _exhausted(args: tuple[Any, ...], used: int | None, share: bool) -> FreeQuotaExhausted:  # noqa: FBT001
+    return FreeQuotaExhausted(*args, used=used, share=share)
 
 
 class BudgetExceeded(AllModelsFailed):

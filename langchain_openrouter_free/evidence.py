@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any, cast
 
 Json = dict[str, Any]
@@ -87,9 +88,9 @@ class Evidence:
     blocked_patterns: bool = False
     html: bool = False
     error: bool = False
-    retry_after: float | None = None
-    retry_at: float | None = None
-    reset: float | None = None
+    waits: tuple[float, ...] = ()
+    dates: tuple[float, ...] = ()
+    resets: tuple[float, ...] = ()
     limit: int | None = None
 
 
@@ -319,7 +320,7 @@ def _looks_like_html(text: str, headers: Mapping[str, str] | None) -> bool:
 
 
 def _waits(headers: Mapping[str, str] | None, meta: Json, availability: Json, message: str) -> Json:
-    """Return the server's waits: the longest of the four places in which a hint may stand."""
+    """Return the server's waits, from each of the four places in which a hint may stand."""
     inner = _first_dict(meta.get("headers"))
     hints = [
         header(headers, "retry-after"),
@@ -329,25 +330,29 @@ def _waits(headers: Mapping[str, str] | None, meta: Json, availability: Json, me
         availability.get("retry_after"),
     ]
     spoken = re.search(r"retry after (\d+(?:\.\d+)?)\s*s", message.lower())
-    numbers = [n for n in (number(h) for h in [*hints, spoken and spoken.group(1)]) if n is not None]
-    dated = next((h for h in hints if isinstance(h, str) and number(h) is None), None)
+    hints.append(spoken and spoken.group(1))
+    dates = [http_date(hint) for hint in hints if isinstance(hint, str) and number(hint) is None]
     resets = [number(header(place, "x-ratelimit-reset")) for place in (headers, inner)]
+    said = re.search(r"limited to (\d+) requests", message.lower())
     limits = [number(header(place, "x-ratelimit-limit")) for place in (inner, headers)]
+    limits.append(number(said and said.group(1)))
     return {
-        "retry_after": max(numbers, default=None),
-        "retry_at": _http_date(dated),
-        "reset": max((r for r in resets if r is not None), default=None),
-        "limit": next((int(n) for n in limits if n is not None and 0 < n < 1e9), None),
+        "waits": tuple(n for n in map(number, hints) if n is not None),
+        "dates": tuple(date for date in dates if date is not None),
+        "resets": tuple(reset for reset in resets if reset is not None),
+        "limit": next((int(n) for n in limits if n is not None and 1 <= n < 1e9), None),
     }
 
 
-def _http_date(value: str | None) -> float | None:
-    """Return a Retry-After date as Unix seconds."""
+def http_date(value: str | None) -> float | None:
+    """Return the date of a header as Unix seconds."""
     if not value:
         return None
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - rare, and slow to import
 
     try:
-        return parsedate_to_datetime(value).timestamp()
+        date = parsedate_to_datetime(value)
+        # Without a zone it is UTC, as all dates of HTTP are.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None

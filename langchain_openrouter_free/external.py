@@ -140,6 +140,11 @@ class ExternalSource:
         self._finished = False
 
     @property
+    def heard(self) -> None:
+        """No reply of the service, so nothing of its time."""
+        return
+
+    @property
     def status(self) -> int | None:
         """HTTP status is that package's secret."""
         return None

@@ -1,63 +1,87 @@
 """The account's book: which windows are shut, which models are left alone, and until when.
 
 Everything is a pure function from one `Ledger` to the next. Nobody here knows what time it is or where
-the book is kept. Times are Unix seconds.
+the book is kept; how it is written is `pages.py`'s business. Times are Unix seconds of the server's clock.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from langchain_openrouter_free.quota import MINUTE, Full, Limits, Slot, Windows
+from langchain_openrouter_free.breaker import FIXED, Cooldown, rested
+from langchain_openrouter_free.health import Health, pruned
+from langchain_openrouter_free.quota import AFTER_START, DAY, MINUTE, Full, Limits, Share, Slot, Windows
+from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
 
-# Own guesses after the 1st, 2nd, ... failure in a row, in seconds: real bad spells of free endpoints last
-# 45 to 110 minutes (5-minute statistics of July 2026), so a guess grows up to an hour.
-COOLDOWNS = (5.0, 30.0, 120.0, 600.0, 3600.0)
-# What a model's own state is worth remembering: delistings have been undone after 19 hours (2026-01-15).
-_FIXED = {Kind.DELISTED: 86_400.0, Kind.REGION: 86_400.0, Kind.CLOSED: 7 * 86_400.0}
-# How soon to look again at a model that another call is probing, in seconds.
-_LOOK_AGAIN = 0.5
 # Two models that both say 429 without saying whose within this many seconds: it is the account's.
 _UNSAID_SECONDS = 10.0
-VERSION = 1
-_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
-
-
-@dataclass(frozen=True, slots=True)
-class Cooldown:
-    """What is remembered of a model's failures: a circuit breaker.
-
-    Attributes:
-        until: it is left alone until then; 0 while it is well.
-        kind: the last failure.
-        failures: how many in a row.
-        generation: grows with each change; an attempt that began under an older one changes nothing.
-        probe_until: after a cooldown one request tries the model again; others wait for it until then.
-    """
-
-    until: float
-    kind: Kind
-    failures: int = 1
-    generation: int = 1
-    probe_until: float = 0.0
-
-    def rests_until(self, now: float) -> float:
-        """Return the moment from which the model may be asked, or may be looked at again if it is probed."""
-        if self.until > now:
-            return self.until
-        return min(self.probe_until, now + _LOOK_AGAIN)
+# No window of an account is longer than a day; a hold further ahead was written by a clock that was wrong.
+_FARTHEST_HOLD = 25 * 3600.0
+# `GET /key` is asked at most this often for an account, in seconds; its answer lags by minutes anyway.
+_ASK_AGAIN = 600.0
+_INQUIRY = 6.0
+# More breakers than this are not kept: those of models that are well go first.
+_MOST_BREAKERS = 300
+# What says something about a model's health beside the kinds that cool it down.
+_UNHEALTHY = frozenset({Kind.EMPTY})
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A window of the account that is shut."""
+    """A window of the account that is shut.
+
+    Attributes:
+        window: `"day"` or `"minute"`.
+        until: when it opens again.
+        limit, used: requests, where known.
+        share: whether only this project's share is used up.
+    """
 
     window: str
     until: float
     limit: int | None = None
+    used: int | None = None
+    share: bool = False
+
+    @property
+    def opens_at(self) -> float:
+        """When to send again: a minute is certainly over a moment after its end."""
+        return self.until + AFTER_START if self.window == "minute" else self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A limit that the server named, and the UTC day on which it did; it is believed for that day."""
+
+    limit: int
+    day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """One model's own limits, and what was taken of them."""
+
+    limits: Mapping[str, Stated]
+    windows: Windows = field(default_factory=Windows)
+
+    def in_force(self, now: float) -> Limits:
+        """Return the limits that are still believed."""
+        return Limits(_believed(self.limits, "minute", now), _believed(self.limits, "day", now))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an attempt showed of its model's speed, where it did.
+
+    Attributes:
+        first_token_s: seconds to the first content.
+        tokens_per_s: tokens of output a second after that.
+    """
+
+    first_token_s: float | None = None
+    tokens_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,63 +93,30 @@ class Ledger:
         windows: slots taken of the account's free quota.
         learned: window -> limit that the server stated.
         cooldowns: model id -> its breaker; kept after its end, so that the next guess is longer.
+        metered: model id -> the service's limits on this one model.
+        health: model id -> what was measured of it.
         unsaid: the last 429 that did not say whose limit it was: (model, moment).
+        inquired: when `GET /key` was last asked about the day's limit.
+        inquiring_until: a call is asking it until then.
+        skew: seconds by which the server's clock is ahead of this machine's.
     """
 
     holds: Mapping[str, Hold] = field(default_factory=dict)
     windows: Windows = field(default_factory=Windows)
-    learned: Mapping[str, int] = field(default_factory=dict)
+    learned: Mapping[str, Stated] = field(default_factory=dict)
     cooldowns: Mapping[str, Cooldown] = field(default_factory=dict)
+    metered: Mapping[str, Metered] = field(default_factory=dict)
+    health: Mapping[str, Health] = field(default_factory=dict)
     unsaid: tuple[str, float] | None = None
-
-    def encode(self) -> str:
-        """Write the book as text: by hand, because it is done under the store's lock."""
-        windows = self.windows
-        return _ENCODE(
-            {
-                "v": VERSION,
-                "holds": {name: [hold.until, hold.limit] for name, hold in self.holds.items()},
-                "windows": [dict(windows.minutes), windows.day, windows.today],
-                "learned": dict(self.learned),
-                "cooldowns": {
-                    model: [rest.until, rest.kind, rest.failures, rest.generation, rest.probe_until]
-                    for model, rest in self.cooldowns.items()
-                },
-                "unsaid": self.unsaid,
-            }
-        )
-
-    @classmethod
-    def decode(cls, text: str) -> Ledger:
-        """Read a book from text.
-
-        Raises:
-            ValueError: if it is no book, or one of another version.
-        """
-        try:
-            page = json.loads(text)
-            if page["v"] != VERSION:
-                raise ValueError(f"a ledger of version {page['v']!r}")
-            minutes, day, today = page["windows"]
-            unsaid = page["unsaid"]
-            return cls(
-                holds={window: Hold(window, *hold) for window, hold in page["holds"].items()},
-                windows=Windows({int(number): taken for number, taken in minutes.items()}, day, today),
-                learned=page["learned"],
-                cooldowns={
-                    model: Cooldown(until, Kind(kind), failures, generation, probe_until)
-                    for model, (until, kind, failures, generation, probe_until) in page["cooldowns"].items()
-                },
-                unsaid=None if unsaid is None else (unsaid[0], unsaid[1]),
-            )
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(f"no ledger: {error!r}") from error
+    inquired: float = 0.0
+    inquiring_until: float = 0.0
+    skew: float = 0.0
 
     # -- what may be asked
 
     def hold(self, now: float) -> Hold | None:
         """Return the hold that lasts longest, or None if the account may send."""
-        shut = [hold for hold in self.holds.values() if hold.until > now]
+        shut = [hold for hold in self.holds.values() if now < hold.until <= now + _FARTHEST_HOLD]
         return max(shut, key=lambda hold: hold.until, default=None)
 
     def cooldown(self, model: str, now: float) -> Cooldown | None:
@@ -133,27 +124,93 @@ class Ledger:
         rest = self.cooldowns.get(model)
         return rest if rest is not None and rest.rests_until(now) > now else None
 
+    def full_model(self, model: str, now: float) -> Full | None:
+        """Return the limit of this one model that is used up, or None."""
+        metered = self.metered.get(model)
+        if metered is None:
+            return None
+        _, found = metered.windows.admitted(metered.in_force(now), now, 0.0)
+        return found if isinstance(found, Full) else None
+
+    def rests_until(self, model: str, now: float) -> float:
+        """Return the moment from which a model may be asked: 0 if that is now."""
+        rest, full = self.cooldowns.get(model), self.full_model(model, now)
+        return max(0.0 if rest is None else rest.rests_until(now), 0.0 if full is None else full.opens_at)
+
     def generation(self, model: str) -> int:
         """Return the generation under which an attempt at this model begins."""
         rest = self.cooldowns.get(model)
         return 0 if rest is None else rest.generation
 
-    def admitted(self, assumed: Limits, now: float, patience: float) -> tuple[Ledger, Slot | Full]:
-        """Take a slot of the free quota; what the server stated counts before what is assumed."""
-        limits = Limits(self.learned.get("minute", assumed.per_minute), self.learned.get("day", assumed.per_day))
-        windows, slot = self.windows.admitted(limits, now, patience)
+    def limits(self, assumed: Limits, now: float) -> Limits:
+        """Return the account's limits: what the server stated today counts before what is assumed."""
+        minute, day = _believed(self.learned, "minute", now), _believed(self.learned, "day", now)
+        return Limits(
+            assumed.per_minute if minute is None else minute,
+            assumed.per_day if day is None else day,
+            assumed.guessed and day is None,
+        )
+
+    def admitted(
+        self, assumed: Limits, now: float, patience: float, pacing: float | None = None, share: Share | None = None
+    ) -> tuple[Ledger, Slot | Full]:
+        """Take a slot of the free quota; see `Windows.admitted`."""
+        windows, slot = self.windows.admitted(self.limits(assumed, now), now, patience, pacing, share)
         return (self if windows is self.windows else replace(self, windows=windows)), slot
 
     def released(self, slot: Slot, now: float) -> Ledger:
         """Give back a slot whose request never left."""
         return replace(self, windows=self.windows.released(slot, now))
 
-    def probed(self, model: str, now: float, lease: float) -> Ledger:
+    def plentiful(self, assumed: Limits, now: float) -> bool:
+        """Tell whether less than half of the minute and of the day is used."""
+        limits, (minute, today) = self.limits(assumed, now), self.windows.used(now)
+        roomy = limits.per_minute is None or minute * 2 < limits.per_minute
+        return roomy and (limits.per_day is None or today * 2 < limits.per_day)
+
+    # -- what begins
+
+    def begun(self, model: str, slot: Slot | None, now: float, lease: float) -> Ledger:
         """Return the book after an attempt at `model` began: the first one after a cooldown is the probe."""
-        rest = self.cooldowns.get(model)
-        if rest is None or rest.failures == 0:
-            return self
-        return _with(self, model, replace(rest, probe_until=now + lease))
+        rest, metered = self.cooldowns.get(model), self.metered.get(model)
+        book = self if rest is None or rest.well else _with(self, model, rest.probed(now + lease))
+        if metered is None or slot is None:
+            return book
+        windows, _ = metered.windows.admitted(Limits(), now, 0.0)
+        return replace(book, metered={**book.metered, model: replace(metered, windows=windows)})
+
+    def unsent(self, model: str, slot: Slot, now: float) -> Ledger:
+        """Return the book after an attempt whose request never left."""
+        book, metered = self.released(slot, now), self.metered.get(model)
+        if metered is None:
+            return book
+        windows = metered.windows.released(replace(slot, project=""), now)
+        return replace(book, metered={**book.metered, model: replace(metered, windows=windows)})
+
+    def may_inquire(self, now: float) -> bool:
+        """Tell whether it is time to ask `GET /key` about the day's limit."""
+        return not 0 <= now - self.inquired < _ASK_AGAIN
+
+    def inquiring(self, now: float) -> Ledger:
+        """Return the book while one call asks `GET /key`."""
+        return replace(self, inquired=now, inquiring_until=now + _INQUIRY)
+
+    def not_inquired(self) -> Ledger:
+        """Return the book after a question that was broken off: the next call may ask."""
+        return replace(self, inquired=0.0, inquiring_until=0.0)
+
+    def hinted(self, limit: int | None, now: float) -> Ledger:
+        """Return the book after `GET /key` was asked for the day's limit.
+
+        What it says of the use lags by minutes, and is not believed.
+        """
+        learned = self.learned if limit is None else {**self.learned, "day": Stated(limit, int(now // DAY))}
+        return replace(self, learned=learned, inquiring_until=0.0)
+
+    def timed(self, heard: Heard | None) -> Ledger:
+        """Return the book after a reply showed the server's time."""
+        skew = corrected(self.skew, heard)
+        return self if skew == self.skew else replace(self, skew=skew)
 
     # -- what an attempt taught
 
@@ -174,7 +231,15 @@ class Ledger:
             reason=f"{verdict.reason} (two models said so within seconds)",
         )
 
-    def settled(self, model: str, verdict: Verdict, now: float, generation: int | None = None) -> Ledger:
+    def settled(
+        self,
+        model: str,
+        verdict: Verdict,
+        now: float,
+        generation: int | None = None,
+        measured: Measured | None = None,
+        chance: float = 0.0,
+    ) -> Ledger:
         """Return the book after an attempt at `model` ended with `verdict`.
 
         Args:
@@ -182,60 +247,82 @@ class Ledger:
             verdict: how the attempt ended, as `read` reads it.
             now: Unix seconds.
             generation: the model's generation when the attempt began; None for the present one.
+            measured: what it showed of the model's speed.
+            chance: from 0 to 1; lengthens a guessed cooldown a little.
         """
         if verdict.kind in (Kind.DAY_LIMIT, Kind.MINUTE_LIMIT):
             return _probe_over(_shut(self, verdict, now), model, generation)
         book = replace(self, unsaid=(model, now)) if verdict.kind is Kind.RATE_LIMIT else self
         stale = generation is not None and generation != book.generation(model)
+        if verdict.ok or not stale:
+            # Attempts that began together fail together: that is one failure.
+            book = _noted(book, model, verdict, now, measured or Measured())
         if verdict.ok:
-            return book if stale else _recovered(book, model)
+            known = book.cooldowns.get(model)
+            return book if stale or known is None or known.well else _with(book, model, known.recovered())
+        if verdict.kind is Kind.MODEL_LIMIT and verdict.limit is not None and verdict.window is not None:
+            book = _metered(book, model, verdict.window, verdict.limit, now)
         if not POLICIES[verdict.kind].cools and verdict.kind is not Kind.IN_FLIGHT_BUDGET:
             return _probe_over(book, model, generation)
-        return _rested(book, model, verdict, now, stale=stale)
+        return _pruned(_with(book, model, rested(book.cooldowns.get(model), verdict, now, chance, stale=stale)), now)
+
+
+def _believed(stated: Mapping[str, Stated], window: str, now: float) -> int | None:
+    known = stated.get(window)
+    return known.limit if known is not None and known.day == int(now // DAY) else None
 
 
 def _with(book: Ledger, model: str, rest: Cooldown) -> Ledger:
-    return replace(book, cooldowns={**book.cooldowns, model: rest})
+    return book if book.cooldowns.get(model) == rest else replace(book, cooldowns={**book.cooldowns, model: rest})
 
 
 def _probe_over(book: Ledger, model: str, generation: int | None) -> Ledger:
     """Let others try a model whose probe ended without a word about its health."""
     rest = book.cooldowns.get(model)
-    if rest is None or rest.probe_until == 0.0 or generation not in (None, rest.generation):
-        return book
-    return _with(book, model, replace(rest, probe_until=0.0))
+    return book if rest is None else _with(book, model, rest.probe_over(generation))
 
 
-def _recovered(book: Ledger, model: str) -> Ledger:
-    rest = book.cooldowns.get(model)
-    if rest is None or rest.failures == 0:
+def _pruned(book: Ledger, now: float) -> Ledger:
+    """Forget failures that are long over."""
+    kept = {model: rest for model, rest in book.cooldowns.items() if rest.well or not rest.forgotten(now)}
+    if len(kept) > _MOST_BREAKERS:
+        kept = {model: rest for model, rest in kept.items() if not rest.well}
+    return book if len(kept) == len(book.cooldowns) else replace(book, cooldowns=kept)
+
+
+def _noted(book: Ledger, model: str, verdict: Verdict, now: float, measured: Measured) -> Ledger:
+    """Keep what the attempt says of the model's health; what is the account's or the request's is not."""
+    telling = POLICIES[verdict.kind].cools and verdict.kind not in FIXED
+    if not verdict.ok and not telling and verdict.kind not in _UNHEALTHY:
         return book
-    return _with(book, model, Cooldown(0.0, rest.kind, 0, rest.generation + 1))
+    known = book.health.get(model) or Health()
+    noted = known.noted(
+        ok=verdict.ok, now=now, first_token_s=measured.first_token_s, tokens_per_s=measured.tokens_per_s
+    )
+    return replace(book, health=pruned({**book.health, model: noted}, now))
+
+
+def _metered(book: Ledger, model: str, window: str, limit: int, now: float) -> Ledger:
+    """Remember the service's limit on one model: it is not asked more often than that any more."""
+    known = book.metered.get(model) or Metered({})
+    today = int(now // DAY)
+    kept = {name: metered for name, metered in book.metered.items() if _still_stated(metered, today)}
+    stated = {**known.limits, window: Stated(limit, today)}
+    return replace(book, metered={**kept, model: Metered(stated, known.windows.filled(window, limit, now))})
+
+
+def _still_stated(metered: Metered, today: int) -> bool:
+    return any(stated.day == today for stated in metered.limits.values())
 
 
 def _shut(book: Ledger, verdict: Verdict, now: float) -> Ledger:
     window = "day" if verdict.kind is Kind.DAY_LIMIT else "minute"
     until = verdict.until or now + MINUTE
     if verdict.limit is not None:
-        book = replace(book, learned={**book.learned, window: verdict.limit})
+        learned = {**book.learned, window: Stated(verdict.limit, int(now // DAY))}
+        book = replace(book, learned=learned, windows=book.windows.filled(window, verdict.limit, now))
     known = book.holds.get(window)
     # Of two sources that contradict each other, the later deadline wins.
-    if known is not None and known.until > until:
+    if known is not None and until < known.until <= now + _FARTHEST_HOLD:
         return book
     return replace(book, holds={**book.holds, window: Hold(window, until, verdict.limit)})
-
-
-def _rested(book: Ledger, model: str, verdict: Verdict, now: float, *, stale: bool) -> Ledger:
-    """Leave a model alone: as long as the server said, else by a guess that grows.
-
-    Attempts that began together fail together: only the first of them makes the guess grow.
-    """
-    known = book.cooldowns.get(model)
-    if stale and known is not None and known.failures > 0:
-        until = max(known.until, verdict.until or 0.0)
-        return book if until == known.until else _with(book, model, replace(known, until=until))
-    failures = 1 if known is None else known.failures + 1
-    guess = _FIXED.get(verdict.kind) or COOLDOWNS[min(failures, len(COOLDOWNS)) - 1]
-    until = max(verdict.until or now + guess, known.until if known is not None else 0.0)
-    generation = 1 if known is None else known.generation + 1
-    return _with(book, model, Cooldown(until, verdict.kind, failures, generation))

@@ -7,46 +7,161 @@ Times are Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 MINUTE = 60.0
 DAY = 86_400.0
+_MINUTES_A_DAY = int(DAY // MINUTE)
+
+# A request is counted when it arrives, by a clock that is known to a second and a round trip at best. One that
+# leaves this long before the end of a minute, or after its beginning, in seconds, is counted in both.
+BEFORE_END = 2.0
+AFTER_START = 1.5
+# A slot booked further ahead, in minutes, was booked by a clock that was wrong.
+_FARTHEST_BOOKED = 3 * _MINUTES_A_DAY
+# A project that was not seen for so many days has no claim to a share any more.
+_FORGOTTEN_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many free requests the account has; None means that no limit is known.
+    """How many free requests there are; None means that no limit is known.
 
     Attributes:
         per_minute: in each whole minute of the server's clock.
         per_day: on each UTC day.
+        guessed: whether the day's limit is only what most accounts have, and worth asking about.
     """
 
     per_minute: int | None = None
     per_day: int | None = None
+    guessed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the day: so many requests, or so many hundredths of the day's limit."""
+
+    amount: float
+    percent: bool = False
+
+    def of(self, limit: int | None) -> int | None:
+        """Return the part in requests; None for a percentage of a limit that is not known."""
+        if not self.percent:
+            return int(self.amount)
+        return None if limit is None else math.floor(limit * self.amount / 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a project may take of the account's day.
+
+    Attributes:
+        project: its name; empty for requests that are nobody's.
+        at_most: a cap; None for none.
+        at_least: what the others must leave to it; None for nothing.
+    """
+
+    project: str = ""
+    at_most: Part | None = None
+    at_least: Part | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a project took of the day, and what is kept for it.
+
+    Attributes:
+        day: number of the UTC day on which it was last seen.
+        used: its requests on that day.
+        ahead: requests that it has booked on the day after.
+        kept: requests that others must leave to it each day.
+    """
+
+    day: int = 0
+    used: int = 0
+    ahead: int = 0
+    kept: int = 0
+
+    def on(self, day: int) -> int:
+        """Return its requests on a day; what a clock that was ahead has counted is of that day as well."""
+        if day < self.day:
+            return self.used + self.ahead
+        return self.used if day == self.day else self.ahead if day == self.day + 1 else 0
+
+    def plus(self, slot: Slot, number: int, today: int) -> Use:
+        """Return it with `number` more (or less) requests on the days of a slot."""
+        used, ahead = self.on(today), self.on(today + 1)
+        if today in slot.days:
+            used = max(used + number, 0)
+        if today + 1 in slot.days:
+            ahead = max(ahead + number, 0)
+        return Use(today, used, ahead, self.kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One granted request; `minute` is the number of the minute in which it may leave."""
+    """One granted request.
 
-    minute: int
+    Attributes:
+        minutes: numbers of the minutes in which the server may count it.
+        project: whose it is.
+    """
+
+    minutes: tuple[int, ...]
+    project: str = ""
+
+    @classmethod
+    def at(cls, moment: float, project: str = "") -> Slot:
+        """Return the slot of a request that leaves at this moment."""
+        first, last = int((moment - AFTER_START) // MINUTE), int((moment + BEFORE_END) // MINUTE)
+        return cls((first,) if first == last else (first, last), project)
 
     @property
     def opens_at(self) -> float:
-        """The first moment of its minute."""
-        return self.minute * MINUTE
+        """The first moment at which it may be used if it was booked for later."""
+        return self.minutes[-1] * MINUTE + AFTER_START
+
+    @property
+    def days(self) -> tuple[int, ...]:
+        """Numbers of the days on which the server may count it."""
+        first, last = self.minutes[0] // _MINUTES_A_DAY, self.minutes[-1] // _MINUTES_A_DAY
+        return (first,) if first == last else (first, last)
+
+    def fits(self, moment: float) -> bool:
+        """Tell whether a request that leaves at this moment is counted where this slot is."""
+        first, last = int((moment - AFTER_START) // MINUTE), int((moment + BEFORE_END) // MINUTE)
+        return self.minutes[0] <= first and last <= self.minutes[-1]
+
+    def after(self) -> Slot:
+        """Return the next slot that begins with a minute."""
+        number = self.minutes[-1] if len(self.minutes) > 1 else self.minutes[0] + 1
+        return Slot((number,), self.project)
 
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """No slot is free within the caller's patience."""
+    """No slot is free within the caller's patience.
+
+    Attributes:
+        window: `"day"` or `"minute"`.
+        until: when there is room again.
+        limit, used: requests.
+        share: whether it is the project's share that is used up, not the account's day.
+    """
 
     window: str
     until: float
     limit: int
     used: int
+    share: bool = False
+
+    @property
+    def opens_at(self) -> float:
+        """When to send again: a minute is certainly over a moment after its end."""
+        return self.until + AFTER_START if self.window == "minute" else self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,43 +170,141 @@ class Windows:
 
     Attributes:
         minutes: minute number -> slots taken or booked in it.
-        day: number of the UTC day that `today` counts.
-        today: slots taken on that day.
+        days: number of a UTC day -> slots taken or booked on it.
+        projects: project -> what it took of the day.
     """
 
     minutes: Mapping[int, int] = field(default_factory=dict)
-    day: int = 0
-    today: int = 0
+    days: Mapping[int, int] = field(default_factory=dict)
+    projects: Mapping[str, Use] = field(default_factory=dict)
 
     def turned_to(self, now: float) -> Windows:
-        """Return the windows at `now`: past ones are closed. A clock that jumps back reopens no day."""
-        minute, day = int(now // MINUTE), max(self.day, int(now // DAY))
-        if day == self.day and all(number >= minute for number in self.minutes):
+        """Return the windows at `now`: past ones are closed, and what a wrong clock counted is today's."""
+        first, day = int(now // MINUTE) - 1, int(now // DAY)
+        last = first + _FARTHEST_BOOKED
+        if _within(self.days, day - 1, day + 3) and _within(self.minutes, first, last):
             return self
-        kept = {number: taken for number, taken in self.minutes.items() if number >= minute}
-        return Windows(kept, day, self.today if day == self.day else 0)
+        # Yesterday is kept: a clock that is set right at midnight must not find it empty.
+        days = {number: taken for number, taken in self.days.items() if day - 1 <= number <= day + 3}
+        stray = sum(taken for number, taken in self.days.items() if number > day + 3)
+        if stray:
+            days[day] = days.get(day, 0) + stray
+        minutes = {number: taken for number, taken in self.minutes.items() if first <= number <= last}
+        projects = {name: use for name, use in self.projects.items() if abs(day - use.day) <= _FORGOTTEN_DAYS}
+        return Windows(minutes, days, projects)
 
-    def admitted(self, limits: Limits, now: float, patience: float) -> tuple[Windows, Slot | Full]:
-        """Take a slot of this minute, or book one that opens within `patience` seconds."""
-        book = self.turned_to(now)
-        if limits.per_day is not None and book.today >= limits.per_day:
-            return book, Full("day", (book.day + 1) * DAY, limits.per_day, book.today)
-        number = int(now // MINUTE)
-        if limits.per_minute is not None:
-            first = number
+    def on(self, day: int) -> int:
+        """Return what is taken of a day.
+
+        What is taken of later days counts as well: it was booked ahead, or by a clock that has jumped back since.
+        """
+        return sum(taken for number, taken in self.days.items() if number >= day)
+
+    def admitted(
+        self, limits: Limits, now: float, patience: float, pacing: float | None = None, share: Share | None = None
+    ) -> tuple[Windows, Slot | Full]:
+        """Take a slot that can be used now, or book the first one that opens soon enough.
+
+        Args:
+            limits: of the account, or of one model.
+            now: Unix seconds.
+            patience: seconds that the caller waits for a new day.
+            pacing: seconds that the caller waits in the queue for a minute; None for `patience`.
+            share: which project asks, and what it may have.
+        """
+        share = share or Share()
+        book = self.turned_to(now).claimed(share, limits, int(now // DAY))
+        slot, spent = Slot.at(now, share.project), None
+        while (full := book.full(slot, limits, share)) is not None:
             # Ends: only finitely many minutes have anything booked.
-            while book.minutes.get(number, 0) >= max(limits.per_minute, 1):
-                number += 1
-            if limits.per_minute < 1 or (number > first and number * MINUTE - now > patience):
-                until = max(number, first + 1) * MINUTE
-                return book, Full("minute", until, limits.per_minute, book.minutes.get(first, 0))
-        taken = {**book.minutes, number: book.minutes.get(number, 0) + 1}
-        return replace(book, minutes=taken, today=book.today + 1), Slot(number)
+            if full.window == "minute":
+                slot = book.next_slot(slot, limits)
+            elif full.limit < 1 or full.until - now > patience:
+                return book, full
+            else:
+                spent, slot = full, Slot((int(full.until // MINUTE),), share.project)
+        waits = 0.0 if slot.fits(now) else slot.opens_at - now
+        if waits > (patience if spent is not None or pacing is None else pacing):
+            used = book.minutes.get(int(now // MINUTE), 0)
+            return book, spent or Full("minute", slot.minutes[0] * MINUTE, limits.per_minute or 0, used)
+        return book.plus(slot, 1, int(now // DAY)), slot
+
+    def next_slot(self, slot: Slot, limits: Limits) -> Slot:
+        """Return the first slot after this one whose minute has room."""
+        number, most = slot.after().minutes[0], max(limits.per_minute or 1, 1)
+        while self.minutes.get(number, 0) >= most:
+            number += 1
+        return Slot((number,), slot.project)
 
     def released(self, slot: Slot, now: float) -> Windows:
         """Give a slot back whose request provably never left."""
+        return self.turned_to(now).plus(slot, -1, int(now // DAY))
+
+    def filled(self, window: str, limit: int, now: float) -> Windows:
+        """Return the windows after the server said that one is used up, by whomever."""
+        book, number, day = self.turned_to(now), int(now // MINUTE), int(now // DAY)
+        if window == "minute":
+            return replace(book, minutes={**book.minutes, number: max(book.minutes.get(number, 0), limit)})
+        return replace(book, days={**book.days, day: max(book.days.get(day, 0), limit)})
+
+    def used(self, now: float) -> tuple[int, int]:
+        """Return what is taken of the minute and of the day."""
         book = self.turned_to(now)
-        taken = book.minutes.get(slot.minute, 0)
-        if taken < 1:
-            return book
-        return replace(book, minutes={**book.minutes, slot.minute: taken - 1}, today=max(book.today - 1, 0))
+        return book.minutes.get(int(now // MINUTE), 0), book.on(int(now // DAY))
+
+    def plus(self, slot: Slot, number: int, today: int) -> Windows:
+        """Return the windows with `number` more (or less) requests where a slot is."""
+        minutes = _plus(self.minutes, slot.minutes, number)
+        days = _plus(self.days, slot.days, number)
+        projects = self.projects
+        if slot.project:
+            use = projects.get(slot.project, Use())
+            projects = {**projects, slot.project: use.plus(slot, number, today)}
+        return Windows(minutes, days, projects)
+
+    def claimed(self, share: Share, limits: Limits, today: int) -> Windows:
+        """Remember what the others must leave to a project."""
+        kept = (share.at_least.of(limits.per_day) if share.at_least else None) or 0
+        known = self.projects.get(share.project, Use(today))
+        if not share.project or known.kept == kept:
+            return self
+        return replace(self, projects={**self.projects, share.project: replace(known, kept=kept)})
+
+    def full(self, slot: Slot, limits: Limits, share: Share) -> Full | None:
+        """Return the first window in which there is no room for a slot."""
+        for day in slot.days:
+            full = self._full_day(day, limits, share)
+            if full is not None:
+                return full
+        if limits.per_minute is None:
+            return None
+        taken = max(self.minutes.get(number, 0) for number in slot.minutes)
+        if taken < max(limits.per_minute, 1):
+            return None
+        return Full("minute", slot.after().opens_at, limits.per_minute, taken)
+
+    def _full_day(self, day: int, limits: Limits, share: Share) -> Full | None:
+        turns, taken = (day + 1) * DAY, self.on(day)
+        if limits.per_day is not None and taken >= limits.per_day:
+            return Full("day", turns, limits.per_day, taken)
+        at_most = share.at_most.of(limits.per_day) if share.at_most else None
+        own = self.projects.get(share.project, Use()).on(day)
+        if at_most is not None and own >= at_most:
+            return Full("day", turns, at_most, own, share=True)
+        if limits.per_day is None or taken < limits.per_day - self._kept_for_others(share.project, day):
+            return None
+        return Full("day", turns, limits.per_day, taken, share=True)
+
+    def _kept_for_others(self, project: str, day: int) -> int:
+        return sum(max(use.kept - use.on(day), 0) for name, use in self.projects.items() if name != project)
+
+
+def _within(numbers: Collection[int], least: int, most: int) -> bool:
+    return not numbers or (least <= min(numbers) and max(numbers) <= most)
+
+
+def _plus(counts: Mapping[int, int], numbers: Iterable[int], more: int) -> dict[int, int]:
+    added = {**counts}
+    for number in numbers:
+        added[number] = max(added.get(number, 0) + more, 0)
+    return {number: count for number, count in added.items() if count}

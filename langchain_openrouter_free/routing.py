@@ -12,14 +12,17 @@ from enum import StrEnum
 from langchain_openrouter_free.budget import Shortfall
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
+from langchain_openrouter_free.health import Strategy, ordered
 from langchain_openrouter_free.ledger import Hold, Ledger
-from langchain_openrouter_free.quota import MINUTE, Full, Limits, Slot
+from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Share, Slot
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict
 
 # A service that cannot be reached is not asked once for each of twenty models.
 _UNREACHABLE_IN_A_ROW = 3
 # A server whose minute never opens must not be asked until the patience is used up.
 _ACCOUNT_WAITS = 3
+# How soon to look whether another call has learned the day's limit, in seconds.
+_LOOK_AGAIN = 0.25
 
 
 class Road(StrEnum):
@@ -68,11 +71,13 @@ class Wait:
 
     Attributes:
         slot: a slot that was booked and opens then.
+        uncounted: whether it uses up neither the call's patience nor its time.
     """
 
     until: float
     why: str
     slot: Slot | None = None
+    uncounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,16 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Inquire:
+    """Ask `GET /key` how many free requests a day the account has: the guess is used up."""
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """Nobody is left to ask."""
 
 
-Action = Try | Wait | Price | GiveUp
+Action = Try | Wait | Price | Inquire | GiveUp
 
 
 class Ending(StrEnum):
@@ -110,7 +120,11 @@ class Route:
     Attributes:
         free, paid: candidates by rank; the paid ones are asked when no free one is left.
         patience: seconds that this call may wait in all.
+        paced: whether it queues for a minute with room as long as it takes, beside its patience.
         limits: what is assumed of the account's free quota where the server has not said.
+        share: whose call it is, and what part of the day that project may take.
+        strategy: by what the free candidates are put in order.
+        chance: from 0 to 1, for what is left to chance.
         lease: seconds for which an attempt after a cooldown keeps others from the same model.
         max_attempts: most attempts, or None.
     """
@@ -118,19 +132,26 @@ class Route:
     free: Sequence[Candidate]
     paid: Sequence[Candidate] = ()
     patience: float = 20.0
+    paced: bool = False
     limits: Limits = field(default_factory=Limits)
+    share: Share = field(default_factory=Share)
+    strategy: Strategy = Strategy.RANKED
+    chance: float = 1.0
     lease: float = 60.0
     max_attempts: int | None = None
     trail: list[AttemptRecord] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     waited: float = 0.0
+    uncounted: float = 0.0
     shortfall: Shortfall | None = None
     hold: Hold | None = None
     raised: Verdict | None = None
     _slot: Slot | None = None
+    _booked: Slot | None = None
     _done: set[str] = field(default_factory=set)
     _unpriced: set[str] = field(default_factory=set)
     _prices: dict[str, Prices] = field(default_factory=dict)
+    _inquired: bool = False
     _no_free: bool = False
     _no_service: bool = False
     _unreachable: int = 0
@@ -150,71 +171,112 @@ class Route:
         Returns:
             The book after the decision, and the decision.
         """
+        booked = self._slot
+        if booked is not None and self._is_lost(booked, now):
+            book, booked = book.released(booked, now), None
+        self._booked = booked
         book, action = self._decided(book, now, left)
-        keeps = isinstance(action, Try | Wait) and action.slot is not None
-        if self._slot is not None and not keeps:
-            book = book.released(self._slot, now)
+        if booked is not None and (not isinstance(action, Try | Wait) or action.slot != booked):
+            book = book.released(booked, now)
         return book, action
+
+    def _is_lost(self, slot: Slot, now: float) -> bool:
+        """Tell whether a booked slot was overslept, or is far ahead of a clock that has jumped back."""
+        return not slot.fits(now) and not now < slot.opens_at <= now + max(self._longest_queue(self.patience), MINUTE)
 
     def took(self, action: Action) -> None:
         """Take note of the slot that a wait has booked, or of its use."""
         self._slot = action.slot if isinstance(action, Wait) else None
+        self._inquired |= isinstance(action, Inquire)
+
+    def waits(self, wait: Wait, seconds: float) -> None:
+        """Take note of a wait."""
+        self.waited += seconds
+        self.uncounted += seconds if wait.uncounted else 0.0
 
     def _decided(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:
         if self.raised or left <= 0 or (self.max_attempts is not None and len(self.trail) >= self.max_attempts):
             return book, GiveUp()
         self.hold = book.hold(now)
-        patience = min(self.patience - self.waited, left)
+        patience = max(min(self.patience - (self.waited - self.uncounted), left), 0.0)
         decided = self._free_step(book, now, patience)
         if decided is not None:
             return decided
         action = self._paid_step(book, now, patience)
         if isinstance(action, Try):
-            book = book.probed(action.candidate.model, now, self.lease)
+            book = book.begun(action.candidate.model, None, now, self.lease)
         return book, action
 
     def _free_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
-        if self._no_free or self._no_service:
+        if self._no_free or self._no_service or self._account_waits > _ACCOUNT_WAITS:
             return None
-        untried = [c for c in self.free if c.model not in self._done]
-        if not untried:
+        wakes = float("inf")
+        for candidate in self._in_order(book, now):
+            if candidate.model in self._done:
+                continue
+            wakes = min(wakes, book.rests_until(candidate.model, now))
+            if wakes <= now:
+                if self.hold is None:
+                    return self._admitted(book, candidate, now, patience)
+                break
+        hold = self.hold
+        ready = max(wakes, hold.opens_at if hold else 0.0)
+        queued = hold is not None and hold.window == "minute" and wakes <= hold.opens_at
+        longest = self._longest_queue(patience) if queued else patience
+        if ready - now > longest:
             return None
-        rests = [book.cooldown(c.model, now) for c in untried]
-        awake = next((c for c, rest in zip(untried, rests, strict=True) if rest is None), None)
-        if awake is not None and self.hold is None:
-            return self._admitted(book, awake, now, patience)
-        ready = 0.0 if awake is not None else min(rest.rests_until(now) for rest in rests if rest is not None)
-        ready = max(ready, self.hold.until if self.hold else 0.0)
-        if ready - now > patience or self._account_waits > _ACCOUNT_WAITS:
-            return None
-        why = f"the account's {self.hold.window} window" if self.hold else "every model cools down"
-        return book, Wait(ready, why, self._slot)
+        why = f"the account's {hold.window} window" if hold else "every model cools down"
+        return book, Wait(ready, why, self._booked, self.paced and queued)
+
+    def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
+        """Return the free candidates in the order in which they are to be asked."""
+        if self.strategy is Strategy.RANKED and not any(health.unhealthy(now) for health in book.health.values()):
+            return self.free
+        models = [candidate.model for candidate in self.free]
+        plentiful = self.strategy is Strategy.ADAPTIVE and book.plentiful(self.limits, now)
+        order = ordered(models, book.health, self.strategy, now, chance=self.chance, plentiful=plentiful)
+        return [self.free[index] for index in order]
+
+    def _longest_queue(self, patience: float) -> float:
+        return DAY if self.paced else patience
 
     def _admitted(
         self, book: Ledger, candidate: Candidate, now: float, patience: float
     ) -> tuple[Ledger, Action] | None:
         """Ask a candidate with a slot of the free quota: one that was booked, or a new one."""
-        model, slot = candidate.model, self._slot
-        if slot is not None and slot.opens_at > now:
-            return book, Wait(slot.opens_at, "the account's minute window", slot)
-        if slot is None or slot.opens_at + MINUTE <= now:
-            # A booked slot that was overslept is gone with its minute.
-            book, found = book.admitted(self.limits, now, patience)
+        model, slot = candidate.model, self._booked
+        if slot is None:
+            queue = self._longest_queue(patience)
+            book, found = book.admitted(self.limits, now, patience, queue, self.share)
             if isinstance(found, Full):
-                self.hold = Hold(found.window, found.until, found.limit)
-                return None
+                return self._without_slot(book, found, now)
             slot = found
-        if slot.opens_at > now:
-            return book, Wait(slot.opens_at, "the account's minute window", slot)
-        return book.probed(model, now, self.lease), Try(candidate, slot, book.generation(model))
+        if not slot.fits(now):
+            return book, Wait(slot.opens_at, "the account's minute window", slot, self.paced)
+        return book.begun(model, slot, now, self.lease), Try(candidate, slot, book.generation(model))
+
+    def _without_slot(self, book: Ledger, full: Full, now: float) -> tuple[Ledger, Action] | None:
+        """No slot in time: a day that is only guessed to be used up is worth a question first."""
+        if self._is_guess(book, full, now):
+            if book.inquiring_until > now:
+                return book, Wait(now + _LOOK_AGAIN, "another call asks for the day's limit", uncounted=True)
+            if book.may_inquire(now):
+                return book.inquiring(now), Inquire()
+        self.hold = Hold(full.window, full.until, full.limit, full.used, full.share)
+        return None
+
+    def _is_guess(self, book: Ledger, full: Full, now: float) -> bool:
+        """Tell whether another limit of the account's day would make room."""
+        own = full.share and self.share.at_most is not None and not self.share.at_most.percent
+        return full.window == "day" and not own and not self._inquired and book.limits(self.limits, now).guessed
 
     def _paid_step(self, book: Ledger, now: float, patience: float) -> Action:
         untried = [c for c in self._paid_left() if c.model not in self._done and c.model not in self._unpriced]
         waits: list[float] = []
         for candidate in untried:
-            rest = book.cooldown(candidate.model, now)
-            if rest is not None:
-                waits.append(rest.rests_until(now))
+            rests = book.rests_until(candidate.model, now)
+            if rests > now:
+                waits.append(rests)
             elif candidate.prices or candidate.model in self._prices:
                 return Try(self._priced(candidate), generation=book.generation(candidate.model))
             else:
@@ -224,7 +286,8 @@ class Route:
         return GiveUp()
 
     def _paid_left(self) -> list[Candidate]:
-        return [c for c in self.paid if not (self._no_service and c.road is Road.SERVICE)]
+        closed = self._no_service or self._account_waits > _ACCOUNT_WAITS
+        return [c for c in self.paid if not (closed and c.road is Road.SERVICE)]
 
     def _priced(self, candidate: Candidate) -> Candidate:
         return replace(candidate, prices=candidate.prices or self._prices[candidate.model])
@@ -277,16 +340,20 @@ class Route:
         ]
 
     def _why_not(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None]:
-        hold = book.hold(now)
+        hold = book.hold(now) or self.hold
         rest = book.cooldown(candidate.model, now)
         if rest is not None:
             return f"cooling down after {rest.kind} ({POLICIES[rest.kind].means})", rest.rests_until(now)
+        full = book.full_model(candidate.model, now)
+        if full is not None:
+            return f"the service's limit on this model ({full.limit} a {full.window}) is used up", full.until
         if candidate.model in self._unpriced:
             return "its price is unknown, so its cost cannot be bounded", None
         if candidate.paid and self.shortfall is not None:
             return "the budget does not hold it", self.shortfall.frees_at
         if hold is not None and not candidate.paid:
-            return f"the account's {hold.window} quota is used up", hold.until
+            whose = "the project's share of the" if hold.share else "the account's"
+            return f"{whose} {hold.window} quota is used up", hold.until
         return "the call ended before its turn", None
 
     def ending(self) -> Ending:

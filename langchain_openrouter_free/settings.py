@@ -8,9 +8,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.quota import Limits
+from langchain_openrouter_free.quota import Limits, Part, Share
 from langchain_openrouter_free.sources import Timeouts
 from langchain_openrouter_free.stores import MemoryStore, StateStore
 
@@ -29,6 +30,11 @@ _PATH_LIKE = re.compile(r"[/\\\\]|\.(?:sqlite3?|db)$")
 _SHARED = MemoryStore()
 _NO_LIMIT = 7 * 86_400.0
 _MOST_REQUESTS = 10_000_000
+# What most accounts have: 20 a minute, and 50 a day until credits were bought once (the service's limits page).
+_USUAL = Limits(per_minute=20, per_day=50, guessed=True)
+_SERVICE_HOST = "openrouter.ai"
+_WINDOWS = ("per_minute", "per_day")
+_PERCENT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
 
 # Fields of the body that the router owns: naming them elsewhere could reach a paid model or break the reader.
 OWNED_FIELDS = frozenset({"model", "models", "route", "fallbacks", "messages", "stream", "stream_options", "usage"})
@@ -140,14 +146,22 @@ def seconds(value: object, field: str) -> float:
 
 
 def store(state: object) -> StateStore:
-    """Return the store that `state` names: this process's memory, or a file shared with others.
+    """Return the store that `state` names: a file shared with others, or memory.
+
+    None means what the environment's OPENROUTER_FREE_STATE names, else the file in the user's state directory.
 
     A path in words must look like one (a folder in it, or the ending `.sqlite3` or `.db`), so that a
     misspelt `"memory"` makes no file.
     """
     if isinstance(state, StateStore):
         return state
-    if state == "memory":
+    if state is None:
+        state = os.environ.get("OPENROUTER_FREE_STATE") or None
+    if state is None:
+        from langchain_openrouter_free.stores.sqlite import default_path  # noqa: PLC0415 - only where it is asked for
+
+        return _file_store(default_path())
+    if state in ("memory", ":memory:"):
         return _SHARED
     if isinstance(state, Path) or (isinstance(state, str) and _PATH_LIKE.search(state)):
         return _file_store(Path(state).expanduser().absolute())
@@ -161,19 +175,67 @@ def _file_store(path: Path) -> StateStore:
     return SqliteStore(path)
 
 
-def limits(given: Mapping[str, object] | None) -> Limits:
-    """Read `limits={"per_minute": 20, "per_day": 50}`; None, or a missing name, assumes no limit."""
-    known = [f.name for f in fields(Limits)]
-    values: dict[str, int] = {}
-    for name, value in (given or {}).items():
-        if name not in known:
-            raise ConfigurationError(f"limits: unknown key {name!r}{did_you_mean(str(name), known)}; known: {known}.")
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_REQUESTS:
+def limits(given: Mapping[str, object] | str | None, url: str) -> Limits:
+    """Read `limits={"per_minute": 20, "per_day": 50}`: None assumes no limit, a missing name what is usual.
+
+    Args:
+        given: the limits, `"usual"`, or None for what is usual at `url`.
+        url: base URL; what is usual is known of the service itself only.
+    """
+    usual = given == "usual" or (urlsplit(url).hostname or "").endswith(_SERVICE_HOST)
+    assumed = _USUAL if usual else Limits()
+    if given is None or given == "usual":
+        return assumed
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"limits={given!r} must be 'usual' or name 'per_minute' and 'per_day'.")
+    values: dict[str, int | None] = {}
+    for name, value in given.items():
+        if name not in _WINDOWS:
+            hint = did_you_mean(str(name), _WINDOWS)
+            raise ConfigurationError(f"limits: unknown key {name!r}{hint}; known: {list(_WINDOWS)}.")
+        if value is not None and not _is_count(value):
             raise ConfigurationError(f"limits[{name!r}]={value!r} must be a positive number of requests, or None.")
-        values[name] = value
-    return Limits(**values)
+        values[name] = value if isinstance(value, int) else None
+    return replace(assumed, **values, guessed=assumed.guessed and "per_day" not in values)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_REQUESTS
+
+
+def share(given: object, project: str) -> Share:
+    """Read `daily_share=40`, `"30%"`, or `{"at_most": ..., "at_least": ...}`."""
+    parts = given if isinstance(given, Mapping) else {"at_most": given}
+    unknown = next((name for name in parts if name not in ("at_most", "at_least")), None)
+    if unknown is not None:
+        hint = did_you_mean(str(unknown), ("at_most", "at_least"))
+        raise ConfigurationError(f"daily_share: unknown key {unknown!r}{hint}; known: at_most, at_least.")
+    most, least = (_part(parts.get(name), name) for name in ("at_most", "at_least"))
+    if most and least and most.percent == least.percent and least.amount > most.amount:
+        raise ConfigurationError(f"daily_share={given!r}: at_least is more than at_most.")
+    return Share(project, most, least)
+
+
+def _part(value: object, name: str) -> Part | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and (hit := _PERCENT.match(value)) and 0 < float(hit[1]) <= 100:
+        return Part(float(hit[1]), percent=True)
+    if not _is_count(value):
+        raise ConfigurationError(
+            f"daily_share: {name}={value!r} must be a positive number of requests, or a percentage such as '30%'."
+        )
+    return Part(float(str(value)))
+
+
+def project(name: str | None) -> str:
+    """Return the project's name; without one the working directory, as far as there is one."""
+    if name:
+        return name
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
 
 
 def account(key: str, url: str) -> str:

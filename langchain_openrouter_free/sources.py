@@ -15,6 +15,8 @@ import httpx
 
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.deadlines import Deadline
+from langchain_openrouter_free.evidence import header, http_date
+from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, TransportFault
 from langchain_openrouter_free.wire import Delta, ReplyReader
 
@@ -50,7 +52,9 @@ class Stopwatch:
         self._clock = clock
         self._timeouts = timeouts
         self.started = clock.monotonic()
+        self.began_at = clock.now()
         self.first_token_s: float | None = None
+        self.last_content_s = 0.0
         # Of the attempt's and the call's end only the nearer one matters: both move alike.
         self._end, self._end_limit = min((self.started + timeouts.attempt, "attempt"), (call_ends, "call"))
         self._left_at: float | None = None
@@ -63,8 +67,9 @@ class Stopwatch:
     def content(self, *, finished: bool) -> None:
         """Take note that content came (or that the answer is finished): the next one may take a stall."""
         now = self._clock.monotonic()
+        self.last_content_s = now - self.started
         if self.first_token_s is None:
-            self.first_token_s = now - self.started
+            self.first_token_s = self.last_content_s
         gap = min(self._timeouts.stall, _AFTER_FINISH) if finished else self._timeouts.stall
         self.read.at, self.read.limit = self._soonest(now + gap, "stall")
 
@@ -85,6 +90,10 @@ class Stopwatch:
         self.read.at += away
         self._end += away
 
+    def heard(self, date: float | None) -> Heard | None:
+        """Return the server's time, in Unix seconds, beside this machine's of now; None where it is not known."""
+        return None if date is None else Heard(date, self.began_at, self._clock.now())
+
     def seconds(self) -> float:
         """Return how long the attempt has lasted."""
         return self._clock.monotonic() - self.started
@@ -96,6 +105,11 @@ class Source(Protocol):
     @property
     def status(self) -> int | None:
         """HTTP status of the reply, None before there is one."""
+        ...
+
+    @property
+    def heard(self) -> Heard | None:
+        """The server's time, as the head of its reply told it."""
         ...
 
     def read(self) -> list[Delta] | None:
@@ -136,6 +150,7 @@ class ServiceSource:
         self._reply: Reply | None = None
         self._async_reply: AsyncReply | None = None
         self._reader: ReplyReader | None = None
+        self.heard: Heard | None = None
         self._over = False
         self._open = False
 
@@ -199,6 +214,7 @@ class ServiceSource:
     def _begun(self, reply: Reply | AsyncReply) -> ReplyReader:
         if self._reader is None:
             self._reader = ReplyReader(reply.status, reply.headers)
+            self.heard = self._watch.heard(http_date(header(reply.headers, "date")))
         return self._reader
 
     def _take(self, reader: ReplyReader, data: bytes | None) -> list[Delta]:

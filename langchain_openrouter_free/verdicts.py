@@ -14,11 +14,7 @@ from enum import StrEnum
 from functools import cache
 
 from langchain_openrouter_free.evidence import Evidence, decode, gather
-
-DAY = 86_400.0
-MINUTE = 60.0
-# A reset further ahead than this is a misread unit or nonsense (no window is longer than a day).
-_FARTHEST = 25 * 3600.0
+from langchain_openrouter_free.waits import named_until, window_of
 
 
 class Scope(StrEnum):
@@ -153,7 +149,8 @@ class Verdict:
         reason: one line for people; no secrets.
         status: HTTP status of the reply, or None if there was none.
         until: Unix seconds until which the server wants to be left alone; None if it named no time.
-        limit: size of the exhausted window, where the server said it.
+        limit: size of the exhausted window in requests, where the server said it.
+        window: `"minute"` or `"day"`, where a limit was said to be of one.
     """
 
     kind: Kind
@@ -163,6 +160,7 @@ class Verdict:
     status: int | None = None
     until: float | None = None
     limit: int | None = None
+    window: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -381,6 +379,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+_WINDOWS = {Kind.MINUTE_LIMIT: "minute", Kind.DAY_LIMIT: "day"}
+_WITH_RESET = frozenset({*_WINDOWS, Kind.MODEL_LIMIT, Kind.RATE_LIMIT})
+
+
 def verdict(
     kind: Kind,
     reason: str = "",
@@ -389,10 +391,11 @@ def verdict(
     status: int | None = None,
     until: float | None = None,
     limit: int | None = None,
+    window: str | None = None,
 ) -> Verdict:
     """Make the verdict of a kind by its policy; `scope` where a row says it more precisely."""
     policy = POLICIES[kind]
-    return Verdict(kind, scope or policy.scope, policy.step, reason or policy.means, status, until, limit)
+    return Verdict(kind, scope or policy.scope, policy.step, reason or policy.means, status, until, limit, window)
 
 
 def classify(
@@ -415,13 +418,16 @@ def classify(
         # A cut or empty answer: its words are a model's, not the service's.
         return verdict(Kind.BROKEN, "a reply that is no whole answer", status=status)
     rule = next((row for row in RULES if row.matches(seen)), Rule(Kind.BROKEN))
+    window = window_of(seen, now) if rule.kind is Kind.MODEL_LIMIT else _WINDOWS.get(rule.kind)
+    until = named_until(seen, now, resets=rule.kind in _WITH_RESET, window=window)
     return verdict(
         rule.kind,
         _reason(rule.kind, seen),
         scope=rule.scope,
         status=status,
-        until=_until(rule.kind, seen, now),
+        until=until,
         limit=seen.limit,
+        window=window,
     )
 
 
@@ -448,30 +454,3 @@ def _reason(kind: Kind, seen: Evidence) -> str:
         return seen.message
     page = " (an HTML page)" if seen.html else ""
     return f"{POLICIES[kind].means}{page}"
-
-
-def _until(kind: Kind, seen: Evidence, now: float) -> float | None:
-    """Return the latest plausible moment the server named; the window's end for the account's windows."""
-    named = [_moment(seen.retry_after, now, relative=True), _moment(seen.retry_at, now)]
-    if kind in (Kind.MINUTE_LIMIT, Kind.DAY_LIMIT, Kind.MODEL_LIMIT, Kind.RATE_LIMIT):
-        named.append(_moment(seen.reset, now))
-    plausible = [at for at in named if at is not None]
-    if plausible:
-        return max(plausible)
-    window = {Kind.MINUTE_LIMIT: MINUTE, Kind.DAY_LIMIT: DAY}.get(kind)
-    return (now // window + 1) * window if window else None
-
-
-def _moment(value: float | None, now: float, *, relative: bool = False) -> float | None:
-    """Read a moment given as epoch milliseconds, epoch seconds or seconds from now.
-
-    X-RateLimit-Reset is epoch milliseconds (recorded 2025-04 to 2026-10); the other units are seen behind
-    proxies. A moment in the past or over 25 hours ahead is no information.
-    """
-    if value is None or value < 0:
-        return None
-    if relative or value < 1e8:
-        value = now + value
-    elif value > 1e11:
-        value = value / 1000
-    return value if now <= value <= now + _FARTHEST else None

@@ -18,6 +18,12 @@ settings.load_profile("patient")
 MODELS = ["z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"]
 
 
+@pytest.fixture(autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the state file of models without a `state` of their own away from the user's, and from other tests."""
+    monkeypatch.setenv("OPENROUTER_FREE_STATE", str(tmp_path_factory.mktemp("state") / "state.sqlite3"))
+
+
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """A simulated service without limits, of this test's own."""

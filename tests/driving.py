@@ -32,6 +32,7 @@ def make(sim: Simulator, models: list[str] | None = None, **kwargs: Any) -> Chat
     """A router on the simulator with a book of its own."""
     kwargs.setdefault("state", MemoryStore())
     kwargs.setdefault("api_key", sim.api_key)
+    kwargs.setdefault("chance", lambda: 0.0)
     return ChatOpenRouterFree(models=models or TWENTY[:3], base_url=sim.base_url, **kwargs)
 
 

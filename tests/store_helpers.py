@@ -1,4 +1,4 @@
-"""Pages for the stores' tests, and what they do in other processes.
+"""Pages and rows for the stores' tests, a clock that stands, and what they do in other processes.
 
 Run as a script it is a process without threads, which may fork and kill as it likes:
 `store_helpers.py <what> <path>` prints its findings as JSON.
@@ -7,22 +7,41 @@ Run as a script it is a process without threads, which may fork and kill as it l
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from langchain_openrouter_free.stores import PageRef, StateStore
+from langchain_openrouter_free.stores import HistoryLog, PageRef, StateStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 
 COUNT: PageRef[int] = PageRef("count", str, int)
+FOLDED: PageRef[list[str]] = PageRef("folded", json.dumps, json.loads)
 GRANTS: PageRef[list[int]] = PageRef("grants", json.dumps, json.loads)
 WORKERS, EACH = 4, 250
+LOGGER = "langchain_openrouter_free"
+LOG = "calls:a"
+
+
+class LogStore(StateStore, HistoryLog, Protocol):
+    """A store with logs."""
+
+
+class Clock:
+    """A monotonic clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def one_more(count: int | None) -> tuple[int, int]:
@@ -33,6 +52,24 @@ def one_more(count: int | None) -> tuple[int, int]:
 
 def counted(store: StateStore, ref: PageRef[int] = COUNT) -> int:
     return store.update(ref, lambda count: (count or 0, count or 0))
+
+
+def gathered(page: list[str] | None, texts: list[str]) -> list[str]:
+    """Put rows into a page, leaving others time to come between."""
+    time.sleep(0)
+    return [*(page or []), *texts]
+
+
+def folded(store: StateStore) -> list[str]:
+    return store.update(FOLDED, lambda page: (page or [], page or []))
+
+
+def append_and_fold(store: HistoryLog, name: str, each: int) -> None:
+    """Add rows of one's own, and fold a few of anybody's now and then."""
+    for number in range(each):
+        store.append(LOG, float(number), f"{name}.{number}")
+        if number % 10 == 9:
+            store.fold(LOG, math.inf, FOLDED, gathered, most=7)
 
 
 def race(store_of: Callable[[int], StateStore], threads: int, each: int) -> list[int]:
@@ -49,6 +86,17 @@ def race(store_of: Callable[[int], StateStore], threads: int, each: int) -> list
     for thread in running:
         thread.join()
     return sorted(answers)
+
+
+def in_other_process(what: str, path: Path) -> Any:
+    """Run this file as a script; return its findings."""
+    command = [sys.executable, "-W", "error", __file__, what, str(path)]
+    house = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=50, env=os.environ | {"PYTHONPATH": house}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -170,9 +218,36 @@ def forking_in_a_crowd(path: Path) -> Any:
     return counted(store)
 
 
+def folding(path: Path) -> Any:
+    """Append and fold in several processes, all of them at once."""
+
+    def work(name: str) -> None:
+        append_and_fold(SqliteStore(path, warn=fail), name, EACH)
+
+    wait_for(*[forked(lambda name=str(number): work(name)) for number in range(WORKERS)])
+    store = SqliteStore(path, warn=fail)
+    return {"folded": folded(store), "left": [text for _, text in store.recent(LOG, WORKERS * EACH)]}
+
+
+def folding_after_a_fork(path: Path) -> Any:
+    """Go on with the log on both sides of a fork, through one store."""
+    store = SqliteStore(path, warn=fail)
+    store.append(LOG, 0.0, "before")
+
+    def work() -> None:
+        assert store._file is None
+        append_and_fold(store, "child", EACH)
+
+    child = forked(work)
+    append_and_fold(store, "parent", EACH)
+    wait_for(child)
+    return {"folded": folded(store), "left": [text for _, text in store.recent(LOG, 2 * EACH + 1)]}
+
+
 def main() -> None:
     """Do what the command line says."""
-    whats = {what.__name__: what for what in (counting, granting, forking, forking_in_a_crowd)}
+    does = (counting, granting, forking, forking_in_a_crowd, folding, folding_after_a_fork)
+    whats = {what.__name__: what for what in does}
     sys.stdout.write(json.dumps(whats[sys.argv[1]](Path(sys.argv[2]))))
 
 

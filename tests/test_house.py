@@ -15,11 +15,17 @@ NAME = package.__name__
 ROOT = Path(str(package.__file__)).parent
 RULES = {
     "evidence",
+    "waits",
     "verdicts",
     "answers",
     "wire",
     "quota",
+    "skew",
+    "breaker",
+    "health",
     "ledger",
+    "history",
+    "pages",
     "budget",
     "catalogue",
     "routing",
@@ -27,8 +33,8 @@ RULES = {
     "errors",
 }
 PURE = RULES | {"messages", "replies"}
-LANGCHAIN = {"chat_model", "call", "external", "structured", "messages", "replies", "errors"}
-HTTP = {"transport", "network", "sources", "pricing", "chat_model", "call"}
+LANGCHAIN = {"chat_model", "candidates", "pacing", "call", "external", "structured", "messages", "replies", "errors"}
+HTTP = {"transport", "network", "sources", "lookup", "chat_model", "call"}
 WORLD = {"httpx", "httpcore", "time", "random", "asyncio", "os", "sqlite3", "threading", "socket"}
 ID = re.compile(r"[a-z0-9~-]+/[a-z0-9][a-z0-9._-]*(:[a-z]+)?")
 NO_MODEL = {"application/json", "text/event-stream", "text/html"}  # content types

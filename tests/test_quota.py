@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from langchain_openrouter_free import AllModelsFailed, FreeQuotaExhausted, MemoryStore
 from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import Full, Limits, Slot, Windows
+from langchain_openrouter_free.quota import Full, Limits, Part, Share, Slot, Windows
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.verdicts import Kind, verdict
@@ -26,8 +26,11 @@ START = 1_790_000_005.0  # 25 seconds into a minute
 LIFTED = dict.fromkeys(("connect", "first_token", "stall", "attempt", "call"))
 
 
+CAPPED, KEPT, OTHER = Share("capped", at_most=Part(4)), Share("kept", at_least=Part(30, percent=True)), Share("other")
+
+
 class WindowsMachine(RuleBasedStateMachine):
-    """Callers come, wait, give back and let time pass; compare with a list of every slot that was granted."""
+    """Callers come, wait, give back and let time pass; compare with a list of every request that was let out."""
 
     limits = Limits(per_minute=3, per_day=10)
 
@@ -35,61 +38,95 @@ class WindowsMachine(RuleBasedStateMachine):
         super().__init__()
         self.windows = Windows()
         self.now = START
-        self.granted: list[tuple[int, int]] = []  # (minute, day on which it was asked for)
+        self.granted: list[tuple[frozenset[int], str]] = []  # minutes in which it may be counted, project
+        self.claims: set[str] = set()
 
-    def _day(self) -> int:
-        return int(self.now // 86_400)
+    @staticmethod
+    def _minutes(leaves: float) -> frozenset[int]:
+        """Every minute in which a server with a clock nearly like ours may count it."""
+        return frozenset(int((leaves + late) // 60) for late in (-1.5, 0.0, 1.0, 2.0))
 
-    def _today(self) -> int:
-        return sum(1 for _, day in self.granted if day == self._day())
+    def _of_day(self, day: int, project: str | None = None) -> int:
+        """Of the account's day, what is booked on later ones counts as well: a clock may be set back."""
+        days = [({minute // 1440 for minute in minutes}, whose) for minutes, whose in self.granted]
+        if project is None:
+            return sum(1 for counted, _ in days for one in counted if one >= day)
+        return sum(1 for counted, whose in days if day in counted and whose == project)
 
-    @rule(patience=st.sampled_from([0.0, 20.0, 60.0, 200.0]))
-    def ask(self, patience: float) -> None:
-        """Granted if and only if there is room; the earliest minute that has some, no later than patience."""
-        taken = Counter(minute for minute, _ in self.granted)
-        this = int(self.now // 60)
-        first = next(m for m in range(this, this + 1000) if taken[m] < 3)
-        in_time = first == this or first * 60 - self.now <= patience
-        self.windows, found = self.windows.admitted(self.limits, self.now, patience)
-        if self._today() >= 10:
-            assert isinstance(found, Full)
-            assert found.window == "day"
-            assert found.until == (self._day() + 1) * 86_400
-        elif in_time:
-            assert found == Slot(first)
-            self.granted.append((first, self._day()))
+    def _full_day(self, leaves: float, share: Share) -> bool:
+        for day in {minute // 1440 for minute in self._minutes(leaves)}:
+            kept = max(3 - self._of_day(day, "kept"), 0) if "kept" in self.claims and share is not KEPT else 0
+            if self._of_day(day) >= 10 - kept or (share is CAPPED and self._of_day(day, "capped") >= 4):
+                return True
+        return False
+
+    def _full(self, leaves: float) -> bool:
+        taken = Counter(minute for minutes, _ in self.granted for minute in minutes)
+        return any(taken[minute] >= 3 for minute in self._minutes(leaves))
+
+    def _first_with_room(self, share: Share) -> tuple[float, bool]:
+        """Try one minute after the other; tell also whether a full day was on the way."""
+        leaves, days_full = self.now, False
+        while True:
+            if self._full_day(leaves, share):
+                days_full = True
+                leaves = (leaves // 86_400 + 1) * 86_400 + 1.5
+            elif self._full(leaves):
+                leaves = ((leaves - 1.5) // 60 + 1) * 60 + 1.5
+            else:
+                return leaves, days_full
+
+    @rule(patience=st.sampled_from([0.0, 20.0, 60.0, 200.0, 90_000.0]), share=st.sampled_from([CAPPED, KEPT, OTHER]))
+    def ask(self, patience: float, share: Share) -> None:
+        """Granted if and only if there is room; at the earliest moment that has some, no later than patience."""
+        self.claims |= {share.project}
+        first, days_full = self._first_with_room(share)
+        self.windows, found = self.windows.admitted(self.limits, self.now, patience, share=share)
+        if first - self.now <= patience:
+            assert found == Slot(tuple(sorted(self._minutes(first))), share.project)
+            self.granted.append((self._minutes(first), share.project))
         else:
             assert isinstance(found, Full)
-            assert found.window == "minute"
-            assert found.until == first * 60
+            assert found.window == ("day" if days_full else "minute")
+            assert not (found.share and self._of_day(int(found.until // 86_400) - 1) >= 10)
 
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
         """A slot whose minute is not over can be given back."""
-        open_ones = [g for g in self.granted if g[0] >= int(self.now // 60) and g[1] == self._day()]
+        open_ones = [g for g in self.granted if min(g[0]) >= int(self.now // 60)]
         if open_ones:
             slot = data.draw(st.sampled_from(open_ones))
             self.granted.remove(slot)
-            self.windows = self.windows.released(Slot(slot[0]), self.now)
+            self.windows = self.windows.released(Slot(tuple(sorted(slot[0])), slot[1]), self.now)
 
-    @rule(seconds=st.sampled_from([1.0, 20.0, 55.0, 60.0, 3600.0, 86_400.0]))
+    @rule(seconds=st.sampled_from([0.3, 1.0, 20.0, 32.0, 33.2, 55.0, 60.0, 3600.0, 86_400.0]))
     def let_time_pass(self, seconds: float) -> None:
         """Minutes and days turn."""
         self.now += seconds
 
+    @rule()
+    def nearly_midnight(self) -> None:
+        """The day is about to turn."""
+        self.now = (self.now // 86_400 + 1) * 86_400 - 31.0
+
     @invariant()
     def never_more_than_there_is(self) -> None:
-        """No minute holds more than three, no day more than ten, and the book counts them right."""
-        book = self.windows.turned_to(self.now)
-        assert max(Counter(minute for minute, _ in self.granted).values(), default=0) <= 3
-        assert book.today == self._today()
-        assert {m: n for m, n in book.minutes.items() if n} == {
-            m: n for m, n in Counter(m for m, _ in self.granted).items() if m >= int(self.now // 60)
+        """In whatever minute the server counts a request, no minute holds more than three, no day more than ten."""
+        book, day = self.windows.turned_to(self.now), int(self.now // 86_400)
+        taken = Counter(minute for minutes, _ in self.granted for minute in minutes)
+        assert max(taken.values(), default=0) <= 3
+        assert book.on(day) == self._of_day(day)
+        assert (
+            max(Counter(day for minutes, _ in self.granted for day in {m // 1440 for m in minutes}).values(), default=0)
+            <= 10
+        )
+        assert {m: n for m, n in book.minutes.items() if m >= int(self.now // 60)} == {
+            m: n for m, n in taken.items() if m >= int(self.now // 60)
         }
 
 
 TestWindows = WindowsMachine.TestCase
-TestWindows.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestWindows.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 
 
 def test_a_clock_that_jumps_back_reopens_no_day() -> None:
@@ -204,7 +241,7 @@ def test_a_cancelled_wait_gives_its_slot_back() -> None:
         asyncio.run(run())
     (book,) = store._pages.values()
     assert sum(book.windows.minutes.values()) == 1
-    assert book.windows.today == 1
+    assert sum(book.windows.days.values()) == 1
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])

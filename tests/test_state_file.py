@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
-from langchain_openrouter_free import FreeQuotaExhausted
+from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
+from langchain_openrouter_free.testing import FakeClock
 
 ANOTHER_PROCESS = """
 import sys
 from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted
 url, path, *models = sys.argv[1:]
-model = ChatOpenRouterFree(models=models, api_key="sk-or-v1-simulated", base_url=url, state=path)
+model = ChatOpenRouterFree(
+    models=models, api_key="sk-or-v1-simulated", base_url=url, state=path or None, limits={"per_day": 3}
+)
 try:
     print(model.invoke("hi").response_metadata["route"]["model"])
 except FreeQuotaExhausted as error:
@@ -25,14 +33,15 @@ except FreeQuotaExhausted as error:
 """
 
 
-def another_process(sim: Simulator, path: Path, models: list[str]) -> str:
-    """Call from a new process that shares nothing but the file."""
+def another_process(sim: Simulator, path: Path | str, models: list[str], **environment: str) -> str:
+    """Call from a new process that shares nothing but the file; an empty path is the default."""
     done = subprocess.run(
         [sys.executable, "-c", ANOTHER_PROCESS, sim.base_url, str(path), *models],
         capture_output=True,
         text=True,
         timeout=50,
         check=True,
+        env={**{name: value for name, value in os.environ.items() if name != "OPENROUTER_FREE_STATE"}, **environment},
     )
     return done.stdout.strip()
 
@@ -56,6 +65,113 @@ def test_another_process_knows_that_the_day_is_spent(tmp_path: Path) -> None:
             make(sim, TWENTY[:3], state=str(file)).invoke("hi")
         assert another_process(sim, file, TWENTY[:3]) == "spent day"
         assert len(sim.chats()) == 1
+
+
+def test_the_default_is_the_users_own_file(tmp_path: Path) -> None:
+    """Without a word about it two processes share the counters of the account; the file is the user's alone."""
+    with Simulator() as sim:
+        home = {"XDG_STATE_HOME": str(tmp_path / "state"), "HOME": str(tmp_path / "home")}
+        told = [another_process(sim, "", TWENTY[:1], **home) for _ in range(4)]
+        assert told == [TWENTY[0], TWENTY[0], TWENTY[0], "spent day"]
+        assert len(sim.chats()) == 3
+    (file,) = tmp_path.rglob("state.sqlite3")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("word", ["memory", ":memory:"])
+def test_memory_in_words(word: str) -> None:
+    """Both words mean the memory of this process, shared by all models in it."""
+    from langchain_openrouter_free import settings  # noqa: PLC0415
+
+    assert settings.store(word) is settings.store("memory")
+
+
+def test_the_environment_names_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPENROUTER_FREE_STATE is read at each call, and loses against `state=`."""
+    from langchain_openrouter_free import settings  # noqa: PLC0415
+
+    monkeypatch.setenv("OPENROUTER_FREE_STATE", str(tmp_path / "mine.sqlite3"))
+    store = settings.store(None)
+    assert isinstance(store, SqliteStore)
+    assert store.path == tmp_path / "mine.sqlite3"
+    assert settings.store("memory") is not store
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_restart_knows_windows_breakers_and_health(tmp_path: Path, path: str) -> None:
+    """The second failure after a restart is the second, the minute is as full as it was, and so is the day."""
+    clock, file = FakeClock(1_790_000_005.0), tmp_path / "state.sqlite3"
+    with Simulator(clock=clock.now) as sim:
+        sim.script({TWENTY[0]: ["503", "503", "ok"]})
+        limits = {"per_minute": 4, "per_day": 5}
+
+        def restarted() -> ChatOpenRouterFree:
+            return make(sim, TWENTY[:2], state=SqliteStore(file), clock=clock, limits=limits, max_wait=0)
+
+        assert drive(restarted(), path).outcomes == ["overloaded", "ok"]
+        clock.advance(6)
+        told = drive(restarted(), path)
+        assert told.outcomes == ["overloaded", "ok"]
+        assert told.meta["route"]["attempts"][0]["until"] == clock.now() + 30, "the second guess, not the first again"
+        with pytest.raises(FreeQuotaExhausted) as caught:
+            drive(restarted(), path)
+        assert (caught.value.window, caught.value.used) == ("minute", 4)
+        clock.advance(60)
+        drive(restarted(), path)
+        with pytest.raises(FreeQuotaExhausted) as caught:
+            drive(restarted(), path)
+        assert (caught.value.window, caught.value.used) == ("day", 5)
+        assert len(sim.chats()) == 5
+
+
+def test_one_request_probes_over_all_processes(tmp_path: Path) -> None:
+    """After a cooldown one of two stores on the file tries the model again; the other goes on to the next."""
+    clock, file = FakeClock(), tmp_path / "state.sqlite3"
+    with Simulator() as sim:
+        sim.script({TWENTY[0]: ["503", {"do": "ok", "latency": 0.5}]})
+        first, second = (make(sim, TWENTY[:2], state=SqliteStore(file), clock=clock) for _ in range(2))
+        first.invoke("hi")
+        clock.advance(6)
+        probing = threading.Thread(target=first.invoke, args=("hi",))
+        probing.start()
+        while len(sim.chats()) < 3:
+            threading.Event().wait(0.005)
+        assert drive(second, "invoke").meta["route"]["model"] == TWENTY[1]
+        probing.join()
+        assert drive(second, "invoke").meta["route"]["model"] == TWENTY[0]
+
+
+def test_a_project_cannot_starve_the_others(tmp_path: Path) -> None:
+    """A batch job with a share stops at it; what is kept for a project is left by everybody."""
+    clock, file = FakeClock(1_790_000_005.0), tmp_path / "state.sqlite3"
+    with Simulator(clock=clock.now) as sim:
+
+        def of(project: str, **share: Any) -> ChatOpenRouterFree:
+            state = SqliteStore(file)
+            limits = {"per_day": 10}
+            return make(sim, TWENTY[:1], state=state, clock=clock, project=project, limits=limits, **share)
+
+        job, chat, kept = of("job", daily_share="30%"), of("chat"), of("kept", daily_share={"at_least": 4})
+        kept.invoke("hi")
+        found = job.batch(["hi"] * 5, return_exceptions=True)
+        refused = [error for error in found if isinstance(error, FreeQuotaExhausted)]
+        assert len(refused) == 2
+        assert (refused[0].share, refused[0].limit, refused[0].used, refused[0].is_retryable) == (True, 3, 3, False)
+        assert "raise daily_share" in str(refused[0])
+        for _ in range(3):
+            chat.invoke("hi")
+        with pytest.raises(FreeQuotaExhausted, match="share"):
+            chat.invoke("hi")
+        for _ in range(3):
+            kept.invoke("hi")
+        with pytest.raises(FreeQuotaExhausted) as caught:
+            kept.invoke("hi")
+        assert (caught.value.share, caught.value.used) == (False, 10)
+        copied = pickle.loads(pickle.dumps(refused[0]))
+        assert (copied.share, copied.used, str(copied)) == (True, 3, str(refused[0]))
+        clock.advance(86_400)
+        assert len(job.batch(["hi"] * 3)) == 3
 
 
 def test_a_file_in_words() -> None:

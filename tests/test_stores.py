@@ -11,8 +11,6 @@ import os
 import pickle
 import sqlite3
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,16 +18,17 @@ from typing import Any
 
 import pytest
 import store_helpers
-from store_helpers import COUNT, counted, one_more, race
+from store_helpers import COUNT, LOGGER, Clock, counted, in_other_process, one_more, race
 
+from langchain_openrouter_free import pages
 from langchain_openrouter_free.budget import Purse
 from langchain_openrouter_free.ledger import Cooldown, Ledger
-from langchain_openrouter_free.stores import MemoryStore, PageRef, StateStore, sqlite
+from langchain_openrouter_free.stores import MemoryStore, PageRef, StateStore, connection, files, sqlite
 from langchain_openrouter_free.stores.base import Answer, Change, Page
-from langchain_openrouter_free.stores.sqlite import SqliteStore, network_type
+from langchain_openrouter_free.stores.files import network_type
+from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.verdicts import Kind
 
-LOGGER = "langchain_openrouter_free"
 OTHER: PageRef[int] = PageRef("other", str, int)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 needs_rights = pytest.mark.skipif(os.name != "posix", reason="this system has other rights")
@@ -44,16 +43,6 @@ class TwiceStore(MemoryStore):
             return change(page)
 
         return super().update(ref, twice)
-
-
-class Clock:
-    """A monotonic clock that stands until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -90,16 +79,6 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == LOGGER]
 
 
-def in_other_process(what: str, path: Path) -> Any:
-    command = [sys.executable, "-W", "error", store_helpers.__file__, what, str(path)]
-    house = str(Path(store_helpers.__file__).parents[1])
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=50, env=os.environ | {"PYTHONPATH": house}
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(done.stdout)
-
-
 class TestContract:
     """What every store promises."""
 
@@ -114,7 +93,7 @@ class TestContract:
         ledger = Ledger(cooldowns={"test/a:free": Cooldown(12.5, Kind.UPSTREAM_LIMIT, 3)}, unsaid=("test/a:free", 1.0))
         purse = Purse(day="2026-11-22", month="2026-11", spent_total=5, reservations={"r": (7, 9.5)})
         refs: list[tuple[PageRef[Any], Any]] = [
-            (PageRef("account:a", Ledger.encode, Ledger.decode), ledger),
+            (PageRef("account:a", pages.encode, pages.decode), ledger),
             (PageRef("project:p", Purse.encode, Purse.decode), purse),
         ]
         for ref, page in refs:
@@ -224,9 +203,9 @@ class TestFile:
         old = make()
         old.update(COUNT, one_more)
         old.close()
-        newer = (*sqlite._MIGRATIONS, ("UPDATE pages SET text = text + 10", "CREATE TABLE more (x)"))
-        monkeypatch.setattr(sqlite, "_MIGRATIONS", newer)
-        monkeypatch.setattr(sqlite, "SCHEMA", 2)
+        newer = (*connection._MIGRATIONS, ("UPDATE pages SET text = text + 10", "CREATE TABLE more (x)"))
+        monkeypatch.setattr(connection, "_MIGRATIONS", newer)
+        monkeypatch.setattr(connection, "SCHEMA", len(newer))
         assert [make(warn=store_helpers.fail).update(COUNT, one_more) for _ in range(2)] == [12, 13]
 
 
@@ -310,7 +289,7 @@ class TestTrouble:
 
     def test_read_only(self, caplog: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         make().update(COUNT, one_more)
-        monkeypatch.setattr(sqlite, "_MODE", "ro")
+        monkeypatch.setattr(connection, "_MODE", "ro")
         self.in_memory(make(), caplog, "readonly")
 
     def test_a_full_disk(self, caplog: Any, make: Any) -> None:
@@ -414,6 +393,12 @@ class TestTrouble:
         assert [store.update(COUNT, one_more) for _ in range(2)] == [1, 2]
         assert len(warnings_of(caplog)) == 1
 
+    def test_a_file_that_another_has_moved_is_not_moved_again(self, path: Path, make: Any) -> None:
+        make().update(COUNT, one_more)
+        before = files.identity(path)
+        assert [files.move_aside(path, damaged) for damaged in (None, (0, 0))] == [None, None]
+        assert files.identity(path) == before
+
     @pytest.mark.parametrize("text", ["garbage", b"\xff\xfe", "[" * 100_000, ""])
     def test_a_page_that_cannot_be_read_is_begun_anew(self, text: Any, path: Path, caplog: Any, make: Any) -> None:
         ref: PageRef[Any] = PageRef("account:a", json.dumps, json.loads)
@@ -446,7 +431,7 @@ class TestTrouble:
     def test_a_network_file_system_has_no_wal(self, tmp_path: Path, caplog: Any, make: Any, monkeypatch: Any) -> None:
         mounts = tmp_path / "mountinfo"
         mounts.write_text(f"36 35 98:0 / {tmp_path.resolve()} rw shared:1 - nfs4 server:/x rw\n", encoding="utf-8")
-        monkeypatch.setattr(sqlite, "_MOUNTS", mounts)
+        monkeypatch.setattr(files, "_MOUNTS", mounts)
         stores = [make(), make()]
         assert race(lambda number: stores[number], 2, 50) == list(range(1, 101))
         assert stores[0]._file.execute("PRAGMA journal_mode").fetchone() == ("delete",)

@@ -1,4 +1,4 @@
-"""What a store promises: `update` is atomic. It keeps pages and knows no rule."""
+"""What a store promises: `update` is atomic. It keeps pages, and logs if it likes, and knows no rule."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ Page = TypeVar("Page")
 Answer = TypeVar("Answer")
 
 Change: TypeAlias = Callable[[Page | None], tuple[Page, Answer]]
+Fold: TypeAlias = Callable[[Page | None, list[str]], Page]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +46,46 @@ class StateStore(Protocol):
 
         `change` gets None where there is no page. It must be pure: a store may run it again after a lost
         race. If it raises, the page stays as it was.
+        """
+        ...
+
+
+@runtime_checkable
+class HistoryLog(Protocol):
+    """Keeps logs beside the pages: rows are added, looked at, and in the end folded into a page.
+
+    A store need not be one: `StateStore` is all that a call needs.
+    """
+
+    def append(self, log: str, at: float, text: str) -> None:
+        """Add one row to a log; it costs the same however many there are.
+
+        Args:
+            log: the log's name, e.g. `calls:<hash>`.
+            at: when it happened, in Unix seconds; a finite number.
+            text: what happened, without lone surrogates, as `json.dumps` makes it.
+        """
+        ...
+
+    def recent(self, log: str, limit: int = 20) -> list[tuple[float, str]]:
+        """Return the newest rows of a log, in seconds and text, the one added last first."""
+        ...
+
+    def fold(self, log: str, before: float, ref: PageRef[Page], change: Fold[Page], most: int = 1000) -> int:
+        """Take the oldest rows out of a log and into a page, in one step.
+
+        `change` gets the page that `ref` names, or None where there is none, and the texts, the oldest first
+        (by their time; of one time, the one added first). It must be pure, as that of `update`. If it raises,
+        rows and page stay as they were; with nothing to fold it is not called, and nothing is written.
+
+        Args:
+            log: the log's name.
+            before: only rows of an earlier time are taken, in Unix seconds.
+            ref: the page that they go into.
+            change: makes the new page.
+            most: how many rows are taken at once.
+
+        Returns:
+            How many rows were taken.
         """
         ...

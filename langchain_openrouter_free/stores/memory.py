@@ -1,15 +1,20 @@
-"""Pages in this process: shared by its threads and event loops, gone with it."""
+"""Pages and logs in this process: shared by its threads and event loops, gone with it."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
+from itertools import islice
 from typing import Any
 
-from langchain_openrouter_free.stores.base import Answer, Change, Page, PageRef
+from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef
+
+# How many rows a log keeps: nobody may ever fold it.
+_MOST_ROWS = 1000
 
 
 class MemoryStore:
-    """Keep pages in a dictionary under one lock.
+    """Keep pages in a dictionary under one lock, and the last 1000 rows of each log.
 
     After a fork the child goes on with a copy of its own.
     """
@@ -18,6 +23,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._pages: dict[str, Any] = {}
+        self._logs: dict[str, deque[tuple[float, str]]] = {}
         self._lock = threading.Lock()
 
     def update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
@@ -27,10 +33,37 @@ class MemoryStore:
             self._pages[ref.key] = page
             return answer
 
+    def append(self, log: str, at: float, text: str) -> None:
+        """Add one row to a log; of a full one the row added first is dropped."""
+        with self._lock:
+            self._logs.setdefault(log, deque(maxlen=_MOST_ROWS)).append((at, text))
+
+    def recent(self, log: str, limit: int = 20) -> list[tuple[float, str]]:
+        """Return the newest rows of a log, the one added last first."""
+        with self._lock:
+            return list(islice(reversed(self._logs.get(log, ())), max(limit, 0)))
+
+    def fold(self, log: str, before: float, ref: PageRef[Page], change: Fold[Page], most: int = 1000) -> int:
+        """Take the oldest rows out of a log and into a page; return how many there were."""
+        with self._lock:
+            rows = list(self._logs.get(log, ()))
+            old = sorted((at, place) for place, (at, _) in enumerate(rows) if at < before)[: max(most, 0)]
+            if old:
+                texts = [rows[place][1] for _, place in old]
+                self._pages[ref.key] = change(self._pages.get(ref.key), texts)
+                taken = {place for _, place in old}
+                left = (row for place, row in enumerate(rows) if place not in taken)
+                self._logs[log] = deque(left, maxlen=_MOST_ROWS)
+            return len(old)
+
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            return {"pages": dict(self._pages)}
+            return {
+                "pages": dict(self._pages),
+                "logs": {log: deque(rows, _MOST_ROWS) for log, rows in self._logs.items()},
+            }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]
         self._pages = dict(state["pages"])
+        self._logs = dict(state.get("logs", {}))  # a pickle of before there were logs has none

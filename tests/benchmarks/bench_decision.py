@@ -12,8 +12,9 @@ from dataclasses import replace
 from measuring import noise, spread, timed
 
 from langchain_openrouter_free import MemoryStore
+from langchain_openrouter_free.bookkeeping import Accounts, Books, Need, Turn
 from langchain_openrouter_free.clock import SystemClock
-from langchain_openrouter_free.engine import Accounts, Attempts, Roads, Turn
+from langchain_openrouter_free.engine import Attempts, Roads
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.routing import Candidate, Route
 from langchain_openrouter_free.sources import Timeouts
@@ -29,11 +30,12 @@ def unused(*_: object) -> None:
 
 def decide(store: MemoryStore, free: tuple[Candidate, ...]) -> Turn:
     """Make the choice of one call and book its answer."""
-    roads = Roads(open=unused, prices=unused, aprices=unused)  # type: ignore[arg-type]
-    attempts = Attempts(Route(free), roads, Accounts(store, "a", "p"), CLOCK, TIMEOUTS, lambda: "key")
+    roads = Roads(open=unused, lookup=unused)  # type: ignore[arg-type]
+    books = Books(Accounts(store, "a", "p"), CLOCK, Need(), lambda: "key", lambda: 0.5)
+    attempts = Attempts(Route(free), roads, books, CLOCK, TIMEOUTS)
     turn = attempts._next()
     assert isinstance(turn, Turn)
-    attempts.settle(turn, OK, None)
+    books.settle(turn, OK, None)
     return turn
 
 

@@ -9,29 +9,26 @@ folder of the file (default: a temporary one).
 
 from __future__ import annotations
 
-import multiprocessing
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.queues import Queue
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from measuring import noise
+from measuring import crowd, noise
 
+from langchain_openrouter_free import pages
+from langchain_openrouter_free.breaker import Cooldown
 from langchain_openrouter_free.budget import Purse
-from langchain_openrouter_free.ledger import Cooldown, Ledger
+from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.verdicts import Kind
 
 NOW = 1_800_000_000.0
 MODELS = [f"vendor/a-model-of-usual-length-{number}:free" for number in range(30)]
-LEDGER: PageRef[Any] = PageRef("account:a", Ledger.encode, Ledger.decode)
+LEDGER: PageRef[Any] = PageRef("account:a", pages.encode, pages.decode)
 PURSE: PageRef[Any] = PageRef("project:p", Purse.encode, Purse.decode)
 TEXT: PageRef[Any] = PageRef("text:t", str, str)
 
@@ -60,7 +57,7 @@ def settled(purse: Purse | None) -> tuple[Purse, None]:
 
 def typed(text: str | None) -> tuple[str, None]:
     """Change a text of the size of the book."""
-    text = text or "0" * len(cooled().encode())
+    text = text or "0" * len(pages.encode(cooled()))
     return f"{int(text[:9]) + 1:09}{text[9:]}", None
 
 
@@ -77,41 +74,19 @@ def refuse(warning: str) -> None:
     raise SystemExit(warning)
 
 
-def work(path: str, row: str, seconds: float, barrier: Barrier, results: Queue[list[float]]) -> None:
-    """Update one page for so many seconds; hand over how long each update took."""
+def updates(path: str, row: str) -> Callable[[], object]:
+    """Return one update of a page."""
     ref, change = ROWS[row]
     store = SqliteStore(path, warn=refuse)
-    store.update(ref, change)
-    times: list[float] = []
-    barrier.wait()
-    ends = time.perf_counter() + seconds
-    now = time.perf_counter()
-    while now < ends:
-        store.update(ref, change)
-        after = time.perf_counter()
-        times.append(after - now)
-        now = after
-    store.close()
-    results.put(times)
+    return lambda: store.update(ref, change)
 
 
 def measure(folder: str, row: str, processes: int, seconds: float) -> str:
     """Run so many processes on one new file; return a line of the table."""
-    context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(processes), context.Queue()
     with tempfile.TemporaryDirectory(dir=folder) as inside:
-        arguments = (str(Path(inside) / "state.sqlite3"), row, seconds, barrier, results)
-        workers = [context.Process(target=work, args=arguments) for _ in range(processes)]
-        for worker in workers:
-            worker.start()
-        each = [results.get(timeout=seconds + 60) for _ in workers]
-        for worker in workers:
-            worker.join()
-    times = sorted(time for times in each for time in times)
-    middle, late = statistics.median(times) * 1e3, times[len(times) * 99 // 100] * 1e3
-    least = min(len(times) for times in each) / max(len(times) for times in each)
-    rate = len(times) / seconds
-    return f"  {row:<24}{processes:>4}{rate:>11,.0f}{middle:>10.3f}{late:>10.2f}{times[-1] * 1e3:>10.1f}{least:>9.2f}"
+        did = crowd(updates, (str(Path(inside) / "state.sqlite3"), row), processes, seconds)
+    times = f"{did.rate:>11,.0f}{did.middle:>10.3f}{did.late:>10.2f}{did.longest:>10.1f}"
+    return f"  {row:<24}{processes:>4}{times}{did.fair:>9.2f}"
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""What paid ids cost: fetched from the service's list when a paid candidate first comes into play.
+"""What is asked of the service beside the attempts, and costs no free request: prices, and the day's limit.
 
-Kept for an hour for each base URL. A list that cannot be had means that no price is known, and then the
-paid id is not asked: a cost that cannot be bounded is not reserved.
+Prices are fetched from the service's list when a paid candidate first comes into play, and kept for an hour for
+each base URL. A list that cannot be had means that no price is known, and then the paid id is not asked: a cost
+that cannot be bounded is not reserved.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
 from langchain_openrouter_free.verdicts import classify_listing
 
+Fetched = tuple[int, bytes]
+
 log = logging.getLogger("langchain_openrouter_free")
 
 _KEPT_SECONDS = 3600.0
 _PATIENCE = Timeouts(connect=5.0, first_token=20.0, stall=20.0, attempt=20.0, call=20.0)
+# A question about the quota must not hold a call up for long.
+_KEY_PATIENCE = Timeouts(connect=3.0, first_token=5.0, stall=5.0, attempt=5.0, call=5.0)
+# No account is known to have more than 1000; more than this is nonsense.
+_MOST_A_DAY = 1_000_000
 _MAX_BYTES = 32 * 1024 * 1024
 
 
@@ -61,8 +68,8 @@ PRICES = PriceList()
 
 
 @dataclass(frozen=True, slots=True)
-class Pricer:
-    """Looks prices up for one configuration."""
+class ServiceLookup:
+    """Asks the service of one configuration; an `engine.Lookup`."""
 
     service: Service
     clock: Clock
@@ -71,23 +78,25 @@ class Pricer:
         """Return what `model` costs, or None if it cannot be found out."""
         rows = PRICES.known(self.service.url, self.clock.now())
         if rows is None:
-            rows = self._kept(self._fetch())
+            rows = self._kept(self._fetch("/models", _PATIENCE))
         return prices_of(rows, model)
 
     async def aprices(self, model: str) -> Prices | None:
         """Return what `model` costs, or None if it cannot be found out."""
         rows = PRICES.known(self.service.url, self.clock.now())
         if rows is None:
-            rows = self._kept(await self._afetch())
+            rows = self._kept(await self._afetch("/models", _PATIENCE))
         return prices_of(rows, model)
 
-    def _request(self) -> Outgoing:
-        return Outgoing(f"{self.service.url}/models", self.service.headers, method="GET")
+    def day_limit(self) -> int | None:
+        """Return how many free requests a day `GET /key` grants the account, or None if it does not say."""
+        return day_limit_of(self._fetch("/key", _KEY_PATIENCE))
 
-    def _watch(self) -> Stopwatch:
-        return Stopwatch(self.clock, _PATIENCE, self.clock.monotonic() + _PATIENCE.call)
+    async def aday_limit(self) -> int | None:
+        """Return how many free requests a day `GET /key` grants the account, or None if it does not say."""
+        return day_limit_of(await self._afetch("/key", _KEY_PATIENCE))
 
-    def _kept(self, fetched: tuple[int, bytes] | None) -> list[object]:
+    def _kept(self, fetched: Fetched | None) -> list[object]:
         if fetched is None or fetched[0] != 200:
             why = "no reply"
             if fetched is not None:
@@ -96,31 +105,54 @@ class Pricer:
             return []
         return PRICES.keep(self.service.url, fetched[1], self.clock.now())
 
-    def _fetch(self) -> tuple[int, bytes] | None:
-        watch, parts = self._watch(), bytearray()
+    def _request(self, path: str) -> Outgoing:
+        return Outgoing(f"{self.service.url}{path}", self.service.headers, method="GET")
+
+    def _watch(self, patience: Timeouts) -> Stopwatch:
+        return Stopwatch(self.clock, patience, self.clock.monotonic() + patience.call)
+
+    def _fetch(self, path: str, patience: Timeouts) -> Fetched | None:
+        watch, parts = self._watch(patience), bytearray()
         try:
-            reply = Reply(self.service.client or CLIENTS.sync(), self._request(), watch.connect, watch.read)
+            reply = Reply(self.service.client or CLIENTS.sync(), self._request(path), watch.connect, watch.read)
             try:
                 while (data := reply.read()) is not None and len(parts) < _MAX_BYTES:
                     parts += data
             finally:
                 reply.close()
         except TransportFault as fault:
-            log.warning("prices: %s", fault.reason)
+            log.warning("GET %s: %s", path, fault.reason)
             return None
         return reply.status, bytes(parts)
 
-    async def _afetch(self) -> tuple[int, bytes] | None:
-        watch, parts = self._watch(), bytearray()
+    async def _afetch(self, path: str, patience: Timeouts) -> Fetched | None:
+        watch, parts = self._watch(patience), bytearray()
         try:
             client = self.service.async_client or await CLIENTS.asynchronous()
-            reply = await AsyncReply.open(client, self._request(), watch.connect, watch.read)
+            reply = await AsyncReply.open(client, self._request(path), watch.connect, watch.read)
             try:
                 while (data := await reply.read()) is not None and len(parts) < _MAX_BYTES:
                     parts += data
             finally:
                 await reply.close()
         except TransportFault as fault:
-            log.warning("prices: %s", fault.reason)
+            log.warning("GET %s: %s", path, fault.reason)
             return None
         return reply.status, bytes(parts)
+
+
+def day_limit_of(fetched: Fetched | None) -> int | None:
+    """Read `free_model_daily_requests.limit` of a reply of `GET /key`.
+
+    The field can be absent (older accounts, recorded 2025), and its `used` lags by minutes: only the limit is
+    read, and only where it is a plausible one.
+    """
+    if fetched is None or fetched[0] != 200:
+        return None
+    try:
+        payload = json.loads(fetched[1])
+        limit = payload["data"]["free_model_daily_requests"]["limit"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    plausible = isinstance(limit, int) and not isinstance(limit, bool) and 0 < limit <= _MOST_A_DAY
+    return limit if plausible else None

@@ -1,0 +1,121 @@
+"""What is kept of each call when it is over, and what is left of it when it is old. Pure.
+
+A call is one row of a log beside the book, and no decision ever reads it. Rows of some age are folded into
+counts for each day and model, so that neither the file nor a decision grows with the years. No prompt, no
+answer and no key is part of a row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from langchain_openrouter_free.errors import AttemptRecord
+
+# Rows older than this are folded, and counts of days older than that are dropped, in seconds.
+ROWS_KEPT = 14 * 86_400.0
+_DAYS_KEPT = 400
+# One call in so many folds; it folds more rows than come in between.
+FOLD_CHANCE = 0.01
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call that is over.
+
+    Attributes:
+        at: when it ended, in Unix seconds of the server's clock.
+        project: whose call it was.
+        outcome: `"answered"`, or how the call failed.
+        model: who answered; None if nobody did.
+        paid: whether the answer may have cost money.
+        waited_s: seconds that it waited in all.
+        attempts: what was tried, in order.
+    """
+
+    at: float
+    project: str
+    outcome: str
+    model: str | None = None
+    paid: bool = False
+    waited_s: float = 0.0
+    attempts: tuple[AttemptRecord, ...] = ()
+
+    def encode(self) -> str:
+        """Write it as text."""
+        row = [self.project, self.outcome, self.model, self.paid, round(self.waited_s, 3)]
+        tried = [[getattr(attempt, name) for name in AttemptRecord.__slots__] for attempt in self.attempts]
+        return json.dumps([VERSION, self.at, *row, tried], separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: str) -> CallRecord:
+        """Read it from text.
+
+        Raises:
+            ValueError: if it is no record, or one of another version.
+        """
+        try:
+            version, at, project, outcome, model, paid, waited_s, tried = json.loads(text)
+            if version != VERSION:
+                raise ValueError(f"a call of version {version!r}")
+            attempts = tuple(AttemptRecord(*attempt) for attempt in tried)
+            return cls(at, project, outcome, model, paid, waited_s, attempts)
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"no call: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What is left of old calls.
+
+    Attributes:
+        days: UTC day as `2026-11-22` -> model id -> outcome of an attempt -> how often.
+        unread: rows that could not be read.
+    """
+
+    days: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    unread: int = 0
+
+    def plus(self, rows: Iterable[str]) -> Totals:
+        """Return the counts with rows of the log added."""
+        days = {day: {model: Counter(found) for model, found in models.items()} for day, models in self.days.items()}
+        unread = self.unread
+        for text in rows:
+            try:
+                record = CallRecord.decode(text)
+                models = days.setdefault(datetime.fromtimestamp(record.at, UTC).strftime("%Y-%m-%d"), {})
+            except (ValueError, OverflowError, OSError, TypeError):
+                unread += 1
+                continue
+            for attempt in record.attempts:
+                models.setdefault(attempt.model, Counter())[attempt.outcome] += 1
+        return Totals({day: days[day] for day in sorted(days)[-_DAYS_KEPT:]}, unread)
+
+    def encode(self) -> str:
+        """Write them as text."""
+        return json.dumps({"v": VERSION, "days": self.days, "unread": self.unread}, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: str) -> Totals:
+        """Read them from text.
+
+        Raises:
+            ValueError: if it is no such page, or one of another version.
+        """
+        try:
+            page: dict[str, Any] = json.loads(text)
+            if page["v"] != VERSION:
+                raise ValueError(f"totals of version {page['v']!r}")
+            return cls(page["days"], int(page["unread"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no totals: {error!r}") from error
+
+
+def folded(totals: Totals | None, rows: list[str]) -> Totals:
+    """Fold old rows into the counts; what `HistoryLog.fold` is given."""
+    return (totals or Totals()).plus(rows)

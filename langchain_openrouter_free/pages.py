@@ -1,0 +1,168 @@
+"""How an account's book is written: a line for the account, and one for each thing known of a model. Pure.
+
+The codec runs under the store's lock, and most changes touch one line: the others are neither written nor read
+again by a process that has them before it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_openrouter_free.breaker import Cooldown
+from langchain_openrouter_free.health import Health
+from langchain_openrouter_free.ledger import Hold, Ledger, Metered, Stated
+from langchain_openrouter_free.quota import Use, Windows
+from langchain_openrouter_free.verdicts import Kind
+
+VERSION = 2
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+_Known = Cooldown | Health | Metered
+
+
+def encode(book: Ledger) -> str:
+    """Write a book as text."""
+    head = {
+        "v": VERSION,
+        "windows": _write_windows(book.windows),
+        "holds": {name: [hold.until, hold.limit] for name, hold in book.holds.items()},
+        "learned": _write_stated(book.learned),
+        "unsaid": book.unsaid,
+        "inquired": [book.inquired, book.inquiring_until],
+        "skew": book.skew,
+    }
+    return _ENCODE(head) + _TAIL.encode(_Models(book.cooldowns, book.health, book.metered))
+
+
+def decode(text: str) -> Ledger:
+    """Read a book from text.
+
+    Raises:
+        ValueError: if it is no book, or one of another version.
+    """
+    line, newline, rest = text.partition("\n")
+    try:
+        head = json.loads(line)
+        if head["v"] != VERSION:
+            raise ValueError(f"a ledger of version {head['v']!r}")
+        unsaid, models = head["unsaid"], _TAIL.decode(newline + rest)
+        return Ledger(
+            holds={window: Hold(window, *hold) for window, hold in head["holds"].items()},
+            windows=_read_windows(head["windows"]),
+            learned=_read_stated(head["learned"]),
+            cooldowns=models.cooldowns,
+            metered=models.metered,
+            health=models.health,
+            unsaid=None if unsaid is None else (str(unsaid[0]), float(unsaid[1])),
+            inquired=float(head["inquired"][0]),
+            inquiring_until=float(head["inquired"][1]),
+            skew=float(head["skew"]),
+        )
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise ValueError(f"no ledger: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """What a book knows of models."""
+
+    cooldowns: Mapping[str, Cooldown] = field(default_factory=dict)
+    health: Mapping[str, Health] = field(default_factory=dict)
+    metered: Mapping[str, Metered] = field(default_factory=dict)
+
+    def same_as(self, other: _Models) -> bool:
+        return self.cooldowns is other.cooldowns and self.health is other.health and self.metered is other.metered
+
+
+class _Tail:
+    """The lines after the first, and what was read or written last: a page is mostly what it was before.
+
+    Its memory is of one account, and only makes things faster: each attribute is replaced as a whole, so that
+    threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._last = (_Models(), "")
+        self._texts: dict[tuple[str, str], tuple[_Known, str]] = {}
+        self._rows: dict[str, tuple[str, str, _Known]] = {}
+
+    def encode(self, models: _Models) -> str:
+        last, text = self._last
+        if models.same_as(last):
+            return text
+        known, texts = self._texts, {}
+        parts: tuple[tuple[str, Mapping[str, _Known]], ...] = (
+            ("c", models.cooldowns),
+            ("h", models.health),
+            ("m", models.metered),
+        )
+        for kind, part in parts:
+            for model, what in part.items():
+                found = known.get((kind, model))
+                same = found is not None and found[0] is what
+                texts[kind, model] = found if same and found else (what, "\n" + _ENCODE([kind, model, _row(what)]))
+        text = "".join(line for _, line in texts.values())
+        self._texts, self._last = texts, (models, text)
+        return text
+
+    def decode(self, text: str) -> _Models:
+        models, last = self._last
+        if text == last:
+            return models
+        known, lines = self._rows, text.split("\n")[1:]
+        rows = {line: known.get(line) or _read(line) for line in lines}
+        models = _Models(
+            {model: what for _, model, what in rows.values() if isinstance(what, Cooldown)},
+            {model: what for _, model, what in rows.values() if isinstance(what, Health)},
+            {model: what for _, model, what in rows.values() if isinstance(what, Metered)},
+        )
+        self._rows, self._last = rows, (models, text)
+        return models
+
+
+_TAIL = _Tail()
+
+
+def _row(what: _Known) -> Iterable[Any]:
+    if isinstance(what, Health):
+        return what.as_row()
+    if isinstance(what, Cooldown):
+        return [what.until, what.kind, what.failures, what.generation, what.probe_until]
+    return [_write_stated(what.limits), _write_windows(what.windows)]
+
+
+def _read(line: str) -> tuple[str, str, _Known]:
+    kind, model, row = json.loads(line)
+    if kind == "h":
+        return kind, str(model), Health.from_row(row)
+    if kind == "m":
+        return kind, str(model), Metered(_read_stated(row[0]), _read_windows(row[1]))
+    if kind != "c":
+        raise ValueError(f"a line of kind {kind!r}")
+    until, failure, failures, generation, probe_until = row
+    return kind, str(model), Cooldown(float(until), Kind(failure), int(failures), int(generation), float(probe_until))
+
+
+def _write_windows(windows: Windows) -> list[Any]:
+    uses = {name: [use.day, use.used, use.ahead, use.kept] for name, use in windows.projects.items()}
+    return [windows.minutes, windows.days, uses]
+
+
+def _read_windows(row: Any) -> Windows:
+    minutes, days, uses = row
+    return Windows(
+        {int(number): int(taken) for number, taken in minutes.items()},
+        {int(number): int(taken) for number, taken in days.items()},
+        {name: Use(*map(int, use)) for name, use in uses.items()},
+    )
+
+
+def _write_stated(stated: Mapping[str, Stated]) -> dict[str, Any]:
+    return {window: [known.limit, known.day] for window, known in stated.items()}
+
+
+def _read_stated(rows: Any) -> dict[str, Stated]:
+    return {window: Stated(*map(int, row)) for window, row in rows.items()}

@@ -1,0 +1,183 @@
+"""One connection to a state file: its schema, its rows, and the waiting for its locks.
+
+Owns every SQL statement. Knows no rule, reads no page, and does not know what is done when it fails: it raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sqlite3
+import time
+from pathlib import Path
+
+from langchain_openrouter_free.stores.files import identity, stamp
+
+# What turns a file of schema n into one of schema n + 1; the newest schema is as many as there are.
+_APPLICATION = 0x4C4F5246  # "LORF"
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE pages (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE set_aside (key TEXT NOT NULL, text, at TEXT NOT NULL)",
+        f"PRAGMA application_id = {_APPLICATION}",
+    ),
+    (
+        "CREATE TABLE history (number INTEGER PRIMARY KEY, log TEXT NOT NULL, at REAL NOT NULL, text TEXT NOT NULL)",
+        # Each ends with the row's number, as every index does: one for the newest by insertion, one for the
+        # oldest by time.
+        "CREATE INDEX history_by_number ON history (log)",
+        "CREATE INDEX history_by_time ON history (log, at)",
+    ),
+)
+SCHEMA = len(_MIGRATIONS)
+
+BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+# The longest pause between two tries for the lock, in seconds: at first, and after some. Shorter ones wake
+# processes in vain, longer ones starve some; SQLite's own grow to 100 ms.
+_SHORTEST_PAUSE = 0.000_5
+_LONGEST_PAUSE = 0.004
+
+_MODE = "rw"  # the file is made by us, with its rights, never by SQLite
+
+
+class Unusable(Exception):
+    """The file cannot be used now; `kind` is for warning once, the message says what is wrong."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(what)
+        self.kind = kind
+
+
+class Connection:
+    """One open connection, and the file that it belongs to. Not for two threads at once."""
+
+    def __init__(self, path: Path, *, wal: bool, patience: float) -> None:
+        """Open the file, and make its tables where they are missing.
+
+        Args:
+            path: absolute; the file is there, if only as an empty one.
+            wal: whether it is kept with a write-ahead log.
+            patience: how long each lock is waited for, in seconds.
+
+        Raises:
+            Unusable: it is not ours, or of a newer version; it stays as it is.
+        """
+        # Taken before the file is opened: one that is replaced in between is noticed at the next update.
+        self.identity = identity(path)
+        self._connection = sqlite3.connect(
+            f"{path.as_uri()}?mode={_MODE}", uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._connection.text_factory = _text
+            self._prepare(wal=wal, patience=patience)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self, *, wal: bool, patience: float) -> None:
+        # Looked at before anything is written: a file that is not for us stays as it is.
+        self.execute("BEGIN", patience=patience)
+        version = self._value("PRAGMA user_version", patience)
+        foreign = self._value("PRAGMA application_id", patience) != _APPLICATION and bool(
+            self._value("SELECT count(*) FROM sqlite_master", patience)
+        )
+        self.execute("COMMIT", patience=patience)
+        if version > SCHEMA:
+            raise Unusable("newer", f"was written by a newer version (schema {version}, known: {SCHEMA})")
+        if foreign:
+            raise Unusable("foreign", "is a database of something else")
+        self.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}", patience=patience)
+        # With a WAL, NORMAL can lose the last commits to a power cut, but nothing to a killed process.
+        self.execute(f"PRAGMA synchronous = {'NORMAL' if wal else 'FULL'}", patience=patience)
+        if version < SCHEMA:
+            self._migrate(patience)
+
+    def _migrate(self, patience: float) -> None:
+        self.execute("BEGIN IMMEDIATE", patience=patience)
+        # Read again under the lock: another process may have come first, were it one of a newer version.
+        found = self._value("PRAGMA user_version", patience)
+        for schema, statements in enumerate(_MIGRATIONS[found:], found + 1):
+            for statement in (*statements, f"PRAGMA user_version = {schema}"):
+                self.execute(statement)
+        self.execute("COMMIT", patience=patience)
+
+    def _value(self, sql: str, patience: float) -> int:
+        return int(self.execute(sql, patience=patience).fetchone()[0])
+
+    def execute(self, sql: str, *values: object, patience: float = 0.0) -> sqlite3.Cursor:
+        """Run one statement, again and again for `patience` seconds while another connection is in the way."""
+        try:
+            return self._connection.execute(sql, values)
+        except sqlite3.OperationalError as error:
+            if patience <= 0 or code(error) not in BUSY:
+                raise
+        return self._insist(sql, values, time.monotonic() + patience)
+
+    def _insist(self, sql: str, values: tuple[object, ...], deadline: float) -> sqlite3.Cursor:
+        pause = _SHORTEST_PAUSE
+        while True:
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - only so that waiters do not march in step
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            try:
+                return self._connection.execute(sql, values)
+            except sqlite3.OperationalError as error:
+                if code(error) not in BUSY or time.monotonic() >= deadline:
+                    raise
+
+    def rollback(self) -> None:
+        """Undo what the transaction did, if there is one."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close it; it cannot be used after that."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    # -- pages
+
+    def read(self, key: str) -> str | bytes | None:
+        """Return a page's text, or None where there is none."""
+        row = self._connection.execute("SELECT text FROM pages WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def write(self, key: str, text: str) -> None:
+        """Keep a page's text in the place of what was there."""
+        self._connection.execute(
+            "INSERT INTO pages VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET text = excluded.text", (key, text)
+        )
+
+    def set_aside(self, key: str, text: str | bytes) -> None:
+        """Keep the text of a page that cannot be read, for people."""
+        self._connection.execute("INSERT INTO set_aside VALUES (?, ?, ?)", (key, text, stamp()))
+
+    # -- logs
+
+    def append(self, log: str, at: float, text: str) -> None:
+        """Add one row."""
+        self._connection.execute("INSERT INTO history (log, at, text) VALUES (?, ?, ?)", (log, at, text))
+
+    def recent(self, log: str, limit: int) -> list[tuple[float, str]]:
+        """Return the newest rows by insertion, the newest first."""
+        return self._connection.execute(
+            "SELECT at, text FROM history WHERE log = ? ORDER BY number DESC LIMIT ?", (log, max(limit, 0))
+        ).fetchall()
+
+    def take(self, log: str, before: float, most: int) -> list[str]:
+        """Take the oldest rows out of the log; return their texts, the oldest first."""
+        rows = self._connection.execute(
+            "SELECT number, text FROM history WHERE log = ? AND at < ? ORDER BY at, number LIMIT ?",
+            (log, before, max(most, 0)),
+        ).fetchall()
+        self._connection.executemany("DELETE FROM history WHERE number = ?", [(number,) for number, _ in rows])
+        return [text for _, text in rows]
+
+
+def code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary code of an error."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

@@ -1,0 +1,120 @@
+"""A state file as the file system sees it: where it is, whose it is, and how a damaged one gets out of the way.
+
+Knows nothing of what is in the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+if sys.platform != "win32":
+    import fcntl
+
+# Which file a path leads to: device and inode.
+Identity: TypeAlias = tuple[int, int]
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "glusterfs", "ceph", "lustre"}
+_NETWORK |= {f"fuse.{kind}" for kind in ("glusterfs", "ceph")}
+
+
+def default_path() -> Path:
+    """Return the file used where no path is given: `state.sqlite3` in the user's state directory."""
+    import platformdirs  # noqa: PLC0415 - needed only here, and not by those who name a path
+
+    return platformdirs.user_state_path("langchain-openrouter-free") / "state.sqlite3"
+
+
+def make(path: Path) -> None:
+    """Make the file with mode 0600, and its folder with 0700, where they are missing."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def identity(path: Path) -> Identity | None:
+    """Return which file is at `path` now, or None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - half as long as Path.stat, at every update
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def stamp() -> str:
+    """Return the time, in UTC, as it is written into names and rows."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def network(path: Path) -> str | None:
+    """Return the type of the network file system that `path` is on, as far as this system tells."""
+    try:
+        return network_type(path.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError:
+        return None
+
+
+def network_type(path: Path, mountinfo: str) -> str | None:
+    """Return the type of the network file system that `path` is on, or None if it is on none.
+
+    Args:
+        path: absolute, without symbolic links.
+        mountinfo: the text of Linux' `/proc/self/mountinfo`.
+    """
+    deepest, kind = -1, ""
+    for line in mountinfo.splitlines():
+        fields, found, after = line.partition(" - ")
+        columns = fields.split(" ")
+        if not found or len(columns) < 5:
+            continue
+        point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), columns[4]))
+        # Of two mounts on one place the later one is seen.
+        if path.is_relative_to(point) and len(point.parts) >= deepest:
+            deepest, kind = len(point.parts), after.split(" ")[0]
+    return kind if kind in _NETWORK else None
+
+
+def move_aside(path: Path, damaged: Identity | None) -> str | None:
+    """Move a damaged file to `<name>.corrupt-<UTC time>`, with what SQLite keeps beside it.
+
+    Args:
+        path: where the damaged file was seen.
+        damaged: which one it was.
+
+    Returns:
+        Its new name; None if another process has moved it already.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    with _alone_in(path.parent):
+        if damaged is None or identity(path) != damaged:
+            return None
+        target = f"{path}.corrupt-{stamp()}"
+        # The file itself comes last: nobody begins a new one beside an old -wal.
+        for end in ("-shm", "-wal", ""):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{path}{end}").rename(f"{target}{end}")
+        return target
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes of this package out of `folder` while files are moved in it."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without such locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

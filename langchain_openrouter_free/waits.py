@@ -1,0 +1,65 @@
+"""How long a refusal wants us to wait, and of which window it speaks. Pure.
+
+Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+import re
+
+from langchain_openrouter_free.evidence import Evidence
+
+_LENGTHS = {"minute": 60.0, "day": 86_400.0}
+# A reset further ahead than this is a misread unit or nonsense (no window is longer than a day).
+_FARTHEST = 25 * 3600.0
+
+# The words of limits on single models (recorded 2025-04 to 2026-10).
+_TOKENS = re.compile(r"limit_(?:tpm|tpd)/|tokens per")
+_OF_DAY = re.compile(r"limit_rpd/|daily limit|requests? per day|per-day")
+_OF_MINUTE = re.compile(r"limit_rpm/|(?:requests?|rate) per minute|per-min")
+
+
+def window_of(seen: Evidence, now: float) -> str | None:
+    """Return `"minute"` or `"day"` for a limit on requests; None for one on tokens, and where nothing tells."""
+    if _TOKENS.search(seen.said):
+        return None
+    if _OF_DAY.search(seen.said):
+        return "day"
+    if _OF_MINUTE.search(seen.said):
+        return "minute"
+    # Without words the size of the wait tells: a minute's limit ends with the minute.
+    until = named_until(seen, now, resets=True)
+    return None if until is None else "minute" if until - now <= _LENGTHS["minute"] else "day"
+
+
+def named_until(seen: Evidence, now: float, *, resets: bool, window: str | None = None) -> float | None:
+    """Return the latest plausible moment that a refusal names; the end of its window where it names none.
+
+    Args:
+        seen: the refusal.
+        now: Unix seconds.
+        resets: whether `X-RateLimit-Reset` speaks of the limit that was reached.
+        window: `"minute"`, `"day"` or None.
+    """
+    named = [_moment(wait, now, relative=True) for wait in seen.waits]
+    named += [_moment(at, now) for at in (*seen.dates, *(seen.resets if resets else ()))]
+    plausible = [at for at in named if at is not None]
+    if plausible:
+        return max(plausible)
+    length = _LENGTHS.get(window or "")
+    return (now // length + 1) * length if length else None
+
+
+def _moment(value: float, now: float, *, relative: bool = False) -> float | None:
+    """Read a moment given as epoch milliseconds, epoch seconds or seconds from now.
+
+    X-RateLimit-Reset is epoch milliseconds (recorded 2025-04 to 2026-10); the other units are seen behind
+    proxies. A moment that is over, is now, or is over 25 hours ahead is no information.
+    """
+    if value < 0:
+        return None
+    if relative or value < 1e8:
+        value = now + value
+    elif value > 1e11:
+        value = value / 1000
+    return value if now < value <= now + _FARTHEST else None

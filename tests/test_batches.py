@@ -1,0 +1,133 @@
+"""Batches over the account's limits: paced, not failed; and a user's own rate limiter."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from driving import PATHS, TWENTY, drive, make
+from langchain_core.rate_limiters import BaseRateLimiter
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from turning import Crowd, TurningClock
+
+from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted, MemoryStore
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.testing import FakeClock
+
+START = 1_790_000_005.0  # 25 seconds into a minute
+
+
+def batch(model: Any, inputs: list[str], config: RunnableConfig) -> list[str]:
+    return [answer.text for answer in model.batch(inputs, config)]
+
+
+def batch_as_completed(model: Any, inputs: list[str], config: RunnableConfig) -> list[str]:
+    return [answer.text for _, answer in model.batch_as_completed(inputs, config)]
+
+
+def abatch(model: Any, inputs: list[str], config: RunnableConfig) -> list[str]:
+    return [answer.text for answer in asyncio.run(model.abatch(inputs, config))]
+
+
+def abatch_as_completed(model: Any, inputs: list[str], config: RunnableConfig) -> list[str]:
+    async def run() -> list[str]:
+        return [answer.text async for _, answer in model.abatch_as_completed(inputs, config)]
+
+    return asyncio.run(run())
+
+
+BATCHES = (batch, batch_as_completed, abatch, abatch_as_completed)
+
+
+@pytest.mark.parametrize("cap", [3, 60])
+@pytest.mark.parametrize("how", BATCHES)
+def test_sixty_calls_on_five_a_minute(how: Callable[..., list[str]], cap: int) -> None:
+    """All are answered in twelve minutes, which is longer than `max_wait` and than a call may take."""
+    clock = TurningClock(START)
+    crowd = Crowd(clock, 60, cap)
+    with Simulator(Scenario(per_minute=5, per_day=60), clock=clock.now) as sim:
+        model = make(sim, TWENTY[:2], clock=clock, limits={"per_minute": 5, "per_day": 60}, max_wait=0)
+        turner = threading.Thread(target=clock.turn, args=(crowd.running,))
+        turner.start()
+        config: RunnableConfig = {"max_concurrency": cap, "callbacks": [crowd]}
+        answers = how(model, [f"n{n}" for n in range(60)], config)
+        turner.join(50)
+        assert len(answers) == 60
+        assert [chat.status for chat in sim.chats()] == [200] * 60, "the service never had to say no"
+        assert clock.now() - START > 600
+        assert crowd.most <= cap
+
+
+@pytest.mark.parametrize("how", ["batch", "abatch"])
+def test_a_batch_does_not_wait_for_tomorrow(how: str) -> None:
+    """What the day has left is answered, the rest is refused at once; a chain's batch is the model's."""
+    clock = FakeClock(START)
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:2], clock=clock, limits={"per_day": 5})
+        chain = model | RunnableLambda(lambda message: message.text)
+        inputs = [f"n{n}" for n in range(8)]
+        if how == "batch":
+            found = chain.batch(inputs, {"max_concurrency": 2}, return_exceptions=True)
+        else:
+            found = asyncio.run(chain.abatch(inputs, {"max_concurrency": 2}, return_exceptions=True))
+        assert sum(isinstance(answer, str) for answer in found) == 5
+        assert sum(isinstance(answer, FreeQuotaExhausted) for answer in found) == 3
+        assert len(sim.chats()) == 5
+        assert clock.slept == []
+
+
+def test_outside_a_batch_the_queue_is_as_short_as_max_wait() -> None:
+    """A single call is refused; so is one made between the answers of a batch."""
+    clock = FakeClock(START)
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:2], clock=clock, limits={"per_minute": 2}, max_wait=5)
+        for _ in model.batch_as_completed(["a", "b"]):
+            pass
+        with pytest.raises(FreeQuotaExhausted) as caught:
+            model.invoke("c")
+        assert (caught.value.window, caught.value.limit, caught.value.used) == ("minute", 2, 2)
+        assert "raise max_wait" in str(caught.value)
+        answers = model.batch_as_completed(["d", "e"])
+        next(answers)
+        with pytest.raises(FreeQuotaExhausted):
+            model.invoke("f")
+        answers.close()  # type: ignore[attr-defined]
+
+
+class Counting(BaseRateLimiter):
+    """A rate limiter that lets everybody pass and counts them."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        self.passed += 1
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        self.passed += 1
+        return True
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_rate_limiter_is_asked_once_for_each_attempt(sim: Simulator, path: str) -> None:
+    """LangChain asks it for the call, the router for each further attempt; no slot of the quota is lost on the way."""
+    sim.script({TWENTY[0]: "503", TWENTY[1]: "500"})
+    limiter, store = Counting(), MemoryStore()
+    model = make(sim, TWENTY[:3], rate_limiter=limiter, state=store, clock=FakeClock(START))
+    assert len(drive(model, path).outcomes) == 3
+    assert limiter.passed == 3 == len(sim.chats())
+    (book,) = store._pages.values()
+    assert sum(book.windows.days.values()) == 3
+    assert drive(model, path).outcomes == ["ok"]
+    assert limiter.passed == 4 == len(sim.chats())
+
+
+def test_a_copy_keeps_its_pace(sim: Simulator) -> None:
+    """Binding and copying keep batches paced: they are methods of the class."""
+    model = make(sim)
+    assert isinstance(model.bind(temperature=0).bound, ChatOpenRouterFree)
+    assert [a.text for a in model.bind(temperature=0).batch(["a", "b"])]

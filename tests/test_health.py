@@ -1,0 +1,564 @@
+"""What is remembered of the models, beside a list of every note; and the order that follows from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from langchain_openrouter_free.health import EXPLORE, HALF_LIFE, Health, Strategy, ordered, pruned
+
+MODELS = [f"m{n}:free" for n in range(6)]
+START = 1_790_000_000.0
+ONE_DAY = 86_400.0
+UNKNOWN = Health()
+
+steps = st.floats(0, 4 * HALF_LIFE)
+notes = st.tuples(steps, st.booleans(), st.none() | st.floats(0, 100), st.none() | st.floats(0.1, 500))
+
+
+def remembered(*outcomes: bool, at: float = START, **measures: float) -> Health:
+    """What is remembered of attempts that all ended at one moment."""
+    known = UNKNOWN
+    for ok in outcomes:
+        known = known.noted(ok=ok, now=at, **measures)
+    return known
+
+
+def told(story: list[tuple[float, bool, float | None, float | None]]) -> tuple[Health, float]:
+    """What is remembered after notes at some distance from each other, and the moment of the last."""
+    known, now = UNKNOWN, START
+    for step, ok, first, speed in story:
+        now += step
+        known = known.noted(ok=ok, now=now, first_token_s=first, tokens_per_s=speed)
+    return known, now
+
+
+memories = st.lists(notes, max_size=8).map(lambda story: told(story)[0])
+books = st.dictionaries(st.sampled_from([*MODELS, "other:free", "gone:free"]), memories)
+models_asked = st.lists(st.sampled_from([*MODELS, "new:free"]), unique=True)
+moments = st.floats(START - 3 * ONE_DAY, START + 3 * ONE_DAY)
+
+# Beyond doubt, and noted at `START`.
+SICK, WELL = remembered(*[False] * 6), remembered(*[True] * 6)
+
+
+# -- what is remembered
+
+
+class HealthMachine(RuleBasedStateMachine):
+    """Notes come, time passes and jumps; the sums must be those of a list of every note and its age."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.health = UNKNOWN
+        self.now = self.latest = START
+        self.notes: list[tuple[float, bool, float, float]] = []  # (age at `latest`, ok, first token, speed)
+
+    def _part(self, age: float) -> float:
+        """What counts of a note; while the clock is behind, ages stand still."""
+        return 0.5 ** ((age + max(self.now - self.latest, 0.0)) / HALF_LIFE)
+
+    @rule(ok=st.booleans(), first=st.floats(0, 100), speed=st.floats(1, 500))
+    def note(self, *, ok: bool, first: float, speed: float) -> None:
+        """An attempt ends; every answer is measured."""
+        self.health = self.health.noted(ok=ok, now=self.now, first_token_s=first, tokens_per_s=speed)
+        passed = max(self.now - self.latest, 0.0)
+        if passed or self.latest - self.now > ONE_DAY:
+            self.latest = self.now
+        self.notes = [(age + passed, *rest) for age, *rest in self.notes] + [(0.0, ok, first, speed)]
+
+    @rule(seconds=st.sampled_from([0.1, 20.0, 600.0, 1800.0, 7200.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(seconds=st.sampled_from([1.0, 900.0, 80_000.0, 90_000.0]))
+    def jump_back(self, seconds: float) -> None:
+        if self.notes:
+            self.now -= seconds
+
+    @invariant()
+    def sums_and_means_agree(self) -> None:
+        """What is remembered is what the list says."""
+        if not self.notes:
+            return
+        faded = self.health.faded(self.now)
+        answers = [(self._part(age), first, speed) for age, ok, first, speed in self.notes if ok]
+        answered = sum(part for part, *_ in answers)
+        assert faded.weight == pytest.approx(sum(self._part(age) for age, *_ in self.notes), abs=1e-9)
+        assert faded.successes == pytest.approx(answered, abs=1e-9)
+        if not answers:
+            assert (faded.first_token_s, faded.tokens_per_s) == (None, None)
+        elif answered > 1e-9:
+            assert faded.first_token_s == pytest.approx(sum(part * first for part, first, _ in answers) / answered)
+            assert faded.tokens_per_s == pytest.approx(sum(part * speed for part, _, speed in answers) / answered)
+
+    @invariant()
+    def what_follows_agrees(self) -> None:
+        """Rates and the word `unhealthy` are those of the list."""
+        counts = [(self._part(age), ok) for age, ok, *_ in self.notes]
+        weight, answered = sum(part for part, _ in counts), sum(part for part, ok in counts if ok)
+        assert self.health.success_rate(self.now) == pytest.approx((answered + 1.6) / (weight + 2.0))
+        if abs(weight - 4.0) > 1e-6 and abs(answered - 0.2 * weight) > 1e-6:
+            assert self.health.unhealthy(self.now) == (weight > 4.0 and answered < 0.2 * weight)
+
+
+TestHealth = HealthMachine.TestCase
+TestHealth.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+@given(st.lists(notes, min_size=1, max_size=12), steps)
+def test_sums_are_those_of_the_whole_list(story: list[Any], later: float) -> None:
+    """Each note counts half as much per half-life, whatever came after it."""
+    known, last = told(story)
+    now = last + later
+    times = [START + sum(step for step, *_ in story[: n + 1]) for n in range(len(story))]
+    parts = [0.5 ** ((now - t) / HALF_LIFE) for t in times]
+    # A float of Unix seconds is good for a quarter of a microsecond.
+    assert known.faded(now).weight == pytest.approx(sum(parts), abs=1e-8)
+    answered = sum(part for part, (_, ok, *_) in zip(parts, story, strict=True) if ok)
+    assert known.faded(now).successes == pytest.approx(answered, abs=1e-8)
+
+
+@given(memories, st.lists(steps, max_size=8))
+def test_fading_does_not_depend_on_when_it_is_looked_at(known: Health, waits: list[float]) -> None:
+    """Many short waits fade as much as one long wait."""
+    now, by_steps = known.at, known
+    for wait in waits:
+        now += wait
+        by_steps = by_steps.faded(now)
+    at_once = known.faded(now)
+    assert by_steps.at == at_once.at == now
+    assert by_steps.weight == pytest.approx(at_once.weight)
+    assert by_steps.success_rate(now) == pytest.approx(known.success_rate(now))
+    assert by_steps.expected_seconds(now) == pytest.approx(known.expected_seconds(now))
+
+
+@given(known=memories, now=moments, ok=st.booleans())
+def test_rates_are_likelihoods_and_learn_in_the_right_direction(*, known: Health, now: float, ok: bool) -> None:
+    """Never sure, and every note moves the rate its own way."""
+    before = known.success_rate(now)
+    after = known.noted(ok=ok, now=now).success_rate(now)
+    assert 0 < before < 1
+    assert 0 < after < 1
+    assert (after > before) == ok
+
+
+@given(st.lists(notes, max_size=6), st.lists(st.tuples(moments, st.booleans()), max_size=8))
+def test_no_clock_makes_a_memory_grow(story: list[Any], jumps: list[tuple[float, bool]]) -> None:
+    """Wherever the clock jumps, a note adds one and nothing else adds anything."""
+    known, _ = told(story)
+    for now, ok in jumps:
+        assert known.faded(now).weight <= known.weight
+        after = known.noted(ok=ok, now=now)
+        assert 1 <= after.weight <= known.weight + 1
+        assert 0 <= after.successes <= after.weight
+        assert now <= after.at <= now + ONE_DAY
+        known = after
+
+
+def test_a_clock_that_jumps_back() -> None:
+    """Within a day nothing fades until it has caught up; a moment further ahead was never true."""
+    known = remembered(False, False)
+    back = known.noted(ok=False, now=START - 3600)
+    assert (back.weight, back.at) == (3.0, START)
+    assert back.faded(START + 1800).weight == 1.5
+    far = known.noted(ok=False, now=START - 2 * ONE_DAY)
+    assert (far.weight, far.at) == (3.0, START - 2 * ONE_DAY)
+    assert far.faded(far.at + HALF_LIFE).weight == 1.5
+
+
+def test_two_clocks_that_differ_forget_no_faster_than_one() -> None:
+    """Notes of a machine that is five minutes behind do not make the other's fade twice."""
+    known = UNKNOWN
+    for turn in range(20):
+        known = known.noted(ok=False, now=START + turn)
+        known = known.noted(ok=False, now=START + turn - 300)
+    assert known.weight == pytest.approx(40, rel=0.02)
+
+
+@pytest.mark.parametrize("nonsense", [-1.0, -math.inf, math.inf, math.nan])
+def test_nonsense_is_not_measured(nonsense: float) -> None:
+    """What no clock can have measured counts as an answer without a measure."""
+    bare = UNKNOWN.noted(ok=True, now=START)
+    assert UNKNOWN.noted(ok=True, now=START, first_token_s=nonsense, tokens_per_s=nonsense) == bare
+    known = remembered(True, first_token_s=1.0, tokens_per_s=10.0)
+    after = known.noted(ok=True, now=START, first_token_s=nonsense, tokens_per_s=nonsense)
+    assert (after.first_token_s, after.tokens_per_s, after.successes) == (1.0, 10.0, 2.0)
+
+
+def test_extremes_stay_within_what_can_be_written() -> None:
+    """No measure makes the seconds infinite or the row unwritable; no tokens are no speed."""
+    assert remembered(True, tokens_per_s=0.0).tokens_per_s is None
+    assert remembered(True, first_token_s=0.0).first_token_s == 0.0
+    for least, most in ((5e-324, 1e308), (1e308, 5e-324)):
+        known = remembered(True, first_token_s=least, tokens_per_s=most)
+        assert 0 < known.expected_seconds(START) < math.inf
+        assert Health.from_row(known.as_row()).expected_seconds(START) == pytest.approx(known.expected_seconds(START))
+
+
+def test_measures_of_a_failure_do_not_count() -> None:
+    known = remembered(False, first_token_s=0.1, tokens_per_s=900.0)
+    assert (known.first_token_s, known.tokens_per_s) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("known", "rate", "seconds"),
+    [
+        (UNKNOWN, 0.8, 10.0),
+        (remembered(True), 2.6 / 3, 8.0 / (2.6 / 3)),
+        (remembered(False), 1.6 / 3, 15.0),  # one failure proves little
+        (remembered(True, True, True, True), 5.6 / 6, 8.0 / (5.6 / 6)),
+        (remembered(True, first_token_s=0.5, tokens_per_s=300.0), 2.6 / 3, (1.5 + 4.0) / 1.5 / (2.6 / 3)),
+        (remembered(True, first_token_s=5.0), 2.6 / 3, (11.0 + 4.0) / 1.5 / (2.6 / 3)),
+        (remembered(True, tokens_per_s=10.0), 2.6 / 3, (32.0 + 4.0) / 1.5 / (2.6 / 3)),
+    ],
+)
+def test_what_is_expected(known: Health, rate: float, seconds: float) -> None:
+    assert known.success_rate(START) == pytest.approx(rate)
+    assert known.expected_seconds(START) == pytest.approx(seconds)
+
+
+def test_what_was_slow_yesterday_is_not_slow_for_ever() -> None:
+    known = remembered(True, True, first_token_s=60.0, tokens_per_s=5.0)
+    assert known.expected_seconds(START) > 90
+    assert known.expected_seconds(START + ONE_DAY) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "after", "unhealthy"),
+    [
+        ([False] * 3, 0.0, False),
+        ([False] * 4, 0.0, True),
+        ([False] * 4, 1.0, False),  # less than four are remembered
+        ([False] * 8, HALF_LIFE, True),
+        ([False] * 8, HALF_LIFE + 1, False),
+        ([True] + [False] * 4, 0.0, False),  # exactly one in five answers
+        ([True] + [False] * 5, 0.0, True),
+        ([True] * 20, 0.0, False),
+    ],
+)
+def test_who_is_skipped(*, outcomes: list[bool], after: float, unhealthy: bool) -> None:
+    assert remembered(*outcomes).unhealthy(START + after) is unhealthy
+
+
+# -- the row
+
+
+@given(memories, st.floats(0, 2 * HALF_LIFE))
+def test_written_and_read_again_it_is_nearly_the_same(known: Health, later: float) -> None:
+    """Only rounding is lost, nothing more is lost the second time, and every number is whole."""
+    row = json.loads(json.dumps(known.as_row()))
+    assert [type(number) for number in row] == [int] * 5
+    read = Health.from_row(row)
+    assert read.as_row() == row
+    assert read.at == pytest.approx(known.at, abs=0.501)
+    assert read.weight == pytest.approx(known.weight, abs=0.000501)
+    assert read.successes == pytest.approx(known.successes, abs=0.000501)
+    assert (read.first_token_s is None) == (known.first_token_s is None)
+    assert (read.tokens_per_s is None) == (known.tokens_per_s is None)
+    assert (read.first_token_s or 0.0) == pytest.approx(known.first_token_s or 0.0, abs=0.000501)
+    assert (read.tokens_per_s or 0.0) == pytest.approx(known.tokens_per_s or 0.0, abs=0.0501)
+    now = known.at + later
+    assert read.success_rate(now) == pytest.approx(known.success_rate(now), abs=0.002)
+
+
+GOOD_ROW = [1_790_000_000, 2500, 1500, 800, 432]
+
+
+def test_a_row() -> None:
+    assert Health.from_row(GOOD_ROW) == Health(START, 2.5, 1.5, 0.8, 43.2)
+    assert Health.from_row(tuple(GOOD_ROW)).as_row() == GOOD_ROW
+    assert UNKNOWN.as_row() == [0, 0, 0, -1, -1]
+    assert Health.from_row([0, 0, 0, -1, -1]) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        None,
+        7,
+        "12345",
+        {"at": 1},
+        dict.fromkeys(GOOD_ROW),
+        [],
+        GOOD_ROW[:4],
+        [*GOOD_ROW, 1],
+        [float(GOOD_ROW[0]), *GOOD_ROW[1:]],
+        [float(number) for number in GOOD_ROW],
+        [*GOOD_ROW[:4], 43.2],
+        [*GOOD_ROW[:4], None],
+        [*GOOD_ROW[:4], "432"],
+        [0, True, 0, -1, -1],
+        [0, 1000, True, -1, -1],
+        [0, -1, -1, -1, -1],
+        [0, 1000, -1, -1, -1],
+        [0, 1000, 1001, -1, -1],
+        [0, 1000, 1000, -2, -1],
+        [0, 1000, 1000, -1, -2],
+        [0, 1000, 1000, -1, 0],  # would take for ever
+        [10**400, 1000, 1000, -1, -1],
+        [0, 10**400, 1000, -1, -1],
+        [0, 1000, 1000, 10**400, -1],
+        [0, 1000, 1000, -1, 10**400],
+    ],
+)
+def test_what_is_no_row(row: object) -> None:
+    with pytest.raises(ValueError, match="no row of health"):
+        Health.from_row(row)
+
+
+_json = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+
+
+@given(st.lists(_json | st.integers(-2, 10_000), min_size=4, max_size=6) | _json)
+def test_any_row_is_read_or_refused(row: object) -> None:
+    """Nothing but ValueError comes of a bad row, and what is read can be used and written."""
+    try:
+        known = Health.from_row(row)
+    except ValueError:
+        return
+    assert known.as_row() == row
+    assert 0 < known.success_rate(START) < 1
+    assert 0 < known.expected_seconds(START) < math.inf
+
+
+# -- the order
+
+
+@given(
+    models=models_asked,
+    health=books,
+    strategy=st.sampled_from(Strategy),
+    now=moments,
+    chance=st.floats(0, 1, exclude_max=True),
+    plentiful=st.booleans(),
+    ill=st.sets(st.sampled_from([*MODELS, "other:free"])),
+)
+def test_everyone_is_asked_once_and_the_unhealthy_last(
+    *,
+    models: list[str],
+    health: dict[str, Health],
+    strategy: Strategy,
+    now: float,
+    chance: float,
+    plentiful: bool,
+    ill: set[str],
+) -> None:
+    """The order is a permutation, with the unhealthy behind all others."""
+    health |= dict.fromkeys(ill, SICK)
+    before = dict(health)
+    order = ordered(models, health, strategy, now, chance=chance, plentiful=plentiful)
+    assert sorted(order) == list(range(len(models)))
+    skipped = [models[i] in health and health[models[i]].unhealthy(now) for i in order]
+    assert skipped == sorted(skipped)
+    assert health == before
+
+
+@given(models_asked, books, moments, st.sets(st.sampled_from(MODELS)))
+def test_ranked_is_the_users_order(models: list[str], health: dict[str, Health], now: float, ill: set[str]) -> None:
+    """Whatever was measured, ranks are kept; the unhealthy follow in theirs."""
+    health = {m: known for m, known in health.items() if not known.unhealthy(now)}
+    assert ordered(models, health, Strategy.RANKED, now, chance=0.0, plentiful=True) == list(range(len(models)))
+    health |= dict.fromkeys(ill, SICK)
+    behind = {i for i, m in enumerate(models) if m in health and health[m].unhealthy(now)}
+    expected = [i for i in range(len(models)) if i not in behind] + sorted(behind)
+    assert ordered(models, health, Strategy.RANKED, now) == expected
+
+
+@given(models_asked, books, moments)
+def test_fastest_asks_by_the_seconds_expected(models: list[str], health: dict[str, Health], now: float) -> None:
+    """No healthy model stands before one that is expected to answer a tenth sooner; equals stand by rank."""
+    order = ordered(models, health, Strategy.FASTEST, now)
+    known = [health.get(m, UNKNOWN) for m in models]
+    keys = [(known[i].unhealthy(now), int(10 * known[i].expected_seconds(now) + 0.5), i) for i in order]
+    assert all(a < b for a, b in pairwise(keys))
+
+
+def test_a_failure_of_yesterday_does_not_overrule_the_rank() -> None:
+    """A trace of a memory makes no difference that anybody feels."""
+    health = {"a": remembered(*[False] * 3, first_token_s=1.0)}
+    assert ordered(["a", "b"], health, Strategy.FASTEST, START) == [1, 0]
+    assert ordered(["a", "b"], health, Strategy.FASTEST, START + 5 * 3600) == [0, 1]
+
+
+@given(models_asked.filter(bool), books, moments, st.data())
+def test_adaptive_never_punishes_an_answer_nor_rewards_a_failure(
+    models: list[str], health: dict[str, Health], now: float, data: st.DataObject
+) -> None:
+    """One more outcome moves a model of unmeasured speed only in the direction that it deserves."""
+    index = data.draw(st.integers(0, len(models) - 1))
+    model = models[index]
+    seen = health.get(model, UNKNOWN)
+    health[model] = seen = Health(seen.at, seen.weight, seen.successes)
+    place = ordered(models, health, Strategy.ADAPTIVE, now).index(index)
+    better = {**health, model: seen.noted(ok=True, now=now)}
+    worse = {**health, model: seen.noted(ok=False, now=now)}
+    # An answer may also end a model's being unhealthy; a lone attempt more cannot begin it by an answer.
+    if not better[model].unhealthy(now) or seen.unhealthy(now):
+        assert ordered(models, better, Strategy.ADAPTIVE, now).index(index) <= place
+    assert ordered(models, worse, Strategy.ADAPTIVE, now).index(index) >= place
+
+
+def test_nobody_to_ask_and_nothing_known() -> None:
+    for strategy in Strategy:
+        assert ordered([], {"m": SICK}, strategy, START, chance=0.0, plentiful=True) == []
+        assert ordered(["m"], {"m": SICK}, strategy, START, chance=0.0, plentiful=True) == [0]
+        assert ordered(MODELS, {}, strategy, START) == list(range(6))
+        assert ordered(MODELS, dict.fromkeys(MODELS, SICK), strategy, START) == list(range(6))
+
+
+@pytest.mark.parametrize(("strategy", "first"), [(Strategy.RANKED, 0), (Strategy.FASTEST, 1), (Strategy.ADAPTIVE, 1)])
+def test_ten_times_faster_but_ranked_second(strategy: Strategy, first: int) -> None:
+    """Speed wins where it was asked for, and never against the user's own order."""
+    slow = remembered(*[True] * 5, first_token_s=4.0, tokens_per_s=25.0)
+    fast = remembered(*[True] * 5, first_token_s=0.4, tokens_per_s=250.0)
+    assert ordered(["slow", "fast"], {"slow": slow, "fast": fast}, strategy, START)[0] == first
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (remembered(True, True), remembered(True, True, True), 0),  # a little more sure: the rank decides
+        (remembered(False), UNKNOWN, 1),  # more than a ninth less reliable
+        (remembered(False), remembered(False), 0),
+        (remembered(*[True] * 9, first_token_s=2.2), remembered(*[True] * 9, first_token_s=2.0), 0),
+        (remembered(*[True] * 9, first_token_s=9.0), remembered(*[True] * 9, first_token_s=2.0), 1),
+        # A seventh less time is felt less than a rank.
+        (remembered(*[True] * 99), remembered(*[True] * 99, first_token_s=0.85), 0),
+        # Twice as fast makes not good for half the answers.
+        (remembered(*[True] * 9), remembered(*[True, False] * 5, first_token_s=1.0, tokens_per_s=100.0), 0),
+    ],
+)
+def test_what_adaptive_weighs(first: Health, second: Health, expected: int) -> None:
+    assert ordered(["a", "b"], {"a": first, "b": second}, Strategy.ADAPTIVE, START)[0] == expected
+
+
+# -- exploring
+
+CHANCES = [n / 2000 for n in range(2000)]
+
+
+def first_asked(health: dict[str, Health], strategy: Strategy = Strategy.ADAPTIVE, *, plentiful: bool = True) -> Any:
+    """Who is asked first at each of many evenly spread chances."""
+    return [ordered(MODELS, health, strategy, START, chance=c, plentiful=plentiful)[0] for c in CHANCES]
+
+
+def test_adaptive_explores_as_seldom_as_it_says() -> None:
+    """One time in twenty another model goes first, and each of the healthy ones gets its turn."""
+    health = {MODELS[2]: SICK, MODELS[0]: WELL, MODELS[3]: WELL}
+    asked = first_asked(health)
+    others = [index for index in asked if index != 0]
+    assert len(others) == EXPLORE * len(CHANCES)
+    assert set(others) == {1, 3, 4, 5}, "never the unhealthy one"
+    # Models 1, 4 and 5 were never noted, so each is looked at sooner than model 3.
+    assert others.count(1) == max(others.count(n) for n in (1, 3, 4, 5))
+    assert others.count(3) == min(others.count(n) for n in (1, 3, 4, 5))
+
+
+def test_nothing_is_explored_without_leave() -> None:
+    """Not where quota is short, nor by a strategy that does not explore, nor by default."""
+    assert set(first_asked({}, plentiful=False)) == {0}
+    assert set(first_asked({}, Strategy.RANKED)) == {0}
+    assert set(first_asked({}, Strategy.FASTEST)) == {0}
+    assert ordered(MODELS, {}, Strategy.ADAPTIVE, START, plentiful=True) == list(range(6))
+    alone = dict.fromkeys(MODELS[1:], SICK)
+    assert set(first_asked(alone)) == {0}, "there is no other healthy one"
+
+
+def test_exploring_moves_one_model_only() -> None:
+    """Behind the one that goes first, the order is what it would have been."""
+    usual = ordered(MODELS, {}, Strategy.ADAPTIVE, START)
+    for chance in (0.0, 0.02, math.nextafter(EXPLORE, 0.0)):
+        order = ordered(MODELS, {}, Strategy.ADAPTIVE, START, chance=chance, plentiful=True)
+        assert order[0] != usual[0]
+        assert order[1:] == [index for index in usual if index != order[0]]
+    assert ordered(MODELS, {}, Strategy.ADAPTIVE, START, chance=EXPLORE, plentiful=True) == usual
+
+
+# -- a story
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_a_bad_hour_costs_few_requests_and_is_forgiven(strategy: Strategy) -> None:
+    """The best model fails 19 of 20 times for an hour: it is put last, and later comes back for good."""
+    health: dict[str, Health] = dict.fromkeys(MODELS, remembered(*[True] * 6, at=START - 4 * 3600))
+    asked_first: list[tuple[float, int]] = []
+    attempts = 0
+    for turn in range(180):  # one call a minute, three hours long
+        now = START + 60.0 * turn
+        order = ordered(MODELS, health, strategy, now)
+        asked_first.append((now - START, order[0]))
+        for index in order:
+            attempts += index == 0
+            ok = index != 0 or now >= START + 3600 or attempts % 20 == 0
+            health[MODELS[index]] = health[MODELS[index]].noted(ok=ok, now=now)
+            if ok:
+                break
+        if turn == 10:
+            # The other two turn away before enough has failed to call it unhealthy.
+            assert ordered(MODELS, health, strategy, now).index(0) >= (5 if strategy is Strategy.RANKED else 1)
+    wasted = sum(1 for at, first in asked_first if first == 0 and at < 3600)
+    assert wasted <= 12, "not sixty"
+    if strategy is Strategy.RANKED:
+        back = next(at for at, first in asked_first if first == 0 and at >= 3600)
+        assert back <= 3600 + HALF_LIFE
+        assert all(first == 0 for at, first in asked_first if at >= back)
+
+
+def test_without_a_router_the_chance_comes_back_too() -> None:
+    """After an hour of failures, nobody asks; the memory fades and the user's order is law again."""
+    known = UNKNOWN
+    for turn in range(20):
+        known = known.noted(ok=turn == 9, now=START + 180 * turn)
+    end = START + 3600
+    for strategy in Strategy:
+        assert ordered(MODELS, {MODELS[0]: known}, strategy, end) == [1, 2, 3, 4, 5, 0]
+    # Eleven failures are remembered: after one half-life still more than four, after two no longer.
+    assert ordered(MODELS, {MODELS[0]: known}, Strategy.RANKED, end + HALF_LIFE) == [1, 2, 3, 4, 5, 0]
+    assert ordered(MODELS, {MODELS[0]: known}, Strategy.RANKED, end + 2 * HALF_LIFE) == [0, 1, 2, 3, 4, 5]
+    for strategy in Strategy:
+        assert ordered(MODELS, {MODELS[0]: known}, strategy, end + ONE_DAY) == [0, 1, 2, 3, 4, 5]
+
+
+# -- what is kept
+
+
+def test_the_old_and_the_many_are_dropped() -> None:
+    health = {f"m{n}": remembered(True, at=START - n * ONE_DAY) for n in range(12)}
+    assert set(pruned(health, START)) == {f"m{n}" for n in range(8)}, "a week, to the second"
+    assert set(pruned(health, START, keep=3)) == {"m0", "m1", "m2"}
+    assert pruned(health, START, keep=0) == {}
+    assert set(pruned(health, START, longest=0.0)) == {"m0"}
+    assert len(pruned({str(n): remembered(True, at=START - n) for n in range(300)}, START)) == 200
+
+
+def test_an_impossible_future_becomes_now() -> None:
+    """Else a model noted under a wrong clock would stay unhealthy until that moment."""
+    ahead = remembered(*[False] * 6, at=START + 30 * ONE_DAY)
+    soon = remembered(*[False] * 6, at=START + 3600)
+    kept = pruned({"ahead": ahead, "soon": soon}, START)
+    assert kept == {"ahead": SICK, "soon": soon}
+    assert not kept["ahead"].unhealthy(START + HALF_LIFE)
+
+
+@given(books, moments, st.integers(0, 5), st.floats(0, ONE_DAY))
+def test_what_is_kept_is_newer_than_what_is_dropped(
+    health: dict[str, Health], now: float, keep: int, longest: float
+) -> None:
+    """As many as are wanted and young enough, and once pruned nothing more goes."""
+    kept = pruned(health, now, keep, longest)
+    young = {m for m, known in health.items() if now - known.at <= longest}
+    assert set(kept) <= young
+    assert len(kept) == min(keep, len(young))
+    # Where the clock is far behind, all those moments are the same one.
+    times = {m: known.at if known.at <= now + ONE_DAY else now for m, known in health.items()}
+    dropped = [times[m] for m in young - set(kept)]
+    assert not dropped or not kept or max(dropped) <= min(times[m] for m in kept)
+    assert pruned(kept, now, keep, longest) == kept

@@ -1,0 +1,571 @@
+"""What the server says badly: odd waits, odd limits and odd clocks neither raise nor bench anybody for years."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from driving import TWENTY, asked, drive, make
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, ConfigurationError, MemoryStore
+from langchain_openrouter_free.breaker import FIXED
+from langchain_openrouter_free.evidence import http_date
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Slot, Windows
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.simulator.reply import Reply, encode
+from langchain_openrouter_free.testing import FakeClock
+from langchain_openrouter_free.verdicts import Kind, Verdict, classify, verdict
+
+START = 1_790_000_005.0  # 25 seconds into a minute, 14:13 UTC
+MINUTE_END = 1_790_000_040.0
+MIDNIGHT = 1_790_035_200.0
+HOUR = 3600.0
+FARTHEST = 25 * HOUR
+LONGEST_GUESS = HOUR * 1.1  # an hour, and up to a tenth by chance
+
+
+def when(seconds: float) -> str:
+    """Return a moment from START as a header's date."""
+    return formatdate(START + seconds, usegmt=True)
+
+
+def milliseconds(seconds: float) -> str:
+    return str(int((START + seconds) * 1000))
+
+
+def body(message: str, metadata: dict[str, Any]) -> bytes:
+    return json.dumps({"error": {"code": 429, "message": message, "metadata": metadata}}).encode()
+
+
+ACCOUNT = "Rate limit exceeded: free-models-per-min. "
+UPSTREAM = "test/m01:free is temporarily rate-limited upstream. Please retry shortly."
+
+
+def minute_limit(headers: dict[str, str], metadata: dict[str, Any] | None = None) -> Verdict:
+    found = classify(429, headers, body(ACCOUNT, metadata or {}), now=START)
+    assert found.kind is Kind.MINUTE_LIMIT
+    return found
+
+
+def upstream_limit(headers: dict[str, str], metadata: dict[str, Any] | None = None, message: str = UPSTREAM) -> Verdict:
+    found = classify(429, headers, body(message, metadata or {}), now=START)
+    assert found.kind is Kind.UPSTREAM_LIMIT
+    return found
+
+
+# -- one source: what is read of it
+
+RESETS: dict[str, tuple[str, float]] = {
+    "in the past": (milliseconds(-3600), MINUTE_END),
+    "long ago": ("1", START + 1),
+    "in seconds": (str(int(START) + 20), START + 20),
+    "in milliseconds": (milliseconds(20), START + 20),
+    "in milliseconds with a fraction": (f"{milliseconds(20)}.0", START + 20),
+    "relative": ("20", START + 20),
+    "26 hours ahead": (milliseconds(26 * HOUR), MINUTE_END),
+    "26 hours ahead in seconds": (str(int(START + 26 * HOUR)), MINUTE_END),
+    "years ahead": (milliseconds(3 * 365 * DAY), MINUTE_END),
+    "in microseconds": (milliseconds(20) + "000", MINUTE_END),
+    "negative": ("-20", MINUTE_END),
+    "empty": ("", MINUTE_END),
+    "in words": ("abc", MINUTE_END),
+    "not a number": ("nan", MINUTE_END),
+    "infinite": ("inf", MINUTE_END),
+    "infinite by size": ("1e400", MINUTE_END),
+}
+
+
+@pytest.mark.parametrize("place", ["headers", "metadata"])
+@pytest.mark.parametrize("name", RESETS)
+def test_a_reset_is_read_or_left(name: str, place: str) -> None:
+    """A plausible reset is the end of the wait; of any other the minute's own end is."""
+    said, expected = RESETS[name]
+    lines = {"X-RateLimit-Reset": said}
+    found = minute_limit(lines) if place == "headers" else minute_limit({}, {"headers": lines})
+    assert found.until == pytest.approx(expected, abs=0.01)
+
+
+WAITS: dict[str, tuple[str, float | None]] = {
+    "an HTTP date": (when(30), START + 30),
+    "an HTTP date in the past": (when(-30), None),
+    "an HTTP date in a year": (when(365 * DAY), None),
+    "seconds": ("30", START + 30),
+    "a float": ("7.5", START + 7.5),
+    "with blanks": (" 30 ", START + 30),
+    "words": ("abc", None),
+    "a million": ("1000000", None),
+    "negative": ("-30", None),
+    "empty": ("", None),
+    "not a number": ("nan", None),
+    "infinite": ("inf", None),
+    "infinite by size": ("1e400", None),
+    "half a date": ("Mon, 21", None),
+    "a date that is none": ("Mon, 99 Sep 2026 99:99:99 GMT", None),
+    "a year that is none": ("Mon, 21 Sep 99999999999 14:13:00 GMT", None),
+}
+
+
+@pytest.mark.parametrize("place", ["headers", "metadata", "seconds", "raw", "availability"])
+@pytest.mark.parametrize("name", WAITS)
+def test_a_wait_is_read_or_left(name: str, place: str) -> None:
+    """A plausible Retry-After is kept; any other is as if there were none."""
+    said, expected = WAITS[name]
+    metadata: dict[str, Any] = {
+        "headers": {},
+        "metadata": {"headers": {"Retry-After": said}},
+        "seconds": {"retry_after_seconds": said},
+        "raw": {"retry_after_seconds_raw": said},
+        "availability": {"availability": {"retry_after": said}},
+    }[place]
+    found = upstream_limit({"Retry-After": said} if place == "headers" else {}, metadata)
+    assert found.until == (None if expected is None else pytest.approx(expected, abs=0.01))
+
+
+@pytest.mark.parametrize("name", ["retry-after", "Retry-After", "RETRY-AFTER", "rEtRy-AfTeR"])
+@pytest.mark.parametrize("place", ["headers", "metadata"])
+def test_a_name_in_any_case(name: str, place: str) -> None:
+    """Names of headers have no case, on the wire and inside the error."""
+    lines = {name: "30"}
+    found = upstream_limit(lines) if place == "headers" else upstream_limit({}, {"headers": lines})
+    assert found.until == START + 30
+
+
+LIMITS: dict[str, tuple[Any, int | None]] = {
+    "sixteen": ("16", 16),
+    "a number": (16, 16),
+    "with a point": ("16.0", 16),
+    "negative": ("-20", None),
+    "zero": ("0", None),
+    "less than one": ("0.5", None),
+    "words": ("abc", None),
+    "empty": ("", None),
+    "more than there are": ("1e30", None),
+    "not a number": ("nan", None),
+    "infinite": ("inf", None),
+    "true": (True, None),
+    "a list": ([20], None),
+    "nothing": (None, None),
+    "too long": ("9" * 5000, None),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_is_read_or_left(name: str) -> None:
+    """A limit is a number of requests from 1; any other is as if there were none."""
+    said, expected = LIMITS[name]
+    assert minute_limit({}, {"headers": {"x-RateLimit-limit": said}}).limit == expected
+    if isinstance(said, str):
+        assert minute_limit({"X-RateLimit-Limit": said}).limit == expected
+
+
+@pytest.mark.parametrize("said", ["Mon Sep 21 14:13:55 2026", "Mon, 21 Sep 2026 14:13:55 GMT"])
+def test_a_date_without_a_zone_is_utc(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP knows UTC only, also in the old form without a zone, wherever this machine stands."""
+    import time  # noqa: PLC0415 - one test needs it
+
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert http_date(said) == 1_790_000_035.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+# -- two sources
+
+CONTRADICTIONS: dict[str, tuple[dict[str, str], dict[str, Any], float]] = {
+    "two waits": ({"Retry-After": "20"}, {"headers": {"Retry-After": "30"}}, 30),
+    "two waits the other way round": ({"Retry-After": "30"}, {"headers": {"Retry-After": "20"}}, 30),
+    "a wait and its raw number": ({"Retry-After": "20"}, {"retry_after_seconds_raw": 30.5}, 30.5),
+    "a wait and a date": ({"Retry-After": "20"}, {"headers": {"Retry-After": when(30)}}, 30),
+    "a date and a wait": ({"Retry-After": when(20)}, {"retry_after_seconds": 30}, 30),
+    "two dates": ({"Retry-After": when(20)}, {"headers": {"Retry-After": when(30)}}, 30),
+    "words and a date": ({"Retry-After": "soon"}, {"headers": {"Retry-After": when(30)}}, 30),
+    "nothing and a date": ({"Retry-After": ""}, {"headers": {"Retry-After": when(30)}}, 30),
+    "nonsense and a wait": ({"Retry-After": "1000000"}, {"headers": {"Retry-After": "30"}}, 30),
+    "a wait and nonsense": ({"Retry-After": "30"}, {"retry_after_seconds_raw": 1e12}, 30),
+    "a reset and a wait": ({"X-RateLimit-Reset": milliseconds(20), "Retry-After": "30"}, {}, 30),
+    "a wait and a reset": ({"X-RateLimit-Reset": milliseconds(30), "Retry-After": "20"}, {}, 30),
+    "two resets": (
+        {"X-RateLimit-Reset": milliseconds(20)},
+        {"headers": {"X-RateLimit-Reset": milliseconds(30)}},
+        30,
+    ),
+    "seconds and milliseconds": (
+        {"X-RateLimit-Reset": str(int(START) + 30)},
+        {"headers": {"X-RateLimit-Reset": milliseconds(20)}},
+        30,
+    ),
+    "relative and milliseconds": (
+        {"X-RateLimit-Reset": "30"},
+        {"headers": {"X-RateLimit-Reset": milliseconds(20)}},
+        30,
+    ),
+    "a reset and one in years": (
+        {"X-RateLimit-Reset": milliseconds(30)},
+        {"headers": {"X-RateLimit-Reset": milliseconds(1000 * DAY)}},
+        30,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_the_later_plausible_moment_counts(name: str) -> None:
+    """Where two places say different things, the later deadline that can be meant wins."""
+    headers, metadata, seconds = CONTRADICTIONS[name]
+    assert minute_limit(headers, metadata).until == pytest.approx(START + seconds, abs=0.01)
+
+
+def test_the_sentence_is_a_source_too() -> None:
+    """A wait in words counts beside a shorter one in a header."""
+    assert upstream_limit({"Retry-After": "20"}, message=f"{UPSTREAM} Retry after 30s.").until == START + 30
+
+
+def test_a_later_reply_shortens_no_hold() -> None:
+    """Two replies that contradict each other: the account waits for the later deadline."""
+    book = Ledger().settled("a", minute_limit({"Retry-After": "30"}), START)
+    book = book.settled("b", minute_limit({"Retry-After": "20"}), START + 1)
+    hold = book.hold(START + 1)
+    assert hold is not None
+    assert hold.until == START + 30
+
+
+# -- any source
+
+TEXTS = st.one_of(
+    st.none(),
+    st.text(max_size=12),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.floats(START - DAY, START + 3 * DAY).map(str),
+    st.integers(int(START - DAY) * 1000, int(START + 3 * DAY) * 1000).map(str),
+    st.floats(-1e10, 1e11).map(lambda at: formatdate(at, usegmt=True) if abs(at) < 1e10 else str(at)),
+    st.tuples(st.sampled_from(["Mon, ", ""]), st.integers(), st.text(max_size=5)).map("{0[0]}{0[1]} {0[2]}".format),
+)
+VALUES = TEXTS | st.integers() | st.floats() | st.booleans() | st.lists(st.integers(), max_size=1)
+NAMES = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+MESSAGES = (
+    ACCOUNT,
+    "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day",
+    "Rate limit exceeded: limit_rpm/test/m01/0. High demand - limited to 8 requests per minute. Please retry shortly.",
+    "Rate limit exceeded: limit_rpd/test/m01/0. Daily limit reached for test/m01:free via OpenRouter.",
+    UPSTREAM,
+    "Rate limit exceeded",
+    "",
+)
+
+
+@given(
+    outer=st.fixed_dictionaries(dict.fromkeys(NAMES, TEXTS)),
+    inner=st.fixed_dictionaries(dict.fromkeys(NAMES, VALUES)),
+    seconds=VALUES,
+    message=st.sampled_from(MESSAGES),
+    status=st.sampled_from([200, 400, 429, 502, 503]),
+    bare=st.booleans(),
+    times=st.integers(1, 7),
+)
+def test_no_header_benches_anybody_for_long(
+    outer: dict[str, Any],
+    inner: dict[str, Any],
+    seconds: Any,
+    message: str,
+    status: int,
+    bare: bool,  # noqa: FBT001 - hypothesis passes it by name
+    times: int,
+) -> None:
+    """Whatever a refusal says: the model rests 25 hours and its own guess at most, the account 25 hours."""
+    headers = {name: said for name, said in outer.items() if said is not None}
+    told = {"error": {"code": 429, "message": message, "metadata": {"headers": inner, "retry_after_seconds": seconds}}}
+    book = Ledger()
+    for _ in range(times):
+        how = classify(status, headers, b"" if bare else told, now=START)
+        book = book.settled("m", book.read("m", how, START), START, book.generation("m"), chance=1.0)
+    assert book.rests_until("m", START) <= START + FARTHEST + LONGEST_GUESS
+    hold = book.hold(START)
+    assert hold is None or hold.until <= START + FARTHEST
+    assert all(shut.until <= START + FARTHEST for shut in book.holds.values())
+    _, found = book.admitted(Limits(), START, DAY * 2)
+    assert isinstance(found, Slot) or found.until <= START + FARTHEST
+
+
+# -- the same over the wire
+
+
+def altered(sim: Simulator, edit: Callable[[Reply], None]) -> None:
+    """Let each refusal of the simulator pass through other hands, as a proxy's."""
+    world = sim._service.world
+    honest = world.answer
+
+    def answer(request: Any) -> Reply:
+        reply = honest(request)
+        if reply.status in (402, 429):
+            edit(reply)
+        return reply
+
+    world.answer = answer  # type: ignore[method-assign]
+
+
+def told(headers: dict[str, str], inner: dict[str, Any] | None = None) -> Callable[[Reply], None]:
+    """Replace what a refusal says of limits and waits."""
+
+    def edit(reply: Reply) -> None:
+        ours = {name: said for name, said in reply.headers.items() if not name.lower().startswith(("x-rate", "retry"))}
+        reply.headers = {**ours, **headers}
+        (raw,) = reply.steps
+        whole = json.loads(raw)  # type: ignore[arg-type]
+        whole["error"]["metadata"]["headers"] = inner or {}
+        reply.steps = (encode(whole),)
+
+    return edit
+
+
+ON_THE_WIRE: dict[str, tuple[dict[str, str], dict[str, Any], float]] = {
+    "a reset in the past": ({"X-RateLimit-Reset": milliseconds(-3600)}, {}, 36.5),
+    "a reset in seconds": ({"X-RateLimit-Reset": str(int(START) + 30)}, {}, 31.5),
+    "a reset in milliseconds": ({"X-RateLimit-Reset": milliseconds(30)}, {}, 31.5),
+    "a relative reset": ({"X-RateLimit-Reset": "30"}, {}, 31.5),
+    "a reset in two days": ({"X-RateLimit-Reset": milliseconds(2 * DAY)}, {}, 36.5),
+    "a wait as a date": ({"Retry-After": when(30)}, {}, 31.5),
+    "a wait as a float": ({"Retry-After": "29.5"}, {}, 31.0),
+    "a wait in words": ({"Retry-After": "abc"}, {}, 36.5),
+    "a wait of a million seconds": ({"Retry-After": "1000000"}, {}, 36.5),
+    "a negative wait": ({"Retry-After": "-1"}, {}, 36.5),
+    "an empty wait": ({"Retry-After": ""}, {}, 36.5),
+    "a wait that is no number": ({"Retry-After": "nan"}, {}, 36.5),
+    "an infinite wait": ({"Retry-After": "inf"}, {}, 36.5),
+    "odd cases": ({"rEtRy-aFtEr": "30"}, {}, 31.5),
+    "odd cases inside": ({}, {"x-rAtElImIt-ReSeT": milliseconds(30)}, 31.5),
+    "a contradiction": ({"Retry-After": "20"}, {"X-RateLimit-Reset": milliseconds(30)}, 31.5),
+    "a negative limit": ({"X-RateLimit-Limit": "-5"}, {}, 36.5),
+    "a limit of nothing": ({"X-RateLimit-Limit": "0"}, {}, 36.5),
+    "a limit in words": ({"X-RateLimit-Limit": "abc"}, {}, 36.5),
+    "a limit beyond all": ({"X-RateLimit-Limit": "1e30"}, {}, 36.5),
+}
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("name", ON_THE_WIRE)
+def test_the_account_waits_as_long_as_can_be_meant(name: str, path: str) -> None:
+    """A minute's refusal with odd headers: one wait, at most until the minute's end, and then an answer."""
+    headers, inner, slept = ON_THE_WIRE[name]
+    clock = FakeClock(now=START)
+    with Simulator(clock=clock.now) as sim:
+        sim.script({TWENTY[0]: ["429-account-minute", "ok"]})
+        altered(sim, told(headers, inner))
+        model = make(sim, TWENTY[:2], clock=clock, max_wait=60)
+        assert drive(model, path).outcomes == ["minute_limit", "ok"]
+        assert clock.slept == [pytest.approx(slept)]
+        assert asked(sim) == [TWENTY[0], TWENTY[0]]
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("said", ["abc", "1000000", "-1", "", "nan", "inf", when(-30), when(365 * DAY)])
+def test_a_model_rests_as_long_as_can_be_meant(said: str, path: str) -> None:
+    """A provider's nonsense is as if it had said nothing: the model is tried again after five seconds."""
+    clock = FakeClock(now=START)
+    with Simulator(clock=clock.now) as sim:
+        sim.script({TWENTY[0]: ["429-upstream", "ok"]})
+        altered(sim, told({"Retry-After": said}, {"Retry-After": said}))
+        model = make(sim, TWENTY[:2], clock=clock)
+        assert drive(model, path).outcomes == ["upstream_limit", "ok"]
+        clock.advance(6)
+        assert drive(model, path).meta["route"]["model"] == TWENTY[0]
+
+
+AT_ONCE: dict[str, dict[str, str]] = {
+    "a wait of nothing": {"Retry-After": "0"},
+    "a relative reset of nothing": {"X-RateLimit-Reset": "0"},
+    "a reset at this moment": {"X-RateLimit-Reset": milliseconds(0)},
+    "a wait of less than nothing to speak of": {"Retry-After": "0.000001"},
+}
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("refusal", ["429-account-minute", "402-in-flight"])
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_a_wait_of_nothing_is_no_reason_to_hammer(name: str, refusal: str, path: str) -> None:
+    """A server that says "now" and refuses again is asked a few times by one call, not without end."""
+    clock = FakeClock(now=START)
+    with Simulator(clock=clock.now) as sim:
+        sim.script({"*": [{"do": refusal, "times": 60}, "ok"]})
+        altered(sim, told(AT_ONCE[name], AT_ONCE[name]))
+        with contextlib.suppress(AllModelsFailed):
+            drive(make(sim, TWENTY[:2], clock=clock, max_wait=20), path)
+        assert len(sim.chats()) <= 10
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_a_stated_limit_is_kept_for_the_day(path: str) -> None:
+    """16 instead of 20: one refusal teaches it, no other minute sees a second one, and tomorrow 20 count again."""
+    clock = FakeClock(now=START)
+    with Simulator(Scenario(per_minute=16), clock=clock.now) as sim:
+        model = make(sim, TWENTY[:2], clock=clock, limits={"per_minute": 20}, max_wait=60)
+        for _ in range(16 + 16 + 16):
+            drive(model, path)
+        assert [chat.status for chat in sim.chats()].count(429) == 1
+        assert len(clock.slept) == 2
+        sim.reset(Scenario(per_minute=20))
+        clock.advance(DAY)
+        clock.slept.clear()
+        for _ in range(20):
+            drive(model, path)
+        assert clock.slept == []
+        assert {chat.status for chat in sim.chats()} == {200}
+
+
+# -- a clock that jumps back
+
+JUMPS = {"an hour": HOUR, "a day": DAY, "a week": 7 * DAY, "years": 5 * 365 * DAY}
+A_DAY_OR_SO = FARTHEST + HOUR
+
+
+@pytest.mark.parametrize("kind", [Kind.BROKEN, Kind.UPSTREAM_LIMIT, Kind.OVERLOADED, Kind.DELISTED])
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_cooldown(jump: str, kind: Kind) -> None:
+    """A model that failed under a clock that was ahead rests a day or so longer at most under the right one."""
+    book = Ledger().settled("m", verdict(kind), START + JUMPS[jump])
+    assert book.rests_until("m", START) <= START + A_DAY_OR_SO + FIXED.get(kind, 0.0)
+
+
+@pytest.mark.parametrize("kind", [Kind.MINUTE_LIMIT, Kind.DAY_LIMIT])
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_hold(jump: str, kind: Kind) -> None:
+    """An account that was shut under a clock that was ahead waits a day or so at most under the right one."""
+    then = START + JUMPS[jump]
+    book = Ledger().settled("m", verdict(kind, until=then + 10 * HOUR, limit=5), then)
+    hold = book.hold(START)
+    assert hold is None or hold.until <= START + A_DAY_OR_SO
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_day(jump: str) -> None:
+    """A day that was used up under a clock that was ahead is over in two days at most, and nobody waits for years."""
+    then, limits = START + JUMPS[jump], Limits(per_minute=2, per_day=5)
+    windows = Windows()
+    for step in range(10):
+        windows, _ = windows.admitted(limits, then + step * MINUTE, 0)
+    for hours in range(48):
+        now = START + hours * HOUR
+        windows, found = windows.admitted(limits, now, 0)
+        assert isinstance(found, Slot) or found.until <= now + DAY
+    _, found = windows.admitted(limits, MIDNIGHT + 2 * DAY + 2, 0)
+    assert isinstance(found, Slot)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_probe(jump: str) -> None:
+    """A probe that was begun under a clock that was ahead keeps nobody from the model for long."""
+    then = START + JUMPS[jump]
+    book = Ledger().settled("m", verdict(Kind.BROKEN), START - 60)
+    book = book.begun("m", None, then, lease=600.0)
+    assert book.rests_until("m", START) <= START + 1
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_limit_of_a_model(jump: str) -> None:
+    """A model's own day that was used up under a clock that was ahead is over in a day or so."""
+    then = START + JUMPS[jump]
+    book = Ledger().settled("m", verdict(Kind.MODEL_LIMIT, until=then + 5, limit=2, window="day"), then)
+    for _ in range(2):
+        book = book.begun("m", Slot.at(then), then, lease=60.0)
+    assert book.rests_until("m", START) <= START + A_DAY_OR_SO
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_leaves_no_question_open(jump: str) -> None:
+    """`GET /key` may be asked under the right clock, whenever it was asked under the wrong one."""
+    book = Ledger().inquiring(START + JUMPS[jump])
+    assert book.may_inquire(START)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_calls_after_a_jump_back(path: str, jump: str) -> None:
+    """The clocks of both sides fall back: the account answers, and the model that failed is back in a day or so."""
+    clock = FakeClock(now=START + JUMPS[jump])
+    with Simulator(clock=clock.now) as sim:
+        sim.script({TWENTY[0]: ["503", "ok"]})
+        model = make(sim, TWENTY[:2], clock=clock, limits={"per_minute": 20, "per_day": 50})
+        assert drive(model, path).outcomes == ["overloaded", "ok"]
+        clock.advance(-JUMPS[jump])
+        assert drive(model, path).meta["route"]["model"] in TWENTY[:2]
+        clock.advance(A_DAY_OR_SO)
+        assert drive(model, path).meta["route"]["model"] == TWENTY[0]
+
+
+def test_what_was_used_of_a_day_stays_used_over_midnight() -> None:
+    """Two of two are used before midnight, one after it; back before midnight there is none left."""
+    limits = Limits(per_day=2)
+    before, after = MIDNIGHT - 10 * MINUTE, MIDNIGHT + 5 * MINUTE
+    windows, _ = Windows().admitted(limits, before, 0)
+    windows, _ = windows.admitted(limits, before, 0)
+    windows, _ = windows.admitted(limits, after, 0)
+    windows, found = windows.admitted(limits, MIDNIGHT - 50 * MINUTE, 0)
+    assert isinstance(found, Full)
+    assert found.window == "day"
+    assert windows.used(after)[1] == 1, "the new day's count is what it was"
+
+
+@pytest.mark.parametrize("back", [HOUR, 12 * HOUR, DAY])
+def test_a_jump_back_over_midnight_opens_no_endless_day(back: float) -> None:
+    """Before midnight once more: at most a day's worth is let out, however often the minute turns."""
+    limits = Limits(per_minute=1, per_day=2)
+    windows, let_out = Windows(), 0
+    windows, _ = windows.admitted(limits, MIDNIGHT + 5 * MINUTE, 0)
+    now = MIDNIGHT + 10 * MINUTE - back
+    while now < MIDNIGHT:
+        windows, found = windows.admitted(limits, now, 0)
+        let_out += isinstance(found, Slot)
+        now += 5 * MINUTE
+    assert let_out <= 2
+
+
+# -- the constructor
+
+GOOD: dict[str, Any] = {"models": TWENTY[:1], "api_key": "sk-or-v1-x", "state": MemoryStore()}
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    **{
+        f"limits of {value!r} {window}": ({"limits": {window: value}}, "limits")
+        for window in ("per_minute", "per_day")
+        for value in (0, -1, -(10**30), 10**30, 10_000_001, True, False, 0.5, 20.5, math.nan, math.inf, "many", [20])
+    },
+    "a misspelt window": ({"limits": {"per_mintue": 20}}, "did you mean 'per_minute'"),
+    "another window": ({"limits": {"per_hour": 20}}, "limits: unknown key 'per_hour'"),
+    "misspelt limits": ({"limit": {"per_minute": 20}}, "did you mean 'limits'"),
+    "limits in other words": ({"limits": "usuall"}, "limits"),
+    "limits in a number": ({"limits": 20}, "limits"),
+    "limits in a list": ({"limits": [20, 50]}, "limits"),
+    **{
+        f"a share of {value!r}": ({"daily_share": value}, "daily_share")
+        for value in ("130%", "0%", "-5%", "nan%", "%", "", "abc", "30", -1, 0, 0.5, 1.5, True, math.nan, math.inf)
+    },
+    "a share in a list": ({"daily_share": [1]}, "daily_share"),
+    "a share of many": ({"daily_share": 10**30}, "daily_share"),
+    "a misspelt share": ({"daily_share": {"at_mots": 3}}, "did you mean 'at_most'"),
+    "a share with a number for a name": ({"daily_share": {3: 3}}, "daily_share"),
+    "at_least more than at_most": ({"daily_share": {"at_least": 4, "at_most": 3}}, "daily_share"),
+    "at_least more than at_most in percent": ({"daily_share": {"at_least": "40%", "at_most": "30%"}}, "daily_share"),
+    "a bad at_least": ({"daily_share": {"at_least": "none"}}, "daily_share: at_least"),
+    "an unknown strategy": ({"strategy": "fast"}, "strategy"),
+    "no strategy": ({"strategy": ""}, "strategy"),
+    "a strategy in a number": ({"strategy": 1}, "strategy"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_mistake_names_its_field(name: str) -> None:
+    """Each wrong value is told at construction, by the name of its field."""
+    arguments, words = WRONG[name]
+    with pytest.raises(ConfigurationError) as caught:
+        ChatOpenRouterFree(**{**GOOD, **arguments})
+    assert words in str(caught.value)
