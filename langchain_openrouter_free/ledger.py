@@ -7,7 +7,8 @@ the book is kept; how it is written is `pages.py`'s business. Times are Unix sec
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from langchain_openrouter_free.breaker import FIXED, Cooldown, rested
 from langchain_openrouter_free.health import Health, pruned
@@ -22,6 +23,8 @@ _FARTHEST_HOLD = 25 * 3600.0
 # `GET /key` is asked at most this often for an account, in seconds; its answer lags by minutes anyway.
 _ASK_AGAIN = 600.0
 _INQUIRY = 6.0
+_NOTHING: dict[str, Any] = {}
+_UNUSED = Windows()
 # More breakers than this are not kept: those of models that are well go first.
 _MOST_BREAKERS = 300
 # What says something about a model's health beside the kinds that cool it down.
@@ -64,7 +67,7 @@ class Metered:
     """One model's own limits, and what was taken of them."""
 
     limits: Mapping[str, Stated]
-    windows: Windows = field(default_factory=Windows)
+    windows: Windows = _UNUSED
 
     def in_force(self, now: float) -> Limits:
         """Return the limits that are still believed."""
@@ -84,8 +87,7 @@ class Measured:
     tokens_per_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(NamedTuple):
     """One account's book.
 
     Attributes:
@@ -101,12 +103,12 @@ class Ledger:
         skew: seconds by which the server's clock is ahead of this machine's.
     """
 
-    holds: Mapping[str, Hold] = field(default_factory=dict)
-    windows: Windows = field(default_factory=Windows)
-    learned: Mapping[str, Stated] = field(default_factory=dict)
-    cooldowns: Mapping[str, Cooldown] = field(default_factory=dict)
-    metered: Mapping[str, Metered] = field(default_factory=dict)
-    health: Mapping[str, Health] = field(default_factory=dict)
+    holds: Mapping[str, Hold] = _NOTHING
+    windows: Windows = _UNUSED
+    learned: Mapping[str, Stated] = _NOTHING
+    cooldowns: Mapping[str, Cooldown] = _NOTHING
+    metered: Mapping[str, Metered] = _NOTHING
+    health: Mapping[str, Health] = _NOTHING
     unsaid: tuple[str, float] | None = None
     inquired: float = 0.0
     inquiring_until: float = 0.0
@@ -156,11 +158,11 @@ class Ledger:
     ) -> tuple[Ledger, Slot | Full]:
         """Take a slot of the free quota; see `Windows.admitted`."""
         windows, slot = self.windows.admitted(self.limits(assumed, now), now, patience, pacing, share)
-        return (self if windows is self.windows else replace(self, windows=windows)), slot
+        return (self if windows is self.windows else self._replace(windows=windows)), slot
 
     def released(self, slot: Slot, now: float) -> Ledger:
         """Give back a slot whose request never left."""
-        return replace(self, windows=self.windows.released(slot, now))
+        return self._replace(windows=self.windows.released(slot, now))
 
     def plentiful(self, assumed: Limits, now: float) -> bool:
         """Tell whether less than half of the minute and of the day is used."""
@@ -177,15 +179,15 @@ class Ledger:
         if metered is None or slot is None:
             return book
         windows, _ = metered.windows.admitted(Limits(), now, 0.0)
-        return replace(book, metered={**book.metered, model: replace(metered, windows=windows)})
+        return book._replace(metered={**book.metered, model: replace(metered, windows=windows)})
 
     def unsent(self, model: str, slot: Slot, now: float) -> Ledger:
         """Return the book after an attempt whose request never left."""
         book, metered = self.released(slot, now), self.metered.get(model)
         if metered is None:
             return book
-        windows = metered.windows.released(replace(slot, project=""), now)
-        return replace(book, metered={**book.metered, model: replace(metered, windows=windows)})
+        windows = metered.windows.released(slot._replace(project=""), now)
+        return book._replace(metered={**book.metered, model: replace(metered, windows=windows)})
 
     def may_inquire(self, now: float) -> bool:
         """Tell whether it is time to ask `GET /key` about the day's limit."""
@@ -193,11 +195,11 @@ class Ledger:
 
     def inquiring(self, now: float) -> Ledger:
         """Return the book while one call asks `GET /key`."""
-        return replace(self, inquired=now, inquiring_until=now + _INQUIRY)
+        return self._replace(inquired=now, inquiring_until=now + _INQUIRY)
 
     def not_inquired(self) -> Ledger:
         """Return the book after a question that was broken off: the next call may ask."""
-        return replace(self, inquired=0.0, inquiring_until=0.0)
+        return self._replace(inquired=0.0, inquiring_until=0.0)
 
     def hinted(self, limit: int | None, now: float) -> Ledger:
         """Return the book after `GET /key` was asked for the day's limit.
@@ -205,12 +207,12 @@ class Ledger:
         What it says of the use lags by minutes, and is not believed.
         """
         learned = self.learned if limit is None else {**self.learned, "day": Stated(limit, int(now // DAY))}
-        return replace(self, learned=learned, inquiring_until=0.0)
+        return self._replace(learned=learned, inquiring_until=0.0)
 
     def timed(self, heard: Heard | None) -> Ledger:
         """Return the book after a reply showed the server's time."""
         skew = corrected(self.skew, heard)
-        return self if skew == self.skew else replace(self, skew=skew)
+        return self if skew == self.skew else self._replace(skew=skew)
 
     # -- what an attempt taught
 
@@ -252,7 +254,7 @@ class Ledger:
         """
         if verdict.kind in (Kind.DAY_LIMIT, Kind.MINUTE_LIMIT):
             return _probe_over(_shut(self, verdict, now), model, generation)
-        book = replace(self, unsaid=(model, now)) if verdict.kind is Kind.RATE_LIMIT else self
+        book = self._replace(unsaid=(model, now)) if verdict.kind is Kind.RATE_LIMIT else self
         stale = generation is not None and generation != book.generation(model)
         if verdict.ok or not stale:
             # Attempts that began together fail together: that is one failure.
@@ -273,7 +275,7 @@ def _believed(stated: Mapping[str, Stated], window: str, now: float) -> int | No
 
 
 def _with(book: Ledger, model: str, rest: Cooldown) -> Ledger:
-    return book if book.cooldowns.get(model) == rest else replace(book, cooldowns={**book.cooldowns, model: rest})
+    return book if book.cooldowns.get(model) == rest else book._replace(cooldowns={**book.cooldowns, model: rest})
 
 
 def _probe_over(book: Ledger, model: str, generation: int | None) -> Ledger:
@@ -287,7 +289,7 @@ def _pruned(book: Ledger, now: float) -> Ledger:
     kept = {model: rest for model, rest in book.cooldowns.items() if rest.well or not rest.forgotten(now)}
     if len(kept) > _MOST_BREAKERS:
         kept = {model: rest for model, rest in kept.items() if not rest.well}
-    return book if len(kept) == len(book.cooldowns) else replace(book, cooldowns=kept)
+    return book if len(kept) == len(book.cooldowns) else book._replace(cooldowns=kept)
 
 
 def _noted(book: Ledger, model: str, verdict: Verdict, now: float, measured: Measured) -> Ledger:
@@ -299,7 +301,7 @@ def _noted(book: Ledger, model: str, verdict: Verdict, now: float, measured: Mea
     noted = known.noted(
         ok=verdict.ok, now=now, first_token_s=measured.first_token_s, tokens_per_s=measured.tokens_per_s
     )
-    return replace(book, health=pruned({**book.health, model: noted}, now))
+    return book._replace(health=pruned({**book.health, model: noted}, now))
 
 
 def _metered(book: Ledger, model: str, window: str, limit: int, now: float) -> Ledger:
@@ -308,7 +310,7 @@ def _metered(book: Ledger, model: str, window: str, limit: int, now: float) -> L
     today = int(now // DAY)
     kept = {name: metered for name, metered in book.metered.items() if _still_stated(metered, today)}
     stated = {**known.limits, window: Stated(limit, today)}
-    return replace(book, metered={**kept, model: Metered(stated, known.windows.filled(window, limit, now))})
+    return book._replace(metered={**kept, model: Metered(stated, known.windows.filled(window, limit, now))})
 
 
 def _still_stated(metered: Metered, today: int) -> bool:
@@ -320,9 +322,9 @@ def _shut(book: Ledger, verdict: Verdict, now: float) -> Ledger:
     until = verdict.until or now + MINUTE
     if verdict.limit is not None:
         learned = {**book.learned, window: Stated(verdict.limit, int(now // DAY))}
-        book = replace(book, learned=learned, windows=book.windows.filled(window, verdict.limit, now))
+        book = book._replace(learned=learned, windows=book.windows.filled(window, verdict.limit, now))
     known = book.holds.get(window)
     # Of two sources that contradict each other, the later deadline wins.
     if known is not None and until < known.until <= now + _FARTHEST_HOLD:
         return book
-    return replace(book, holds={**book.holds, window: Hold(window, until, verdict.limit)})
+    return book._replace(holds={**book.holds, window: Hold(window, until, verdict.limit)})

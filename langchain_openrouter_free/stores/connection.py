@@ -34,8 +34,8 @@ SCHEMA = len(_MIGRATIONS)
 BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 # The longest pause between two tries for the lock, in seconds: at first, and after some. Shorter ones wake
 # processes in vain, longer ones starve some; SQLite's own grow to 100 ms.
-_SHORTEST_PAUSE = 0.000_5
-_LONGEST_PAUSE = 0.004
+_SHORTEST_PAUSE = 0.002
+_LONGEST_PAUSE = 0.01
 
 _MODE = "rw"  # the file is made by us, with its rights, never by SQLite
 
