@@ -39,8 +39,9 @@ format: $(READY) ## let ruff mend and format what it can
 demo: $(READY) ## a bad hour on the simulated service; ARGS="--live" asks the real one
 	$(PY) examples/demo.py $(ARGS)
 
-bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its import, the simulator
-	for bench in happy_path decision import simulator; do $(PY) tests/benchmarks/bench_$$bench.py || exit 1; done
+bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its import, the simulator, the store
+	for bench in happy_path decision import simulator store; do $(PY) tests/benchmarks/bench_$$bench.py || exit 1; done
+	$(PY) -m pytest tests/benchmarks/test_bench_quota.py -o addopts= --benchmark-columns=median,iqr,ops,rounds
 
 cassettes: $(READY) ## record the cassettes anew, from the simulator
 	$(PY) tests/record_cassettes.py $(ARGS)
