@@ -21,7 +21,7 @@ from langchain_openrouter_free.ledger import Ledger, Measured
 from langchain_openrouter_free.quota import Slot
 from langchain_openrouter_free.routing import Action, Candidate, Route, Try
 from langchain_openrouter_free.skew import Heard, corrected
-from langchain_openrouter_free.stores import Change, HistoryLog, PageRef, StateStore
+from langchain_openrouter_free.stores import Change, HistoryLog, PageRef, Row, StateStore
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 
 T = TypeVar("T")
@@ -194,22 +194,32 @@ class Books:
         usage: dict[str, Any] | None,
         heard: Heard | None = None,
         measured: Measured | None = None,
+        ends: Callable[[Settled], CallRecord | None] | None = None,
     ) -> Settled:
-        """Book how an attempt ended.
+        """Book how an attempt ended, and with it the call where `ends` makes a record of it.
 
         A store that fails here is told in the log: an answer that was earned is not lost for it, and a
         reservation that stays open counts as spent.
         """
         try:
-            return self._settle(turn, how, usage, heard, measured)
+            settled = self._settle(turn, how, heard, measured, ends)
+            if turn.reservation is not None:
+                self._settle_money(turn, how, usage, self.now())
         except Exception:
             log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
             return Settled(how)
+        else:
+            return settled
 
     def _settle(
-        self, turn: Turn, how: Verdict, usage: dict[str, Any] | None, heard: Heard | None, measured: Measured | None
+        self,
+        turn: Turn,
+        how: Verdict,
+        heard: Heard | None,
+        measured: Measured | None,
+        ends: Callable[[Settled], CallRecord | None] | None,
     ) -> Settled:
-        """Book it in the account's page and then in the project's."""
+        """Book it in the account's page, and the call in the history, in one step."""
         here, model, chance = self.clock.now(), turn.candidate.model, self.chance()
 
         def change(book: Ledger | None) -> tuple[Ledger, tuple[Settled, float]]:
@@ -222,9 +232,16 @@ class Books:
             rests = known.rests_until(model, now)
             return known, (Settled(read, rests if rests > now and not read.ok else None), known.skew)
 
-        settled, self.skew = self._update(change)
-        if turn.reservation is not None:
-            self._settle_money(turn, how, usage, self.now())
+        def row(answer: tuple[Settled, float]) -> Row | None:
+            record = None if ends is None else ends(answer[0])
+            return None if record is None else (self._log, record.at, record.encode())
+
+        store = self.accounts.store
+        if ends is not None and isinstance(store, HistoryLog):
+            settled, self.skew = store.update_and_append(self.accounts.book, change, row)
+            self._fold_sometimes(store)
+        else:
+            settled, self.skew = self._update(change)
         return settled
 
     def _settle_money(self, turn: Turn, how: Verdict, usage: dict[str, Any] | None, now: float) -> None:
@@ -238,17 +255,24 @@ class Books:
         self.accounts.store.update(self.accounts.purse, change)
 
     def keep(self, record: CallRecord) -> None:
-        """Add a call that is over to the history, if the store keeps one; now and then fold what is old."""
-        store, account = self.accounts.store, self.accounts.account
+        """Add a call that nobody answered to the history, if the store keeps one."""
+        store = self.accounts.store
         if not isinstance(store, HistoryLog):
             return
         try:
-            store.append(f"calls:{account}", record.at, record.encode())
-            if self.chance() < FOLD_CHANCE:
-                totals = PageRef(f"totals:{account}", Totals.encode, Totals.decode)
-                store.fold(f"calls:{account}", record.at - ROWS_KEPT, totals, folded)
+            store.append(self._log, record.at, record.encode())
+            self._fold_sometimes(store)
         except Exception:
             log.exception("a call cannot be added to the history")
+
+    @property
+    def _log(self) -> str:
+        return f"calls:{self.accounts.account}"
+
+    def _fold_sometimes(self, store: HistoryLog) -> None:
+        if self.chance() < FOLD_CHANCE:
+            totals = PageRef(f"totals:{self.accounts.account}", Totals.encode, Totals.decode)
+            store.fold(self._log, self.now() - ROWS_KEPT, totals, folded)
 
     def look(self) -> Ledger:
         """Return the account's book as it is."""

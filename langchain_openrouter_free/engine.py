@@ -234,33 +234,37 @@ class Attempts:
     def settle(self, attempt: Attempt, how: Verdict) -> Verdict:
         """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record."""
         said = attempt.completion()
-        settled = self.books.settle(attempt.turn, how, said.usage, attempt.heard, attempt.measured(said))
-        read = self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
-        if read.ok or read.kind is Kind.ABANDONED:
-            self._keep("answered" if read.ok else "abandoned", attempt.turn.candidate if read.ok else None)
-        elif attempt.committed:
-            self._keep("interrupted")
-        return read
+        ends = partial(self._end, attempt)
+        settled = self.books.settle(attempt.turn, how, said.usage, attempt.heard, attempt.measured(said), ends)
+        return self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
+
+    def _end(self, attempt: Attempt, settled: Settled) -> CallRecord | None:
+        """Return the record of a call that ends with this attempt; None if it goes on."""
+        read, candidate = settled.verdict, attempt.turn.candidate
+        if read.ok:
+            return self._record("answered", candidate, attempt.told(settled))
+        if read.kind is Kind.ABANDONED or attempt.committed:
+            outcome = "abandoned" if read.kind is Kind.ABANDONED else "interrupted"
+            return self._record(outcome, None, attempt.told(settled))
+        return None
 
     async def asettle(self, attempt: Attempt, how: Verdict) -> Verdict:
         """The same where it may block."""
         return await self._off_loop(partial(self.settle, attempt, how))
 
     def _given_up(self) -> OpenRouterFreeError:
-        self._keep(str(self.route.ending()))
+        self.books.keep(self._record(str(self.route.ending())))
         return self.error()
 
-    def _keep(self, outcome: str, answered: Candidate | None = None) -> None:
-        self.books.keep(
-            CallRecord(
-                self.books.now(),
-                self.books.accounts.project,
-                outcome,
-                answered.model if answered else None,
-                answered.paid if answered else False,
-                self.route.waited,
-                tuple(self.route.trail),
-            )
+    def _record(self, outcome: str, answered: Candidate | None = None, *last: AttemptRecord) -> CallRecord:
+        return CallRecord(
+            self.books.now(),
+            self.books.accounts.project,
+            outcome,
+            answered.model if answered else None,
+            answered.paid if answered else False,
+            self.route.waited,
+            (*self.route.trail, *last),
         )
 
     def error(self) -> OpenRouterFreeError:

@@ -95,7 +95,9 @@ def test_a_store_without_a_log_and_one_whose_log_fails(sim: Simulator, caplog: p
         def append(self, log: str, at: float, text: str) -> None:
             raise OSError("no space left")
 
-    assert drive(make(sim, state=Full()), "invoke").text
+    sim.script({"*": "503"})
+    with pytest.raises(AllModelsFailed):
+        drive(make(sim, state=Full()), "invoke")
     assert "cannot be added to the history" in caplog.text
 
 

@@ -199,6 +199,32 @@ class TestContract:
         assert folded(store)
 
 
+class TestUpdateAndAppend:
+    def test_page_and_row_come_together(self, store: LogStore) -> None:
+        """The row is made of the answer; where it makes none, only the page is changed."""
+        for number in range(3):
+            answer = store.update_and_append(COUNT, one_more, lambda _, n=number: (LOG, float(n), f"row {n}"))
+            assert answer == number + 1
+        assert store.update_and_append(COUNT, one_more, lambda _: None) == 4
+        assert store.recent(LOG) == [(2.0, "row 2"), (1.0, "row 1"), (0.0, "row 0")]
+        assert counted(store) == 4
+
+    def test_a_change_that_raises_leaves_both(self, store: LogStore) -> None:
+        """Neither the page nor the log is touched."""
+        store.update_and_append(COUNT, one_more, lambda _: (LOG, 1.0, "first"))
+        with pytest.raises(ZeroDivisionError):
+            store.update_and_append(COUNT, lambda _: (5, 1 // 0), lambda _: (LOG, 2.0, "second"))
+        assert (counted(store), texts(store)) == (1, ["first"])
+
+    def test_it_goes_on_in_memory(self, make: Callable[..., SqliteStore], path: Path) -> None:
+        """A file that cannot be used is no reason to lose either."""
+        path.mkdir()
+        store = make(warn=lambda _: None)
+        assert store.update_and_append(COUNT, one_more, lambda _: (LOG, 1.0, "kept")) == 1
+        assert store.recent(LOG) == [(1.0, "kept")]
+        assert counted(store) == 1
+
+
 class TestMemory:
     """What memory keeps, and for how long."""
 

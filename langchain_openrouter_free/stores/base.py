@@ -50,6 +50,10 @@ class StateStore(Protocol):
         ...
 
 
+# A row: the log's name, Unix seconds, the text.
+Row: TypeAlias = tuple[str, float, str]
+
+
 @runtime_checkable
 class HistoryLog(Protocol):
     """Keeps logs beside the pages: rows are added, looked at, and in the end folded into a page.
@@ -64,6 +68,15 @@ class HistoryLog(Protocol):
             log: the log's name, e.g. `calls:<hash>`.
             at: when it happened, in Unix seconds; a finite number.
             text: what happened, without lone surrogates, as `json.dumps` makes it.
+        """
+        ...
+
+    def update_and_append(
+        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
+    ) -> Answer:
+        """Update a page and add the row that its answer makes to a log, in one step; no row where it makes none.
+
+        `row` must be pure, as `change`, and must not raise.
         """
         ...
 

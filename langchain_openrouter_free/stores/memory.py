@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef
+from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
 
 # How many rows a log keeps: nobody may ever fold it.
 _MOST_ROWS = 1000
@@ -36,7 +37,22 @@ class MemoryStore:
     def append(self, log: str, at: float, text: str) -> None:
         """Add one row to a log; of a full one the row added first is dropped."""
         with self._lock:
-            self._logs.setdefault(log, deque(maxlen=_MOST_ROWS)).append((at, text))
+            self._append(log, at, text)
+
+    def update_and_append(
+        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
+    ) -> Answer:
+        """Update a page and add the row that its answer makes to a log, in one step."""
+        with self._lock:
+            page, answer = change(self._pages.get(ref.key))
+            made = row(answer)
+            self._pages[ref.key] = page
+            if made is not None:
+                self._append(*made)
+            return answer
+
+    def _append(self, log: str, at: float, text: str) -> None:
+        self._logs.setdefault(log, deque(maxlen=_MOST_ROWS)).append((at, text))
 
     def recent(self, log: str, limit: int = 20) -> list[tuple[float, str]]:
         """Return the newest rows of a log, the one added last first."""

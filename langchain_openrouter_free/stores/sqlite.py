@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from weakref import WeakSet
 
 from langchain_openrouter_free.stores import files
-from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef
+from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.connection import BUSY, SCHEMA, Connection, Unusable, code
 from langchain_openrouter_free.stores.files import default_path
 from langchain_openrouter_free.stores.memory import MemoryStore
@@ -136,6 +136,22 @@ class SqliteStore:
             return None, {}
 
         self._do(work, lambda memory: memory.append(log, at, text))
+
+    def update_and_append(
+        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
+    ) -> Answer:
+        """Update a page and add the row that its answer makes to a log, in one transaction."""
+
+        def work(file: Connection) -> tuple[Answer, _Pages]:
+            answer, pages = self._change(file, ref, change)
+            made = row(answer)
+            if made is not None:
+                file.append(*made)
+            return answer, pages
+
+        return self._do(
+            work, lambda memory: memory.update_and_append(ref, lambda page: change(self._last(ref, page)), row)
+        )
 
     def recent(self, log: str, limit: int = 20) -> list[tuple[float, str]]:
         """Return the newest rows of a log, the one added last first; those of memory while the file is given up."""
