@@ -37,22 +37,20 @@ class MemoryStore:
     def append(self, log: str, at: float, text: str) -> None:
         """Add one row to a log; of a full one the row added first is dropped."""
         with self._lock:
-            self._append(log, at, text)
+            self._logs.setdefault(log, deque(maxlen=_MOST_ROWS)).append((at, text))
 
     def update_and_append(
         self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
     ) -> Answer:
-        """Update a page and add the row that its answer makes to a log, in one step."""
-        with self._lock:
-            page, answer = change(self._pages.get(ref.key))
-            made = row(answer)
-            self._pages[ref.key] = page
-            if made is not None:
-                self._append(*made)
-            return answer
+        """Update a page, and add the row that its answer makes to a log.
 
-    def _append(self, log: str, at: float, text: str) -> None:
-        self._logs.setdefault(log, deque(maxlen=_MOST_ROWS)).append((at, text))
+        By this object's own two methods, which a subclass may have changed; nobody can be killed in between.
+        """
+        answer = self.update(ref, change)
+        made = row(answer)
+        if made is not None:
+            self.append(*made)
+        return answer
 
     def recent(self, log: str, limit: int = 20) -> list[tuple[float, str]]:
         """Return the newest rows of a log, the one added last first."""
