@@ -191,7 +191,9 @@ def main() -> int:
     wish = parser.parse_args()
     started = time.perf_counter()
     with service(live=wish.live) as sim:
-        model = ChatOpenRouterFree(models=wish.models, timeouts={} if wish.live else {"first_token": 1.5})
+        # What is played leaves no trace in the user's own state file.
+        played: dict[str, Any] = {"state": "memory", "timeouts": {"first_token": 1.5}}
+        model = ChatOpenRouterFree(models=wish.models, **({} if wish.live else played))
         print("Ranked: " + ", ".join(wish.models))
         watch = Routes()
         done = [show(title, scene(model, watch), watch, wish.models) for title, scene in SCENES]

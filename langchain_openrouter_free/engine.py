@@ -29,7 +29,7 @@ from langchain_openrouter_free.routing import Candidate, GiveUp, Inquire, Price,
 from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.sources import Source, Stopwatch, Timeouts
 from langchain_openrouter_free.transport import TransportFault
-from langchain_openrouter_free.verdicts import Kind, Verdict, classify, verdict
+from langchain_openrouter_free.verdicts import Kind, Verdict, answered, classify, verdict
 from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError
 
 T = TypeVar("T")
@@ -384,7 +384,8 @@ class Attempt:
         self._owner.books.heard(self.heard)
         match error:
             case None:
-                return verdict(Kind.OK, status=self.status)
+                headers = None if self.turn.slot is None else self._source.headers
+                return answered(self.status, headers, now=self._owner.books.now())
             case AttemptFailed():
                 return error.verdict
             case ReplyError():

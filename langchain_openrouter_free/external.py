@@ -145,6 +145,11 @@ class ExternalSource:
         return
 
     @property
+    def headers(self) -> None:
+        """No reply of the service, so nothing of its quota."""
+        return
+
+    @property
     def status(self) -> int | None:
         """HTTP status is that package's secret."""
         return None

@@ -27,6 +27,8 @@ _NOTHING: dict[str, Any] = {}
 _UNUSED = Windows()
 # More breakers than this are not kept: those of models that are well go first.
 _MOST_BREAKERS = 300
+# What accounts have (the service's limits page): by its size an answer's meter is told from a single model's.
+_SIZES = {"minute": frozenset({20}), "day": frozenset({50, 1000})}
 # What says something about a model's health beside the kinds that cool it down.
 _UNHEALTHY = frozenset({Kind.EMPTY})
 
@@ -260,6 +262,7 @@ class Ledger(NamedTuple):
             # Attempts that began together fail together: that is one failure.
             book = _noted(book, model, verdict, now, measured or Measured())
         if verdict.ok:
+            book = _counted(book, verdict, now)
             known = book.cooldowns.get(model)
             return book if stale or known is None or known.well else _with(book, model, known.recovered())
         if verdict.kind is Kind.MODEL_LIMIT and verdict.limit is not None and verdict.window is not None:
@@ -315,6 +318,17 @@ def _metered(book: Ledger, model: str, window: str, limit: int, now: float) -> L
 
 def _still_stated(metered: Metered, today: int) -> bool:
     return any(stated.day == today for stated in metered.limits.values())
+
+
+def _counted(book: Ledger, verdict: Verdict, now: float) -> Ledger:
+    """Believe what an answer says of a window, where its size tells that it is the account's; never count down."""
+    window, limit, left = verdict.window, verdict.limit, verdict.left
+    if window is None or limit is None or left is None:
+        return book
+    if limit not in _SIZES[window] and limit != _believed(book.learned, window, now):
+        return book
+    learned = {**book.learned, window: Stated(limit, int(now // DAY))}
+    return book._replace(learned=learned, windows=book.windows.filled(window, limit - left, now))
 
 
 def _shut(book: Ledger, verdict: Verdict, now: float) -> Ledger:

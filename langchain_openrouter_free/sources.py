@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,6 +112,11 @@ class Source(Protocol):
         """The server's time, as the head of its reply told it."""
         ...
 
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """Headers of the service's reply, None before there is one."""
+        ...
+
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the reply is over. Raise what `engine.Attempt` understands."""
         ...
@@ -158,6 +163,11 @@ class ServiceSource:
     def status(self) -> int | None:
         """HTTP status of the reply, None before there is one."""
         return self._reader.status if self._reader else None
+
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """Headers of the reply, None before there is one."""
+        return self._reader.headers if self._reader else None
 
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the reply is over."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 
 from langchain_openrouter_free.evidence import Evidence, decode, gather
-from langchain_openrouter_free.waits import named_until, window_of
+from langchain_openrouter_free.waits import meter_of, named_until, window_of
 
 
 class Scope(StrEnum):
@@ -151,6 +151,7 @@ class Verdict:
         until: Unix seconds until which the server wants to be left alone; None if it named no time.
         limit: size of the exhausted window in requests, where the server said it.
         window: `"minute"` or `"day"`, where a limit was said to be of one.
+        left: requests left of that window, where an answer said it.
     """
 
     kind: Kind
@@ -161,6 +162,7 @@ class Verdict:
     until: float | None = None
     limit: int | None = None
     window: str | None = None
+    left: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -396,6 +398,14 @@ def verdict(
     """Make the verdict of a kind by its policy; `scope` where a row says it more precisely."""
     policy = POLICIES[kind]
     return Verdict(kind, scope or policy.scope, policy.step, reason or policy.means, status, until, limit, window)
+
+
+def answered(status: int | None, headers: Mapping[str, str] | None, *, now: float) -> Verdict:
+    """Make the verdict of an answer, with what its headers say of the quota."""
+    meter = meter_of(headers, now)
+    if meter is None:
+        return verdict(Kind.OK, status=status)
+    return replace(verdict(Kind.OK, status=status, limit=meter.limit, window=meter.window), left=meter.left)
 
 
 def classify(

@@ -6,12 +6,15 @@ Times are Unix seconds.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from langchain_openrouter_free.evidence import Evidence
+from langchain_openrouter_free.evidence import Evidence, header, number
 
 _LENGTHS = {"minute": 60.0, "day": 86_400.0}
 # A reset further ahead than this is a misread unit or nonsense (no window is longer than a day).
 _FARTHEST = 25 * 3600.0
+_MOST = 1e9
 
 # The words of limits on single models (recorded 2025-04 to 2026-10).
 _TOKENS = re.compile(r"limit_(?:tpm|tpd)/|tokens per")
@@ -48,6 +51,30 @@ def named_until(seen: Evidence, now: float, *, resets: bool, window: str | None 
         return max(plausible)
     length = _LENGTHS.get(window or "")
     return (now // length + 1) * length if length else None
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What an answer's headers say of a window: its name, its size, and how many requests are left of it."""
+
+    window: str
+    limit: int
+    left: int
+
+
+def meter_of(headers: Mapping[str, str] | None, now: float) -> Meter | None:
+    """Read `X-RateLimit-Limit`, `-Remaining` and `-Reset` of an answer; None where they are not all plausible.
+
+    No recorded answer has them (2025-02 to 2026-10), refusals do; they are believed where they come.
+    """
+    size = header(headers, "x-ratelimit-limit")
+    if size is None:
+        return None
+    limit, left, reset = (number(header(headers, f"x-ratelimit-{name}")) for name in ("limit", "remaining", "reset"))
+    until = None if reset is None else _moment(reset, now)
+    if limit is None or left is None or until is None or not 0 <= left <= limit < _MOST:
+        return None
+    return Meter("minute" if until - now <= _LENGTHS["minute"] else "day", int(limit), int(left))
 
 
 def _moment(value: float, now: float, *, relative: bool = False) -> float | None:

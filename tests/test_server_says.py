@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
 import pytest
-from driving import TWENTY, asked, drive, make
+from driving import PATHS, TWENTY, asked, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, ConfigurationError, MemoryStore
-from langchain_openrouter_free.breaker import FIXED
+from langchain_openrouter_free import (
+    AllModelsFailed,
+    FreeQuotaExhausted,
+)
 from langchain_openrouter_free.evidence import http_date
 from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Slot, Windows
+from langchain_openrouter_free.quota import DAY, Limits, Slot
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.reply import Reply, encode
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, Verdict, classify, verdict
+from langchain_openrouter_free.verdicts import Kind, Verdict, classify
 
 START = 1_790_000_005.0  # 25 seconds into a minute, 14:13 UTC
 MINUTE_END = 1_790_000_040.0
-MIDNIGHT = 1_790_035_200.0
 HOUR = 3600.0
 FARTHEST = 25 * HOUR
 LONGEST_GUESS = HOUR * 1.1  # an hour, and up to a tenth by chance
@@ -300,14 +300,14 @@ def test_no_header_benches_anybody_for_long(
 # -- the same over the wire
 
 
-def altered(sim: Simulator, edit: Callable[[Reply], None]) -> None:
-    """Let each refusal of the simulator pass through other hands, as a proxy's."""
+def altered(sim: Simulator, edit: Callable[[Reply], None], statuses: tuple[int, ...] = (402, 429)) -> None:
+    """Let each refusal (or answer) of the simulator pass through other hands, as a proxy's."""
     world = sim._service.world
     honest = world.answer
 
     def answer(request: Any) -> Reply:
         reply = honest(request)
-        if reply.status in (402, 429):
+        if reply.status in statuses:
             edit(reply)
         return reply
 
@@ -422,150 +422,36 @@ def test_a_stated_limit_is_kept_for_the_day(path: str) -> None:
         assert {chat.status for chat in sim.chats()} == {200}
 
 
-# -- a clock that jumps back
+# -- what an answer says of the quota
 
-JUMPS = {"an hour": HOUR, "a day": DAY, "a week": 7 * DAY, "years": 5 * 365 * DAY}
-A_DAY_OR_SO = FARTHEST + HOUR
-
-
-@pytest.mark.parametrize("kind", [Kind.BROKEN, Kind.UPSTREAM_LIMIT, Kind.OVERLOADED, Kind.DELISTED])
-@pytest.mark.parametrize("jump", JUMPS)
-def test_a_jump_back_makes_no_long_cooldown(jump: str, kind: Kind) -> None:
-    """A model that failed under a clock that was ahead rests a day or so longer at most under the right one."""
-    book = Ledger().settled("m", verdict(kind), START + JUMPS[jump])
-    assert book.rests_until("m", START) <= START + A_DAY_OR_SO + FIXED.get(kind, 0.0)
-
-
-@pytest.mark.parametrize("kind", [Kind.MINUTE_LIMIT, Kind.DAY_LIMIT])
-@pytest.mark.parametrize("jump", JUMPS)
-def test_a_jump_back_makes_no_long_hold(jump: str, kind: Kind) -> None:
-    """An account that was shut under a clock that was ahead waits a day or so at most under the right one."""
-    then = START + JUMPS[jump]
-    book = Ledger().settled("m", verdict(kind, until=then + 10 * HOUR, limit=5), then)
-    hold = book.hold(START)
-    assert hold is None or hold.until <= START + A_DAY_OR_SO
-
-
-@pytest.mark.parametrize("jump", JUMPS)
-def test_a_jump_back_makes_no_long_day(jump: str) -> None:
-    """A day that was used up under a clock that was ahead is over in two days at most, and nobody waits for years."""
-    then, limits = START + JUMPS[jump], Limits(per_minute=2, per_day=5)
-    windows = Windows()
-    for step in range(10):
-        windows, _ = windows.admitted(limits, then + step * MINUTE, 0)
-    for hours in range(48):
-        now = START + hours * HOUR
-        windows, found = windows.admitted(limits, now, 0)
-        assert isinstance(found, Slot) or found.until <= now + DAY
-    _, found = windows.admitted(limits, MIDNIGHT + 2 * DAY + 2, 0)
-    assert isinstance(found, Slot)
-
-
-@pytest.mark.parametrize("jump", JUMPS)
-def test_a_jump_back_makes_no_long_probe(jump: str) -> None:
-    """A probe that was begun under a clock that was ahead keeps nobody from the model for long."""
-    then = START + JUMPS[jump]
-    book = Ledger().settled("m", verdict(Kind.BROKEN), START - 60)
-    book = book.begun("m", None, then, lease=600.0)
-    assert book.rests_until("m", START) <= START + 1
-
-
-@pytest.mark.parametrize("jump", JUMPS)
-def test_a_jump_back_makes_no_long_limit_of_a_model(jump: str) -> None:
-    """A model's own day that was used up under a clock that was ahead is over in a day or so."""
-    then = START + JUMPS[jump]
-    book = Ledger().settled("m", verdict(Kind.MODEL_LIMIT, until=then + 5, limit=2, window="day"), then)
-    for _ in range(2):
-        book = book.begun("m", Slot.at(then), then, lease=60.0)
-    assert book.rests_until("m", START) <= START + A_DAY_OR_SO
-
-
-@pytest.mark.parametrize("jump", JUMPS)
-def test_a_jump_back_leaves_no_question_open(jump: str) -> None:
-    """`GET /key` may be asked under the right clock, whenever it was asked under the wrong one."""
-    book = Ledger().inquiring(START + JUMPS[jump])
-    assert book.may_inquire(START)
-
-
-@pytest.mark.parametrize("jump", JUMPS)
-@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
-def test_calls_after_a_jump_back(path: str, jump: str) -> None:
-    """The clocks of both sides fall back: the account answers, and the model that failed is back in a day or so."""
-    clock = FakeClock(now=START + JUMPS[jump])
-    with Simulator(clock=clock.now) as sim:
-        sim.script({TWENTY[0]: ["503", "ok"]})
-        model = make(sim, TWENTY[:2], clock=clock, limits={"per_minute": 20, "per_day": 50})
-        assert drive(model, path).outcomes == ["overloaded", "ok"]
-        clock.advance(-JUMPS[jump])
-        assert drive(model, path).meta["route"]["model"] in TWENTY[:2]
-        clock.advance(A_DAY_OR_SO)
-        assert drive(model, path).meta["route"]["model"] == TWENTY[0]
-
-
-def test_what_was_used_of_a_day_stays_used_over_midnight() -> None:
-    """Two of two are used before midnight, one after it; back before midnight there is none left."""
-    limits = Limits(per_day=2)
-    before, after = MIDNIGHT - 10 * MINUTE, MIDNIGHT + 5 * MINUTE
-    windows, _ = Windows().admitted(limits, before, 0)
-    windows, _ = windows.admitted(limits, before, 0)
-    windows, _ = windows.admitted(limits, after, 0)
-    windows, found = windows.admitted(limits, MIDNIGHT - 50 * MINUTE, 0)
-    assert isinstance(found, Full)
-    assert found.window == "day"
-    assert windows.used(after)[1] == 1, "the new day's count is what it was"
-
-
-@pytest.mark.parametrize("back", [HOUR, 12 * HOUR, DAY])
-def test_a_jump_back_over_midnight_opens_no_endless_day(back: float) -> None:
-    """Before midnight once more: at most a day's worth is let out, however often the minute turns."""
-    limits = Limits(per_minute=1, per_day=2)
-    windows, let_out = Windows(), 0
-    windows, _ = windows.admitted(limits, MIDNIGHT + 5 * MINUTE, 0)
-    now = MIDNIGHT + 10 * MINUTE - back
-    while now < MIDNIGHT:
-        windows, found = windows.admitted(limits, now, 0)
-        let_out += isinstance(found, Slot)
-        now += 5 * MINUTE
-    assert let_out <= 2
-
-
-# -- the constructor
-
-GOOD: dict[str, Any] = {"models": TWENTY[:1], "api_key": "sk-or-v1-x", "state": MemoryStore()}
-
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    **{
-        f"limits of {value!r} {window}": ({"limits": {window: value}}, "limits")
-        for window in ("per_minute", "per_day")
-        for value in (0, -1, -(10**30), 10**30, 10_000_001, True, False, 0.5, 20.5, math.nan, math.inf, "many", [20])
-    },
-    "a misspelt window": ({"limits": {"per_mintue": 20}}, "did you mean 'per_minute'"),
-    "another window": ({"limits": {"per_hour": 20}}, "limits: unknown key 'per_hour'"),
-    "misspelt limits": ({"limit": {"per_minute": 20}}, "did you mean 'limits'"),
-    "limits in other words": ({"limits": "usuall"}, "limits"),
-    "limits in a number": ({"limits": 20}, "limits"),
-    "limits in a list": ({"limits": [20, 50]}, "limits"),
-    **{
-        f"a share of {value!r}": ({"daily_share": value}, "daily_share")
-        for value in ("130%", "0%", "-5%", "nan%", "%", "", "abc", "30", -1, 0, 0.5, 1.5, True, math.nan, math.inf)
-    },
-    "a share in a list": ({"daily_share": [1]}, "daily_share"),
-    "a share of many": ({"daily_share": 10**30}, "daily_share"),
-    "a misspelt share": ({"daily_share": {"at_mots": 3}}, "did you mean 'at_most'"),
-    "a share with a number for a name": ({"daily_share": {3: 3}}, "daily_share"),
-    "at_least more than at_most": ({"daily_share": {"at_least": 4, "at_most": 3}}, "daily_share"),
-    "at_least more than at_most in percent": ({"daily_share": {"at_least": "40%", "at_most": "30%"}}, "daily_share"),
-    "a bad at_least": ({"daily_share": {"at_least": "none"}}, "daily_share: at_least"),
-    "an unknown strategy": ({"strategy": "fast"}, "strategy"),
-    "no strategy": ({"strategy": ""}, "strategy"),
-    "a strategy in a number": ({"strategy": 1}, "strategy"),
+METERS: dict[str, tuple[dict[str, str], tuple[str, int] | None]] = {
+    "a minute that is used up": ({"limit": "20", "remaining": "0", "reset": milliseconds(30)}, ("minute", 20)),
+    "a day that is used up": ({"limit": "50", "remaining": "0", "reset": milliseconds(5 * HOUR)}, ("day", 50)),
+    "a minute with room": ({"limit": "20", "remaining": "1", "reset": milliseconds(30)}, None),
+    "a single model's minute": ({"limit": "8", "remaining": "0", "reset": milliseconds(30)}, None),
+    "no reset": ({"limit": "20", "remaining": "0"}, None),
+    "a reset in the past": ({"limit": "20", "remaining": "0", "reset": milliseconds(-30)}, None),
+    "less than nothing left": ({"limit": "20", "remaining": "-1", "reset": milliseconds(30)}, None),
+    "more left than there is": ({"limit": "20", "remaining": "21", "reset": milliseconds(30)}, None),
+    "words": ({"limit": "many", "remaining": "few", "reset": "soon"}, None),
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_mistake_names_its_field(name: str) -> None:
-    """Each wrong value is told at construction, by the name of its field."""
-    arguments, words = WRONG[name]
-    with pytest.raises(ConfigurationError) as caught:
-        ChatOpenRouterFree(**{**GOOD, **arguments})
-    assert words in str(caught.value)
+@pytest.mark.parametrize("case", METERS)
+@pytest.mark.parametrize("path", PATHS)
+def test_an_answer_that_counts_is_believed(path: str, case: str) -> None:
+    """Others use the account too: what is left by the headers of an answer is all that there is."""
+    headers, full = METERS[case]
+    clock = FakeClock(START)
+    with Simulator(clock=clock.now) as sim:
+        said = {f"X-RateLimit-{name.title()}": value for name, value in headers.items()}
+        altered(sim, lambda reply: reply.headers.update(said), (200,))
+        model = make(sim, TWENTY[:2], clock=clock, max_wait=0)
+        drive(model, path)
+        if full is None:
+            assert drive(model, path).text
+            return
+        with pytest.raises(FreeQuotaExhausted) as caught:
+            drive(model, path)
+        assert (caught.value.window, caught.value.limit) == full
+        assert len(sim.chats()) == 1

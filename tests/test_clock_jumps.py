@@ -1,0 +1,123 @@
+"""A clock that jumps back benches nobody for long, and reopens no day."""
+
+from __future__ import annotations
+
+import pytest
+from driving import TWENTY, drive, make
+
+from langchain_openrouter_free.breaker import FIXED
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Slot, Windows
+from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.testing import FakeClock
+from langchain_openrouter_free.verdicts import Kind, verdict
+
+START = 1_790_000_005.0  # 25 seconds into a minute, 14:13 UTC
+MIDNIGHT = 1_790_035_200.0
+HOUR = 3600.0
+FARTHEST = 25 * HOUR
+
+
+JUMPS = {"an hour": HOUR, "a day": DAY, "a week": 7 * DAY, "years": 5 * 365 * DAY}
+A_DAY_OR_SO = FARTHEST + HOUR
+
+
+@pytest.mark.parametrize("kind", [Kind.BROKEN, Kind.UPSTREAM_LIMIT, Kind.OVERLOADED, Kind.DELISTED])
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_cooldown(jump: str, kind: Kind) -> None:
+    """A model that failed under a clock that was ahead rests a day or so longer at most under the right one."""
+    book = Ledger().settled("m", verdict(kind), START + JUMPS[jump])
+    assert book.rests_until("m", START) <= START + A_DAY_OR_SO + FIXED.get(kind, 0.0)
+
+
+@pytest.mark.parametrize("kind", [Kind.MINUTE_LIMIT, Kind.DAY_LIMIT])
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_hold(jump: str, kind: Kind) -> None:
+    """An account that was shut under a clock that was ahead waits a day or so at most under the right one."""
+    then = START + JUMPS[jump]
+    book = Ledger().settled("m", verdict(kind, until=then + 10 * HOUR, limit=5), then)
+    hold = book.hold(START)
+    assert hold is None or hold.until <= START + A_DAY_OR_SO
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_day(jump: str) -> None:
+    """A day that was used up under a clock that was ahead is over in two days at most, and nobody waits for years."""
+    then, limits = START + JUMPS[jump], Limits(per_minute=2, per_day=5)
+    windows = Windows()
+    for step in range(10):
+        windows, _ = windows.admitted(limits, then + step * MINUTE, 0)
+    for hours in range(48):
+        now = START + hours * HOUR
+        windows, found = windows.admitted(limits, now, 0)
+        assert isinstance(found, Slot) or found.until <= now + DAY
+    _, found = windows.admitted(limits, MIDNIGHT + 2 * DAY + 2, 0)
+    assert isinstance(found, Slot)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_probe(jump: str) -> None:
+    """A probe that was begun under a clock that was ahead keeps nobody from the model for long."""
+    then = START + JUMPS[jump]
+    book = Ledger().settled("m", verdict(Kind.BROKEN), START - 60)
+    book = book.begun("m", None, then, lease=600.0)
+    assert book.rests_until("m", START) <= START + 1
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_makes_no_long_limit_of_a_model(jump: str) -> None:
+    """A model's own day that was used up under a clock that was ahead is over in a day or so."""
+    then = START + JUMPS[jump]
+    book = Ledger().settled("m", verdict(Kind.MODEL_LIMIT, until=then + 5, limit=2, window="day"), then)
+    for _ in range(2):
+        book = book.begun("m", Slot.at(then), then, lease=60.0)
+    assert book.rests_until("m", START) <= START + A_DAY_OR_SO
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_back_leaves_no_question_open(jump: str) -> None:
+    """`GET /key` may be asked under the right clock, whenever it was asked under the wrong one."""
+    book = Ledger().inquiring(START + JUMPS[jump])
+    assert book.may_inquire(START)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_calls_after_a_jump_back(path: str, jump: str) -> None:
+    """The clocks of both sides fall back: the account answers, and the model that failed is back in a day or so."""
+    clock = FakeClock(now=START + JUMPS[jump])
+    with Simulator(clock=clock.now) as sim:
+        sim.script({TWENTY[0]: ["503", "ok"]})
+        model = make(sim, TWENTY[:2], clock=clock, limits={"per_minute": 20, "per_day": 50})
+        assert drive(model, path).outcomes == ["overloaded", "ok"]
+        clock.advance(-JUMPS[jump])
+        assert drive(model, path).meta["route"]["model"] in TWENTY[:2]
+        clock.advance(A_DAY_OR_SO)
+        assert drive(model, path).meta["route"]["model"] == TWENTY[0]
+
+
+def test_what_was_used_of_a_day_stays_used_over_midnight() -> None:
+    """Two of two are used before midnight, one after it; back before midnight there is none left."""
+    limits = Limits(per_day=2)
+    before, after = MIDNIGHT - 10 * MINUTE, MIDNIGHT + 5 * MINUTE
+    windows, _ = Windows().admitted(limits, before, 0)
+    windows, _ = windows.admitted(limits, before, 0)
+    windows, _ = windows.admitted(limits, after, 0)
+    windows, found = windows.admitted(limits, MIDNIGHT - 50 * MINUTE, 0)
+    assert isinstance(found, Full)
+    assert found.window == "day"
+    assert windows.used(after)[1] == 1, "the new day's count is what it was"
+
+
+@pytest.mark.parametrize("back", [HOUR, 12 * HOUR, DAY])
+def test_a_jump_back_over_midnight_opens_no_endless_day(back: float) -> None:
+    """Before midnight once more: at most a day's worth is let out, however often the minute turns."""
+    limits = Limits(per_minute=1, per_day=2)
+    windows, let_out = Windows(), 0
+    windows, _ = windows.admitted(limits, MIDNIGHT + 5 * MINUTE, 0)
+    now = MIDNIGHT + 10 * MINUTE - back
+    while now < MIDNIGHT:
+        windows, found = windows.admitted(limits, now, 0)
+        let_out += isinstance(found, Slot)
+        now += 5 * MINUTE
+    assert let_out <= 2
