@@ -238,7 +238,8 @@ class Route:
         return [self.free[index] for index in order]
 
     def _longest_queue(self, patience: float) -> float:
-        return DAY if self.paced else patience
+        """Return how long to stand in the queue for a minute: a batch pays first, as far as it may."""
+        return DAY if self.paced and not self._paid_untried() else patience
 
     def _admitted(
         self, book: Ledger, candidate: Candidate, now: float, patience: float
@@ -271,9 +272,8 @@ class Route:
         return full.window == "day" and not own and not self._inquired and book.limits(self.limits, now).guessed
 
     def _paid_step(self, book: Ledger, now: float, patience: float) -> Action:
-        untried = [c for c in self._paid_left() if c.model not in self._done and c.model not in self._unpriced]
         waits: list[float] = []
-        for candidate in untried:
+        for candidate in self._paid_untried():
             rests = book.rests_until(candidate.model, now)
             if rests > now:
                 waits.append(rests)
@@ -285,9 +285,10 @@ class Route:
             return Wait(min(waits), "every model cools down")
         return GiveUp()
 
-    def _paid_left(self) -> list[Candidate]:
+    def _paid_untried(self) -> list[Candidate]:
         closed = self._no_service or self._account_waits > _ACCOUNT_WAITS
-        return [c for c in self.paid if not (closed and c.road is Road.SERVICE)]
+        left = [c for c in self.paid if not (closed and c.road is Road.SERVICE)]
+        return [c for c in left if c.model not in self._done and c.model not in self._unpriced]
 
     def _priced(self, candidate: Candidate) -> Candidate:
         return replace(candidate, prices=candidate.prices or self._prices[candidate.model])

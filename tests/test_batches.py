@@ -97,6 +97,34 @@ def test_outside_a_batch_the_queue_is_as_short_as_max_wait() -> None:
         answers.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("how", [batch, abatch])
+def test_a_batch_pays_first_as_far_as_it_may(how: Callable[..., list[str]]) -> None:
+    """Five free ones are answered at once, two paid ones as the budget goes, and the last two queue for a minute."""
+    clock = TurningClock(START)
+    crowd = Crowd(clock, 9, 1)
+    with Simulator(Scenario(per_minute=5, per_day=60), clock=clock.now) as sim:
+        model = make(
+            sim,
+            TWENTY[:1],
+            clock=clock,
+            limits={"per_minute": 5},
+            max_wait=0,
+            allow_paid=True,
+            paid_models=["simulated/paid-priced-by-request"],
+            budget="$0.02",
+            max_tokens=300,
+        )
+        turner = threading.Thread(target=clock.turn, args=(crowd.running,))
+        turner.start()
+        assert len(how(model, [f"n{n}" for n in range(9)], {"max_concurrency": 1, "callbacks": [crowd]})) == 9
+        turner.join(50)
+        free = [str(chat.model).endswith(":free") for chat in sim.chats()]
+        assert free[:5] == [True] * 5
+        assert free[-1]
+        assert 0 < free.count(False) < 4
+        assert {chat.status for chat in sim.chats()} == {200}
+
+
 class Counting(BaseRateLimiter):
     """A rate limiter that lets everybody pass and counts them."""
 
