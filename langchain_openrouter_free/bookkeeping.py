@@ -22,6 +22,7 @@ from langchain_openrouter_free.quota import Slot
 from langchain_openrouter_free.routing import Action, Candidate, Route, Try
 from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.stores import Change, HistoryLog, PageRef, Row, StateStore
+from langchain_openrouter_free.tripwire import Bill
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 
 T = TypeVar("T")
@@ -195,16 +196,22 @@ class Books:
         heard: Heard | None = None,
         measured: Measured | None = None,
         ends: Callable[[Settled], CallRecord | None] | None = None,
+        bill: Bill | None = None,
     ) -> Settled:
         """Book how an attempt ended, and with it the call where `ends` makes a record of it.
+
+        A free attempt that was billed puts its model into quarantine, and its cost into the project's page.
 
         A store that fails here is told in the log: an answer that was earned is not lost for it, and a
         reservation that stays open counts as spent.
         """
         try:
-            settled = self._settle(turn, how, heard, measured, ends)
+            settled = self._settle(turn, how, heard, measured, ends, bill)
             if turn.reservation is not None:
                 self._settle_money(turn, how, usage, self.now())
+            elif bill is not None and bill.cost is not None:
+                change: Change[Purse, None] = partial(_booked, cost=bill.cost, now=self.now())
+                self.accounts.store.update(self.accounts.purse, change)
         except Exception:
             log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
             return Settled(how)
@@ -218,6 +225,7 @@ class Books:
         heard: Heard | None,
         measured: Measured | None,
         ends: Callable[[Settled], CallRecord | None] | None,
+        bill: Bill | None,
     ) -> Settled:
         """Book it in the account's page, and the call in the history, in one step."""
         here, model, chance = self.clock.now(), turn.candidate.model, self.chance()
@@ -229,6 +237,8 @@ class Books:
             known = known.settled(model, read, now, turn.generation, measured, chance)
             if turn.slot is not None and how.kind is Kind.UNREACHABLE:
                 known = known.unsent(model, turn.slot, now)
+            if bill is not None:
+                known = known.billed(bill, now)
             rests = known.rests_until(model, now)
             return known, (Settled(read, rests if rests > now and not read.ok else None), known.skew)
 
@@ -280,6 +290,10 @@ class Books:
 
     def _update(self, change: Change[Ledger, T]) -> T:
         return self.accounts.store.update(self.accounts.book, change)
+
+
+def _booked(purse: Purse | None, *, cost: int, now: float) -> tuple[Purse, None]:
+    return (purse or Purse()).booked(cost, now), None
 
 
 def _spent(purse: Purse | None, *, key: str, cost: int | None, now: float) -> tuple[Purse, None]:

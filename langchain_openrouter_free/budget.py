@@ -245,6 +245,16 @@ class Purse:
         book = self.turned_to(now)
         return replace(book, reservations={**book.reservations, key: (amount, now + LEASE)})
 
+    def booked(self, cost: int, now: float) -> Purse:
+        """Return the book with a cost that nobody had reserved."""
+        book = self.turned_to(now)
+        return replace(
+            book,
+            spent_day=book.spent_day + cost,
+            spent_month=book.spent_month + cost,
+            spent_total=book.spent_total + cost,
+        )
+
     def settled(self, key: str, cost: int | None, now: float) -> Purse:
         """Return the book after the attempt under `key`: `cost` is booked, the whole reservation if unknown.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from langchain_openrouter_free import replies
 from langchain_openrouter_free.bookkeeping import Accounts, Books, Need
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.engine import Attempt, Attempts, Pace, Roads
-from langchain_openrouter_free.errors import RequestRejected
+from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
 from langchain_openrouter_free.external import ExternalSource
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.routing import Candidate, Road, Route
@@ -46,6 +47,7 @@ class Call:
         v1: whether messages hold standard content blocks.
         pace: the user's rate limiter.
         chance: where chance comes from.
+        billed: gets the warning of a free attempt that cost money.
     """
 
     service: Service
@@ -57,6 +59,7 @@ class Call:
     v1: bool = False
     pace: Pace | None = None
     chance: Callable[[], float] = random.random
+    billed: Callable[[FreeModelBilled], None] = warnings.warn
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,7 +71,7 @@ class Call:
         tools = self.params.get("tools") or []
         limit = self.params.get("max_tokens")
         names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
-        roads = Roads(self._open, ServiceLookup(self.service, self.clock), names, self.pace)
+        roads = Roads(self._open, ServiceLookup(self.service, self.clock), names, self.pace, self.billed)
         need = Need(
             prompt_tokens=to_service.prompt_bytes(wired, tools) if route.paid else 0,
             images=_images(wired) if route.paid else 0,

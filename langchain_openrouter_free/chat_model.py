@@ -6,8 +6,10 @@ rebuilds instances freely.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
@@ -30,12 +32,14 @@ from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.candidates import ALIAS, Candidates
 from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.engine import Attempts
-from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
+from langchain_openrouter_free.errors import ConfigurationError, FreeModelBilled, RequestRejected
 from langchain_openrouter_free.health import Strategy
 from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.transport import CLIENTS, Service
+
+log = logging.getLogger("langchain_openrouter_free")
 
 _UNREACHABLE = "a walk ends in an answer or in an error"
 
@@ -67,6 +71,11 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
     """Paid ids, `PaidModel`s or both, best first."""
     budget: Any = None
     """US dollars that paid attempts may cost: `"$0.50/day"`, `"1 USD"`, a `Budget`, or `"unlimited"`."""
+    on_billed: Literal["warn", "raise"] = "warn"
+    """What a free attempt that cost money does beside being booked and quarantined: a `FreeModelBilled` as a warning,
+    or as an error (its `text` is the answer)."""
+    on_event: Callable[[Any], object] | None = Field(default=None, exclude=True, repr=False)
+    """Called with each thing that you should know of beside the answers: so far `FreeModelBilled`."""
     api_key: SecretStr | None = Field(
         default_factory=secret_from_env("OPENROUTER_API_KEY", default=None),
         validation_alias=AliasChoices("api_key", "openrouter_api_key"),
@@ -286,6 +295,7 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
             v1=self.output_version == "v1",
             pace=self.rate_limiter,
             chance=self.chance,
+            billed=self._billed,
         )
         free, paid = named.asked(options.model, allow_paid=self.allow_paid)
         project = settings.project(self.project)
@@ -306,6 +316,17 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
             # A plain reply shows nothing but padding until it is whole: slow and dead look alike.
             timeouts = replace(timeouts, first_token=timeouts.attempt)
         return call, call.attempts(route, accounts, timeouts)
+
+    def _billed(self, told: FreeModelBilled) -> None:
+        """Tell of a free attempt that cost money, in every way that was asked for."""
+        if self.on_event is not None:
+            try:
+                self.on_event(told)
+            except Exception:
+                log.exception("on_event failed")
+        if self.on_billed == "raise":
+            raise told
+        warnings.warn(told, stacklevel=2)
 
     # -- tools and structured output
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.endings import error_of_call
-from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError, StreamInterrupted
+from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, OpenRouterFreeError, StreamInterrupted
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
@@ -29,6 +30,7 @@ from langchain_openrouter_free.routing import Candidate, GiveUp, Inquire, Price,
 from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.sources import Source, Stopwatch, Timeouts
 from langchain_openrouter_free.transport import TransportFault
+from langchain_openrouter_free.tripwire import Bill, bill_of
 from langchain_openrouter_free.verdicts import Kind, Verdict, answered, classify, verdict
 from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError
 
@@ -90,6 +92,7 @@ class Roads:
         open: opens an attempt at a candidate; the last argument is the most output tokens, if capped.
         lookup: what is asked beside the attempts.
         tools: names of the tools that an answer may call.
+        billed: gets the warning of a free attempt that cost money; may raise it.
         pace: the user's rate limiter. LangChain asks it once for each call; we ask it for each further attempt.
     """
 
@@ -97,6 +100,7 @@ class Roads:
     lookup: Lookup
     tools: frozenset[str] = frozenset()
     pace: Pace | None = None
+    billed: Callable[[FreeModelBilled], None] = warnings.warn
 
 
 Next = Turn | Wait | Price | Inquire | GiveUp
@@ -235,7 +239,9 @@ class Attempts:
         """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record."""
         said = attempt.completion()
         ends = partial(self._end, attempt)
-        settled = self.books.settle(attempt.turn, how, said.usage, attempt.heard, attempt.measured(said), ends)
+        settled = self.books.settle(
+            attempt.turn, how, said.usage, attempt.heard, attempt.measured(said), ends, attempt.bill(said)
+        )
         return self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
 
     def _end(self, attempt: Attempt, settled: Settled) -> CallRecord | None:
@@ -400,8 +406,9 @@ class Attempt:
     def _leave(self, how: Verdict, error: BaseException | None) -> bool:
         """Return whether the walk goes on. Raise what ends the call."""
         self.answered = how.ok
-        if how.ok:
-            self._warn_of_costs()
+        bill = self.bill(self.completion())
+        if bill is not None:
+            self._tell(bill)
         if how.ok or how.kind is Kind.ABANDONED:
             return False
         log.info("%s: %s (%s), %s", self.model, how.kind, how.reason, how.step)
@@ -412,10 +419,16 @@ class Attempt:
         # A verdict that ends the call is found by the next step: it waits and books where it may block.
         return True
 
-    def _warn_of_costs(self) -> None:
-        cost = money.nano((self.completion().usage or {}).get("cost"))
-        if cost and not self.turn.candidate.paid:
-            log.warning("%s is called free, and this answer was billed $%s", self.model, money.dollars(cost))
+    def bill(self, said: Completion) -> Bill | None:
+        """Return what a free attempt cost; None if nothing."""
+        return None if self.turn.candidate.paid else bill_of(self.model, said.model, said.usage)
+
+    def _tell(self, bill: Bill) -> None:
+        cost = None if bill.cost is None else money.dollars(bill.cost)
+        trail = self._owner.route.trail
+        told = FreeModelBilled(bill.model, bill.served, cost, self._assembly.text, trail)
+        log.warning("%s", told)
+        self._owner.roads.billed(told)
 
     def told(self, settled: Settled) -> AttemptRecord:
         """Return the attempt as the route trail tells it."""

@@ -5,6 +5,7 @@
     ├── RequestRejected           no model will take this request                          (ModelInvalidRequestError)
     │   └── ContextTooLong        the prompt is longer than every candidate's context      (ContextOverflowError)
     ├── AuthenticationFailed      the key is missing, malformed or revoked                 (ModelAuthenticationError)
+    ├── FreeModelBilled           a free attempt cost money (a UserWarning, raised with on_billed="raise")
     ├── AllModelsFailed           every candidate was tried or is cooling down             (ModelAPIError)
     │   ├── NoSuitableModel       no candidate can do what the request wants               (ModelNotFoundError)
     │   ├── FreeQuotaExhausted    the account's free requests are used up                  (ModelRateLimitError)
@@ -128,6 +129,36 @@ class AuthenticationFailed(OpenRouterFreeError, ModelAuthenticationError):
     """The service does not accept the key. Check OPENROUTER_API_KEY."""
 
     is_retryable = False
+
+
+class FreeModelBilled(OpenRouterFreeError, UserWarning):
+    """A free attempt cost money. Its answer is delivered, and the model is not asked again for 30 days.
+
+    Given as a warning; raised only with `on_billed="raise"`.
+
+    Attributes:
+        model: the id that was asked.
+        served: the id that answered, as far as it is known.
+        cost: US dollars, as text with all digits; None where another model answered and nobody says the price.
+        text: what was answered.
+    """
+
+    def __init__(
+        self,
+        model: str = "",
+        served: str | None = None,
+        cost: str | None = None,
+        text: str = "",
+        attempts: Sequence[AttemptRecord] = (),
+    ) -> None:
+        what = f"was billed ${cost}" if cost is not None else f"was answered by {served}, which may cost money"
+        super().__init__(
+            f"{model} is called free, and an attempt at it {what}. It is not asked again for 30 days. "
+            "Check the account's activity page, and take the id out of models.",
+            attempts,
+        )
+        self.model, self.served, self.cost, self.text = model, served, cost, text
+        self.args = (model, served, cost, text, self.attempts)
 
 
 class AllModelsFailed(OpenRouterFreeError, ModelAPIError):

@@ -14,6 +14,7 @@ from langchain_openrouter_free.breaker import FIXED, Cooldown, rested
 from langchain_openrouter_free.health import Health, pruned
 from langchain_openrouter_free.quota import AFTER_START, DAY, MINUTE, Full, Limits, Share, Slot, Windows
 from langchain_openrouter_free.skew import Heard, corrected
+from langchain_openrouter_free.tripwire import QUARANTINE, Bill, Quarantine
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
 
 # Two models that both say 429 without saying whose within this many seconds: it is the account's.
@@ -99,6 +100,7 @@ class Ledger(NamedTuple):
         cooldowns: model id -> its breaker; kept after its end, so that the next guess is longer.
         metered: model id -> the service's limits on this one model.
         health: model id -> what was measured of it.
+        quarantined: free id -> the bill for which it is not asked any more.
         unsaid: the last 429 that did not say whose limit it was: (model, moment).
         inquired: when `GET /key` was last asked about the day's limit.
         inquiring_until: a call is asking it until then.
@@ -111,6 +113,7 @@ class Ledger(NamedTuple):
     cooldowns: Mapping[str, Cooldown] = _NOTHING
     metered: Mapping[str, Metered] = _NOTHING
     health: Mapping[str, Health] = _NOTHING
+    quarantined: Mapping[str, Quarantine] = _NOTHING
     unsaid: tuple[str, float] | None = None
     inquired: float = 0.0
     inquiring_until: float = 0.0
@@ -138,8 +141,9 @@ class Ledger(NamedTuple):
 
     def rests_until(self, model: str, now: float) -> float:
         """Return the moment from which a model may be asked: 0 if that is now."""
-        rest, full = self.cooldowns.get(model), self.full_model(model, now)
-        return max(0.0 if rest is None else rest.rests_until(now), 0.0 if full is None else full.opens_at)
+        rest, full, billed = self.cooldowns.get(model), self.full_model(model, now), self.quarantined.get(model)
+        resting = max(0.0 if rest is None else rest.rests_until(now), 0.0 if full is None else full.opens_at)
+        return resting if billed is None else max(resting, billed.until)
 
     def generation(self, model: str) -> int:
         """Return the generation under which an attempt at this model begins."""
@@ -210,6 +214,11 @@ class Ledger(NamedTuple):
         """
         learned = self.learned if limit is None else {**self.learned, "day": Stated(limit, int(now // DAY))}
         return self._replace(learned=learned, inquiring_until=0.0)
+
+    def billed(self, bill: Bill, now: float) -> Ledger:
+        """Return the book after a free attempt cost money: its model is not asked again for a long while."""
+        kept = {model: known for model, known in self.quarantined.items() if known.until > now}
+        return self._replace(quarantined={**kept, bill.model: Quarantine(now + QUARANTINE, bill.cost)})
 
     def timed(self, heard: Heard | None) -> Ledger:
         """Return the book after a reply showed the server's time."""

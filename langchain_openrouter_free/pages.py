@@ -15,6 +15,7 @@ from langchain_openrouter_free.breaker import Cooldown
 from langchain_openrouter_free.health import Health
 from langchain_openrouter_free.ledger import Hold, Ledger, Metered, Stated
 from langchain_openrouter_free.quota import Use, Windows
+from langchain_openrouter_free.tripwire import Quarantine
 from langchain_openrouter_free.verdicts import Kind
 
 VERSION = 2
@@ -33,6 +34,7 @@ def encode(book: Ledger) -> str:
         "unsaid": book.unsaid,
         "inquired": [book.inquired, book.inquiring_until],
         "skew": book.skew,
+        "quarantined": {model: [kept.until, kept.cost] for model, kept in book.quarantined.items()},
     }
     return _ENCODE(head) + _TAIL.encode(_Models(book.cooldowns, book.health, book.metered))
 
@@ -60,6 +62,7 @@ def decode(text: str) -> Ledger:
             inquired=float(head["inquired"][0]),
             inquiring_until=float(head["inquired"][1]),
             skew=float(head["skew"]),
+            quarantined={model: Quarantine(float(until), cost) for model, (until, cost) in head["quarantined"].items()},
         )
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError(f"no ledger: {error!r}") from error

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from langchain_openrouter_free.budget import Shortfall
+from langchain_openrouter_free.budget import Shortfall, dollars
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.health import Strategy, ordered
@@ -342,6 +342,10 @@ class Route:
 
     def _why_not(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None]:
         hold = book.hold(now) or self.hold
+        billed = book.quarantined.get(candidate.model)
+        if billed is not None and billed.until > now:
+            cost = "an unknown cost" if billed.cost is None else f"${dollars(billed.cost)}"
+            return f"quarantined, for a free attempt at it was billed {cost}", billed.until
         rest = book.cooldown(candidate.model, now)
         if rest is not None:
             return f"cooling down after {rest.kind} ({POLICIES[rest.kind].means})", rest.rests_until(now)

@@ -29,6 +29,7 @@ RULES = {
     "budget",
     "catalogue",
     "routing",
+    "tripwire",
     "endings",
     "errors",
 }

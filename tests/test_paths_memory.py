@@ -13,6 +13,7 @@ from driving import PATHS, TWENTY, asked, drive, make
 from langchain_openrouter_free import (
     AllModelsFailed,
     ChatOpenRouterFree,
+    FreeModelBilled,
     MemoryStore,
 )
 from langchain_openrouter_free.simulator import Simulator
@@ -175,5 +176,6 @@ def test_a_free_model_that_is_billed_is_warned_of(caplog: pytest.LogCaptureFixtu
     body = b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"cost":0.0005}}'
     with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body))) as client:
         model = ChatOpenRouterFree(models=TWENTY[:1], api_key="k", http_client=client, state=MemoryStore())
-        assert model.invoke("hi").text == "hi"
+        with pytest.warns(FreeModelBilled, match=r"was billed \$0.0005"):
+            assert model.invoke("hi").text == "hi"
     assert "was billed $0.0005" in caplog.text

@@ -138,12 +138,12 @@ class State:
 
 
 def cost_of(row: Row, answer: Answer) -> Decimal:
-    """What an answer costs, from the prices of the catalogue; free models cost nothing."""
-    if row.is_free:
-        return Decimal(0)
-    return (
+    """What an answer costs, from the prices of the catalogue: those of free models are zero, but for a slip."""
+    cost = (
         row.price("request")
         + row.price("prompt") * answer.prompt_tokens
         + row.price("completion") * answer.completion_tokens
         + row.price("image") * answer.images
     )
+    # A price of -1 stands for "it depends".
+    return max(cost, Decimal(0))
