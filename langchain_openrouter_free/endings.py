@@ -15,7 +15,7 @@ from langchain_openrouter_free.errors import (
     RequestRejected,
     at,
 )
-from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.ledger import Hold, Ledger
 from langchain_openrouter_free.routing import Ending, Route
 from langchain_openrouter_free.verdicts import POLICIES, Kind
 
@@ -42,12 +42,25 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
         case Ending.QUOTA if route.hold is not None:
             hold = route.hold
             return FreeQuotaExhausted(
-                hold.window, hold.until, hold.limit, trail, skipped, used=hold.used, share=hold.share
+                hold.window,
+                hold.until,
+                hold.limit,
+                trail,
+                skipped,
+                used=_used(hold, book, now),
+                share=hold.share,
+                assumed=not book.is_stated(hold.window, now) and hold.used is not None,
             )
         case Ending.BUDGET if route.shortfall is not None:
             return _budget_exceeded(route.shortfall, route, book, now)
         case _:
             return AllModelsFailed(_failed(route, book, now), trail, skipped)
+
+
+def _used(hold: Hold, book: Ledger, now: float) -> int:
+    minute, today = book.windows.used(now)
+    counted = minute if hold.window == "minute" else today
+    return counted if hold.used is None else hold.used
 
 
 def _unsuitable(route: Route) -> str:

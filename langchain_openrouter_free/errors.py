@@ -198,7 +198,8 @@ class FreeQuotaExhausted(AllModelsFailed, ModelRateLimitError):
         window: `"minute"` or `"day"`.
         reset_at: Unix seconds at which the window opens again.
         limit: size of the window in requests, where known.
-        used: requests that are known to be taken of it; None where only the server knows.
+        used: requests that are known to be taken of it.
+        assumed: whether the limit is only assumed, or what you said, and not what the service stated.
         share: whether it is only this project's share of the day that is used up (`daily_share`, or what is kept
             for other projects).
     """
@@ -213,17 +214,19 @@ class FreeQuotaExhausted(AllModelsFailed, ModelRateLimitError):
         *,
         used: int | None = None,
         share: bool = False,
+        assumed: bool = False,
     ) -> None:
-        super().__init__(_spent(window, reset_at, limit, share=share), attempts, skipped)
+        super().__init__(_spent(window, reset_at, limit, share=share, assumed=assumed), attempts, skipped)
         self.window = window
         self.reset_at = reset_at
         self.limit = limit
         self.used = used
         self.share = share
+        self.assumed = assumed
         self.args = (window, reset_at, limit, self.attempts, self.skipped)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _exhausted, (self.args, self.used, self.share)
+        return _exhausted, (self.args, {"used": self.used, "share": self.share, "assumed": self.assumed})
 
     @property
     def is_retryable(self) -> bool:  # type: ignore[override]
@@ -231,22 +234,20 @@ class FreeQuotaExhausted(AllModelsFailed, ModelRateLimitError):
         return self.window == "minute"
 
 
-def _spent(window: str, reset_at: float | None, limit: int | None, *, share: bool) -> str:
+def _spent(window: str, reset_at: float | None, limit: int | None, *, share: bool, assumed: bool) -> str:
     size = f" of {limit} requests" if limit else ""
     if share:
         whose, remedy = "This project's share of the account's free quota", "wait, or raise daily_share"
     else:
         whose = "The account's free quota"
-        remedy = (
-            "wait, or raise max_wait"
-            if window == "minute"
-            else "wait, add credits once, allow a paid model, or correct limits={'per_day': ...} if it is larger"
-        )
+        remedy = "wait, or raise max_wait" if window == "minute" else "wait, add credits once, or allow a paid model"
+        if assumed:
+            remedy += f" (if it is larger than that, say so in limits={{'per_{window}': ...}})"
     return f"{whose}{size} a {window} is used up until {at(reset_at)}: {remedy}."
 
 
-def _exhausted(args: tuple[Any, ...], used: int | None, share: bool) -> FreeQuotaExhausted:  # noqa: FBT001
-    return FreeQuotaExhausted(*args, used=used, share=share)
+def _exhausted(args: tuple[Any, ...], facts: dict[str, Any]) -> FreeQuotaExhausted:
+    return FreeQuotaExhausted(*args, **facts)
 
 
 class BudgetExceeded(AllModelsFailed):

@@ -159,6 +159,10 @@ class Ledger(NamedTuple):
             assumed.guessed and day is None,
         )
 
+    def is_stated(self, window: str, now: float) -> bool:
+        """Tell whether the server has named the size of a window today."""
+        return _believed(self.learned, window, now) is not None
+
     def admitted(
         self, assumed: Limits, now: float, patience: float, pacing: float | None = None, share: Share | None = None
     ) -> tuple[Ledger, Slot | Full]:
