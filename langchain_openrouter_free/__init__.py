@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_openrouter_free.budget import Budget
+    from langchain_openrouter_free.budget import Budget, BudgetWarning
     from langchain_openrouter_free.chat_model import ChatOpenRouterFree
     from langchain_openrouter_free.clock import Clock
     from langchain_openrouter_free.errors import (
@@ -37,6 +37,7 @@ __all__ = [
     "AuthenticationFailed",
     "Budget",
     "BudgetExceeded",
+    "BudgetWarning",
     "ChatOpenRouterFree",
     "Clock",
     "ConfigurationError",
@@ -56,6 +57,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "Budget": "budget",
+    "BudgetWarning": "budget",
     "ChatOpenRouterFree": "chat_model",
     "Clock": "clock",
     "MemoryStore": "stores",

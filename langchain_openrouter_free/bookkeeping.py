@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from langchain_openrouter_free import budget as money
 from langchain_openrouter_free import pages
-from langchain_openrouter_free.budget import Budget, Purse, Shortfall
+from langchain_openrouter_free.budget import Budget, BudgetWarning, Purse, Shortfall
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.history import FOLD_CHANCE, ROWS_KEPT, CallRecord, Totals, folded
 from langchain_openrouter_free.ledger import Ledger, Measured
@@ -96,10 +96,12 @@ class Settled:
     Attributes:
         verdict: its reading in the light of the book.
         until: until when its model is left alone; None if it is not.
+        warnings: caps of the budget that are to be warned of.
     """
 
     verdict: Verdict
     until: float | None = None
+    warnings: tuple[BudgetWarning, ...] = ()
 
 
 @dataclass(slots=True)
@@ -207,16 +209,16 @@ class Books:
         """
         try:
             settled = self._settle(turn, how, heard, measured, ends, bill)
+            warnings: tuple[BudgetWarning, ...] = ()
             if turn.reservation is not None:
-                self._settle_money(turn, how, usage, self.now())
+                warnings = self._settle_money(turn, how, usage, self.now())
             elif bill is not None and bill.cost is not None:
-                change: Change[Purse, None] = partial(_booked, cost=bill.cost, now=self.now())
-                self.accounts.store.update(self.accounts.purse, change)
+                warnings = self._spend(partial(Purse.booked, cost=bill.cost, now=self.now()))
         except Exception:
             log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
             return Settled(how)
         else:
-            return settled
+            return replace(settled, warnings=warnings)
 
     def _settle(
         self,
@@ -254,15 +256,26 @@ class Books:
             settled, self.skew = self._update(change)
         return settled
 
-    def _settle_money(self, turn: Turn, how: Verdict, usage: dict[str, Any] | None, now: float) -> None:
+    def _settle_money(
+        self, turn: Turn, how: Verdict, usage: dict[str, Any] | None, now: float
+    ) -> tuple[BudgetWarning, ...]:
         """Book the cost; a refusal before any content costs nothing, a broken-off answer the worst case."""
         cost = money.cost_of(usage, turn.candidate.prices)
         if cost is None and not how.ok and how.status is not None and how.status != 200:
             cost = 0
         if cost is None and how.kind is Kind.UNREACHABLE:
             cost = 0
-        change: Change[Purse, None] = partial(_spent, key=turn.reservation or "", cost=cost, now=now)
-        self.accounts.store.update(self.accounts.purse, change)
+        return self._spend(partial(Purse.settled, key=turn.reservation or "", cost=cost, now=now))
+
+    def _spend(self, spent: Callable[[Purse], Purse]) -> tuple[BudgetWarning, ...]:
+        """Change the project's page; return which caps are to be warned of."""
+        now, budget = self.now(), self.accounts.budget
+
+        def change(purse: Purse | None) -> tuple[Purse, tuple[BudgetWarning, ...]]:
+            after = spent(purse or Purse())
+            return (after, ()) if budget is None else after.crossed(budget, now)
+
+        return self.accounts.store.update(self.accounts.purse, change)
 
     def keep(self, record: CallRecord) -> None:
         """Add a call that nobody answered to the history, if the store keeps one."""
@@ -290,11 +303,3 @@ class Books:
 
     def _update(self, change: Change[Ledger, T]) -> T:
         return self.accounts.store.update(self.accounts.book, change)
-
-
-def _booked(purse: Purse | None, *, cost: int, now: float) -> tuple[Purse, None]:
-    return (purse or Purse()).booked(cost, now), None
-
-
-def _spent(purse: Purse | None, *, key: str, cost: int | None, now: float) -> tuple[Purse, None]:
-    return (purse or Purse()).settled(key, cost, now), None

@@ -20,6 +20,8 @@ NANO = Decimal(1_000_000_000)
 # A reservation whose attempt never came back counts as spent when this has passed, in seconds.
 LEASE = 3600.0
 UNLIMITED = "unlimited"
+# How much of a cap is spent when it is warned of, in percent.
+WARNED_AT = (50, 80, 100)
 VERSION = 1
 
 _AMOUNT = re.compile(
@@ -160,6 +162,27 @@ class Shortfall:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetWarning:
+    """A cap of the budget is half used, nearly used, or used up; told once for each cap, step and window.
+
+    Attributes:
+        window: `"day"`, `"month"` or `"total"`.
+        percent: 50, 80 or 100.
+        spent, cap: US dollars, as text with all digits.
+        frees_at: Unix seconds at which the window turns, or None for `total`.
+    """
+
+    window: str
+    percent: int
+    spent: str
+    cap: str
+    frees_at: float | None = None
+
+    def __str__(self) -> str:
+        return f"${self.spent} of the budget of ${self.cap} a {self.window} are spent ({self.percent} %)"
+
+
+@dataclass(frozen=True, slots=True)
 class Purse:
     """One project's book of money, in nano-dollars.
 
@@ -167,6 +190,7 @@ class Purse:
         day, month: the UTC windows that the two counters belong to, as `2026-11-22` and `2026-11`.
         spent_day, spent_month, spent_total: settled amounts.
         reservations: id -> (amount, Unix seconds at which it is counted as spent).
+        warned: window -> the highest percentage that was warned of.
     """
 
     day: str = ""
@@ -175,6 +199,7 @@ class Purse:
     spent_month: int = 0
     spent_total: int = 0
     reservations: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    warned: Mapping[str, int] = field(default_factory=dict)
 
     def encode(self) -> str:
         """Write the book as text."""
@@ -203,10 +228,12 @@ class Purse:
         month = max(self.month, day[:7])
         # What is lost counts in the window in which its lease ended, whenever that is found out.
         lost = [(amount, _date(end)) for amount, end in self.reservations.values() if end <= now]
+        turned = {"day": day != self.day, "month": month != self.month}
         return replace(
             self,
             day=day,
             month=month,
+            warned={window: told for window, told in self.warned.items() if not turned.get(window)},
             spent_day=(self.spent_day if day == self.day else 0) + sum(a for a, at in lost if at >= day),
             spent_month=(self.spent_month if month == self.month else 0) + sum(a for a, at in lost if at[:7] >= month),
             spent_total=self.spent_total + sum(a for a, _ in lost),
@@ -244,6 +271,17 @@ class Purse:
         """Return the book with `amount` held back under `key`."""
         book = self.turned_to(now)
         return replace(book, reservations={**book.reservations, key: (amount, now + LEASE)})
+
+    def crossed(self, budget: Budget, now: float) -> tuple[Purse, tuple[BudgetWarning, ...]]:
+        """Return the book, and what is to be warned of now and was not before."""
+        book, warned, found = self.turned_to(now), dict(self.warned), []
+        for window, cap in budget.caps().items():
+            spent = book.spent(window)
+            step = max((step for step in WARNED_AT if spent * 100 >= cap * step), default=0)
+            if step > warned.get(window, 0):
+                warned[window] = step
+                found.append(BudgetWarning(window, step, dollars(spent), dollars(cap), _frees_at(window, now)))
+        return (replace(book, warned=warned), tuple(found)) if found else (book, ())
 
     def booked(self, cost: int, now: float) -> Purse:
         """Return the book with a cost that nobody had reserved."""

@@ -20,6 +20,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_openrouter_free import messages as to_service
 from langchain_openrouter_free import replies
 from langchain_openrouter_free.bookkeeping import Accounts, Books, Need
+from langchain_openrouter_free.budget import BudgetWarning
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.engine import Attempt, Attempts, Pace, Roads
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
@@ -48,6 +49,7 @@ class Call:
         pace: the user's rate limiter.
         chance: where chance comes from.
         billed: gets the warning of a free attempt that cost money.
+        warned: gets the warning of a cap of the budget.
     """
 
     service: Service
@@ -60,6 +62,7 @@ class Call:
     pace: Pace | None = None
     chance: Callable[[], float] = random.random
     billed: Callable[[FreeModelBilled], None] = warnings.warn
+    warned: Callable[[BudgetWarning], None] = lambda _: None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -71,7 +74,7 @@ class Call:
         tools = self.params.get("tools") or []
         limit = self.params.get("max_tokens")
         names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
-        roads = Roads(self._open, ServiceLookup(self.service, self.clock), names, self.pace, self.billed)
+        roads = Roads(self._open, ServiceLookup(self.service, self.clock), names, self.pace, self.billed, self.warned)
         need = Need(
             prompt_tokens=to_service.prompt_bytes(wired, tools) if route.paid else 0,
             images=_images(wired) if route.paid else 0,

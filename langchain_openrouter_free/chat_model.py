@@ -75,7 +75,8 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
     """What a free attempt that cost money does beside being booked and quarantined: a `FreeModelBilled` as a warning,
     or as an error (its `text` is the answer)."""
     on_event: Callable[[Any], object] | None = Field(default=None, exclude=True, repr=False)
-    """Called with each thing that you should know of beside the answers: so far `FreeModelBilled`."""
+    """Called with what you should know of beside the answers: `FreeModelBilled`, and `BudgetWarning` once when 50, 80
+    and 100 % of a cap are spent."""
     api_key: SecretStr | None = Field(
         default_factory=secret_from_env("OPENROUTER_API_KEY", default=None),
         validation_alias=AliasChoices("api_key", "openrouter_api_key"),
@@ -296,6 +297,7 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
             pace=self.rate_limiter,
             chance=self.chance,
             billed=self._billed,
+            warned=self._happened,
         )
         free, paid = named.asked(options.model, allow_paid=self.allow_paid)
         project = settings.project(self.project)
@@ -317,13 +319,17 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
             timeouts = replace(timeouts, first_token=timeouts.attempt)
         return call, call.attempts(route, accounts, timeouts)
 
-    def _billed(self, told: FreeModelBilled) -> None:
-        """Tell of a free attempt that cost money, in every way that was asked for."""
+    def _happened(self, event: object) -> None:
+        """Hand an event to the user's hook; what that does is no reason to lose an answer."""
         if self.on_event is not None:
             try:
-                self.on_event(told)
+                self.on_event(event)
             except Exception:
                 log.exception("on_event failed")
+
+    def _billed(self, told: FreeModelBilled) -> None:
+        """Tell of a free attempt that cost money, in every way that was asked for."""
+        self._happened(told)
         if self.on_billed == "raise":
             raise told
         warnings.warn(told, stacklevel=2)

@@ -93,6 +93,7 @@ class Roads:
         lookup: what is asked beside the attempts.
         tools: names of the tools that an answer may call.
         billed: gets the warning of a free attempt that cost money; may raise it.
+        warned: gets the warning of a cap of the budget; must not raise.
         pace: the user's rate limiter. LangChain asks it once for each call; we ask it for each further attempt.
     """
 
@@ -101,6 +102,7 @@ class Roads:
     tools: frozenset[str] = frozenset()
     pace: Pace | None = None
     billed: Callable[[FreeModelBilled], None] = warnings.warn
+    warned: Callable[[money.BudgetWarning], None] = lambda _: None
 
 
 Next = Turn | Wait | Price | Inquire | GiveUp
@@ -242,6 +244,7 @@ class Attempts:
         settled = self.books.settle(
             attempt.turn, how, said.usage, attempt.heard, attempt.measured(said), ends, attempt.bill(said)
         )
+        attempt.warnings = settled.warnings
         return self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
 
     def _end(self, attempt: Attempt, settled: Settled) -> CallRecord | None:
@@ -289,12 +292,14 @@ class Attempt:
         turn: the candidate and its reservation.
         committed: something of it has reached the caller; from there on a failure is final.
         answered: it is over, settled, and was an answer.
+        warnings: caps of the budget that its cost has come near to.
     """
 
     def __init__(self, owner: Attempts, turn: Turn) -> None:
         self.turn = turn
         self.committed = False
         self.answered = False
+        self.warnings: tuple[money.BudgetWarning, ...] = ()
         self._owner = owner
         self._watch = Stopwatch(owner.clock, owner.timeouts, owner.call_ends)
         self._assembly = Assembly()
@@ -406,6 +411,9 @@ class Attempt:
     def _leave(self, how: Verdict, error: BaseException | None) -> bool:
         """Return whether the walk goes on. Raise what ends the call."""
         self.answered = how.ok
+        for warning in self.warnings:
+            log.warning("%s", warning)
+            self._owner.roads.warned(warning)
         bill = self.bill(self.completion())
         if bill is not None:
             self._tell(bill)

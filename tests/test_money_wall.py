@@ -1,0 +1,104 @@
+"""Calls of $0.50 against a cap of $0.60: one passes, however many try at once and from wherever."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import TWENTY, make
+
+from langchain_openrouter_free import BudgetExceeded
+from langchain_openrouter_free.budget import Purse
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.stores import PageRef
+from langchain_openrouter_free.stores.sqlite import SqliteStore
+
+HALF: dict[str, Any] = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0", "request": "0.5"}}
+LAWS = Scenario(models=[HALF, TWENTY[0]], scripts={TWENTY[0]: "503", HALF["id"]: {"do": "ok", "latency": 0.2}})
+PAYING: dict[str, Any] = {"allow_paid": True, "paid_models": [HALF["id"]], "budget": "$0.60", "project": "wall"}
+
+ONE_PROCESS = """
+import sys
+from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree
+url, path, free, paid = sys.argv[1:]
+model = ChatOpenRouterFree(
+    models=[free], api_key="sk-or-v1-simulated", base_url=url, state=path,
+    allow_paid=True, paid_models=[paid], budget="$0.60", project="wall",
+)
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    model.invoke("hi")
+    print("answered")
+except BudgetExceeded as error:
+    print("wall", error.spent, error.reserved, error.asked)
+"""
+
+
+def purse_in(file: Path) -> Purse:
+    ref = PageRef("project:wall", Purse.encode, Purse.decode)
+    return SqliteStore(file).update(ref, lambda purse: (purse or Purse(), purse or Purse()))
+
+
+def agree(sim: Simulator, file: Path) -> None:
+    """The service's bill is the ledger's, to the nano-dollar."""
+    assert [entry.cost for entry in sim.bill] == [Decimal("0.5")]
+    assert purse_in(file).spent_total == 500_000_000
+    assert purse_in(file).reserved == 0
+
+
+@pytest.mark.parametrize("wire", ["stream", "plain"])
+def test_sixteen_threads(tmp_path: Path, wire: str) -> None:
+    file = tmp_path / "state.sqlite3"
+    said: list[str] = []
+    walls: list[BudgetExceeded] = []
+    with Simulator(LAWS) as sim:
+        model = make(sim, [TWENTY[0]], state=SqliteStore(file), wire=wire, **PAYING)
+
+        def call() -> None:
+            try:
+                model.invoke("hi")
+                said.append("answered")
+            except BudgetExceeded as error:
+                walls.append(error)
+
+        threads = [threading.Thread(target=call) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert said == ["answered"]
+        assert len(walls) == 15
+        assert {(wall.cap, wall.asked) for wall in walls} == {("0.6", "0.5")}
+        assert {Decimal(wall.spent) + Decimal(wall.reserved) for wall in walls} == {Decimal("0.5")}
+        agree(sim, file)
+
+
+def test_eight_processes(tmp_path: Path) -> None:
+    """They begin together, and share nothing but the file."""
+    file = tmp_path / "state.sqlite3"
+    with Simulator(LAWS) as sim:
+        arguments = [sys.executable, "-c", ONE_PROCESS, sim.base_url, str(file), TWENTY[0], str(HALF["id"])]
+        children = [
+            subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)
+        ]
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+        said = [""] * len(children)
+
+        def run(place: int) -> None:
+            said[place] = children[place].communicate("go\n", timeout=50)[0].split()[0]
+
+        threads = [threading.Thread(target=run, args=(place,)) for place in range(len(children))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(said) == ["answered"] + ["wall"] * 7
+        agree(sim, file)
