@@ -147,8 +147,11 @@ class Books:
         route.took(action)
         return action
 
-    def reserve(self, action: Try) -> Turn | Shortfall:
-        """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for."""
+    def reserve(self, action: Try) -> Turn | Shortfall | None:
+        """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for.
+
+        None where a budget cannot be kept: the store has lost sight of what others spend.
+        """
         candidate, need = action.candidate, self.need
         now, key = self.now(), self.new_id()
         budget, prices = self.accounts.budget, candidate.prices
@@ -168,7 +171,12 @@ class Books:
                 return purse, short
             return purse.reserved_for(key, amount, now), Turn(candidate, None, action.generation, key, tokens)
 
-        return self.accounts.store.update(self.accounts.purse, change)
+        bought = self.accounts.store.update(self.accounts.purse, change)
+        # Asked afterwards: the update is what finds out.
+        if budget.caps().keys() - {"call"} and getattr(self.accounts.store, "degraded", False):
+            self._spend(partial(Purse.settled, key=key, cost=0, now=now))
+            return None
+        return bought
 
     def release(self, slot: Slot) -> None:
         """Give back a slot that was booked and is not waited for any more."""

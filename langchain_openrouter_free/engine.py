@@ -26,7 +26,7 @@ from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, Ope
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
-from langchain_openrouter_free.routing import Candidate, GiveUp, Inquire, Price, Route, Try, Wait
+from langchain_openrouter_free.routing import UNBOOKABLE, Candidate, GiveUp, Inquire, Price, Route, Try, Wait
 from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.sources import Source, Stopwatch, Timeouts
 from langchain_openrouter_free.transport import TransportFault
@@ -179,7 +179,11 @@ class Attempts:
             bought = self.books.reserve(action)
             if isinstance(bought, Turn):
                 return bought
-            self.route.refused(action.candidate, bought)
+            if bought is None:
+                log.warning("%s is not asked: %s", action.candidate.model, UNBOOKABLE)
+                self.route.unbookable(action.candidate)
+            else:
+                self.route.refused(action.candidate, bought)
 
     def _undo(self, action: Next) -> None:
         """Give back what an action took for a caller who does not want it any more."""

@@ -25,6 +25,11 @@ _ACCOUNT_WAITS = 3
 _LOOK_AGAIN = 0.25
 
 
+UNBOOKABLE = (
+    "the state file cannot be used, so the budget cannot be kept (state='memory' keeps one for this process alone)"
+)
+
+
 class Road(StrEnum):
     """By which road a candidate is asked."""
 
@@ -150,6 +155,7 @@ class Route:
     _booked: Slot | None = None
     _done: set[str] = field(default_factory=set)
     _unpriced: set[str] = field(default_factory=set)
+    _unbookable: set[str] = field(default_factory=set)
     _prices: dict[str, Prices] = field(default_factory=dict)
     _inquired: bool = False
     _no_free: bool = False
@@ -300,6 +306,11 @@ class Route:
         else:
             self._prices[candidate.model] = prices
 
+    def unbookable(self, candidate: Candidate) -> None:
+        """Take note that this candidate's cost cannot be booked now."""
+        self._unbookable.add(candidate.model)
+        self._done.add(candidate.model)
+
     def refused(self, candidate: Candidate, shortfall: Shortfall) -> None:
         """Take note that the budget does not hold this candidate's worst case."""
         self.shortfall = shortfall
@@ -354,6 +365,8 @@ class Route:
             return f"the service's limit on this model ({full.limit} a {full.window}) is used up", full.until
         if candidate.model in self._unpriced:
             return "its price is unknown, so its cost cannot be bounded", None
+        if candidate.model in self._unbookable:
+            return UNBOOKABLE, None
         if candidate.paid and self.shortfall is not None:
             return "the budget does not hold it", self.shortfall.frees_at
         if hold is not None and not candidate.paid:

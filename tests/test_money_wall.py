@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import TWENTY, make
+from driving import PATHS, TWENTY, drive, make
 
-from langchain_openrouter_free import BudgetExceeded
+from langchain_openrouter_free import AllModelsFailed, BudgetExceeded
 from langchain_openrouter_free.budget import Purse
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.sqlite import SqliteStore
+from langchain_openrouter_free.testing import FakeClock
 
 HALF: dict[str, Any] = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0", "request": "0.5"}}
 LAWS = Scenario(models=[HALF, TWENTY[0]], scripts={TWENTY[0]: "503", HALF["id"]: {"do": "ok", "latency": 0.2}})
@@ -101,4 +102,38 @@ def test_eight_processes(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert sorted(said) == ["answered"] + ["wall"] * 7
+        agree(sim, file)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_is_paid_while_the_budget_cannot_be_kept(tmp_path: Path, path: str) -> None:
+    """A file that cannot be used breaks no free call; but what others spend is not seen, so nothing is spent."""
+    file = tmp_path / "state.sqlite3"
+    file.mkdir()
+    with Simulator(LAWS) as sim:
+        store = SqliteStore(file, warn=lambda _: None)
+        with pytest.raises(AllModelsFailed, match="the budget cannot be kept") as caught:
+            drive(make(sim, [TWENTY[0]], state=store, **PAYING), path)
+        assert [one.model for one in caught.value.skipped] == [HALF["id"]]
+        assert store.degraded
+        assert sim.bill == []
+        unlimited = make(sim, [TWENTY[0]], state=store, **{**PAYING, "budget": "unlimited"})
+        assert drive(unlimited, path).meta["route"]["paid"], "there is no cap to be kept"
+        kept = make(sim, [TWENTY[0]], state="memory", **{**PAYING, "project": f"memory-{path}"})
+        assert drive(kept, path).meta["route"]["paid"]
+
+
+def test_a_file_that_comes_back_can_be_paid_from_again(tmp_path: Path) -> None:
+    """The refused reservation is not left behind in memory either."""
+    file, clock = tmp_path / "state.sqlite3", FakeClock()
+    file.mkdir()
+    with Simulator(LAWS) as sim:
+        store = SqliteStore(file, warn=lambda _: None, retry_after=1.0, monotonic=clock.monotonic)
+        model = make(sim, [TWENTY[0]], state=store, clock=clock, max_wait=0, **PAYING)
+        for _ in range(3):
+            with pytest.raises(AllModelsFailed, match="the budget cannot be kept"):
+                model.invoke("hi")
+        file.rmdir()
+        clock.advance(60)
+        assert model.invoke("hi").response_metadata["route"]["paid"]
         agree(sim, file)

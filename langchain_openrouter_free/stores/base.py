@@ -35,6 +35,9 @@ class StateStore(Protocol):
     A page for each account is right for tens of requests a minute, which is all that the free tier
     grants; it would not fit ten thousand a second.
 
+    A store that can lose sight of what it shares with others has an attribute `degraded` as well: while that is
+    true nothing is paid for.
+
     Attributes:
         blocking: whether `update` may wait on a disk or a network, so that async callers leave the loop.
     """

@@ -176,6 +176,11 @@ class SqliteStore:
             ),
         )
 
+    @property
+    def degraded(self) -> bool:
+        """Whether the file is given up for now, so that other processes don't see what is kept."""
+        return self.path is not None and self._back_at is not None
+
     def close(self) -> None:
         """Close this process's connection; a later update opens a new one."""
         with self._lock:
