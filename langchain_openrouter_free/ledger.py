@@ -317,7 +317,9 @@ def _noted(book: Ledger, model: str, verdict: Verdict, now: float, measured: Mea
     noted = known.noted(
         ok=verdict.ok, now=now, first_token_s=measured.first_token_s, tokens_per_s=measured.tokens_per_s
     )
-    return book._replace(health=pruned({**book.health, model: noted}, now))
+    health = {**book.health, model: noted}
+    # Only a model that comes new makes the page longer.
+    return book._replace(health=health if model in book.health else pruned(health, now))
 
 
 def _metered(book: Ledger, model: str, window: str, limit: int, now: float) -> Ledger:

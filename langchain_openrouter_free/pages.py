@@ -89,27 +89,30 @@ class _Tail:
 
     def __init__(self) -> None:
         self._last = (_Models(), "")
-        self._texts: dict[tuple[str, str], tuple[_Known, str]] = {}
+        self._texts: dict[str, dict[str, tuple[_Known, str]]] = {}
         self._rows: dict[str, tuple[str, str, _Known]] = {}
 
     def encode(self, models: _Models) -> str:
         last, text = self._last
         if models.same_as(last):
             return text
-        known, texts = self._texts, {}
-        parts: tuple[tuple[str, Mapping[str, _Known]], ...] = (
-            ("c", models.cooldowns),
-            ("h", models.health),
-            ("m", models.metered),
-        )
-        for kind, part in parts:
-            for model, what in part.items():
-                found = known.get((kind, model))
-                same = found is not None and found[0] is what
-                texts[kind, model] = found if same and found else (what, "\n" + _ENCODE([kind, model, _row(what)]))
-        text = "".join(line for _, line in texts.values())
+        texts = {
+            "c": self._lines("c", models.cooldowns),
+            "h": self._lines("h", models.health),
+            "m": self._lines("m", models.metered),
+        }
+        text = "".join([line for part in texts.values() for _, line in part.values()])
         self._texts, self._last = texts, (models, text)
         return text
+
+    def _lines(self, kind: str, part: Mapping[str, _Known]) -> dict[str, tuple[_Known, str]]:
+        known, lines = self._texts.get(kind, {}), {}
+        for model, what in part.items():
+            found = known.get(model)
+            if found is None or found[0] is not what:
+                found = (what, "\n" + _ENCODE([kind, model, _row(what)]))
+            lines[model] = found
+        return lines
 
     def decode(self, text: str) -> _Models:
         models, last = self._last

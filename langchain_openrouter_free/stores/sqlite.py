@@ -209,7 +209,7 @@ class SqliteStore:
         for _ in range(_TRIES):
             before = files.identity(self._path)
             try:
-                return self._transact(self._usable_file(patience), work, patience)
+                return self._transact(self._usable_file(before, patience), work, patience)
             except sqlite3.Error as error:
                 failed = error
                 self.close()
@@ -264,8 +264,8 @@ class SqliteStore:
         assert self.path is not None  # noqa: S101 - without a path the file is never tried
         return self.path
 
-    def _usable_file(self, patience: float) -> Connection:
-        if self._file is not None and self._file.identity != files.identity(self._path):
+    def _usable_file(self, present: files.Identity | None, patience: float) -> Connection:
+        if self._file is not None and self._file.identity != present:
             self.close()
         if self._file is None:
             with _guard:
