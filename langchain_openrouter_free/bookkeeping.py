@@ -225,8 +225,9 @@ class Books:
         except Exception:
             log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
             return Settled(how)
-        else:
-            return replace(settled, warnings=warnings)
+        if ends is not None:
+            self._fold_sometimes()
+        return replace(settled, warnings=warnings)
 
     def _settle(
         self,
@@ -259,7 +260,6 @@ class Books:
         store = self.accounts.store
         if ends is not None and isinstance(store, HistoryLog):
             settled, self.skew = store.update_and_append(self.accounts.book, change, row)
-            self._fold_sometimes(store)
         else:
             settled, self.skew = self._update(change)
         return settled
@@ -292,18 +292,24 @@ class Books:
             return
         try:
             store.append(self._log, record.at, record.encode())
-            self._fold_sometimes(store)
         except Exception:
             log.exception("a call cannot be added to the history")
+        self._fold_sometimes()
 
     @property
     def _log(self) -> str:
         return f"calls:{self.accounts.account}"
 
-    def _fold_sometimes(self, store: HistoryLog) -> None:
-        if self.chance() < FOLD_CHANCE:
-            totals = PageRef(f"totals:{self.accounts.account}", Totals.encode, Totals.decode)
+    def _fold_sometimes(self) -> None:
+        """Fold what is old of the history; what is booked does not depend on it."""
+        store = self.accounts.store
+        if not isinstance(store, HistoryLog) or self.chance() >= FOLD_CHANCE:
+            return
+        totals = PageRef(f"totals:{self.accounts.account}", Totals.encode, Totals.decode)
+        try:
             store.fold(self._log, self.now() - ROWS_KEPT, totals, folded)
+        except Exception:
+            log.exception("the history cannot be folded")
 
     def look(self) -> Ledger:
         """Return the account's book as it is."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from langchain_openrouter_free.quota import AFTER_START
+from langchain_openrouter_free.quota import certain_end
 from langchain_openrouter_free.verdicts import Kind, Verdict
 
 # Own guesses after the 1st, 2nd, ... failure in a row, in seconds: real bad spells of free endpoints last
@@ -107,7 +107,5 @@ def rested(known: Cooldown | None, verdict: Verdict, now: float, chance: float, 
 
 
 def _stated(verdict: Verdict) -> float | None:
-    """Return the server's moment; the end of a minute is certain a moment later."""
-    if verdict.until is None or verdict.window != "minute":
-        return verdict.until
-    return verdict.until + AFTER_START
+    """Return the server's moment."""
+    return None if verdict.until is None else certain_end(verdict.window, verdict.until)

@@ -105,7 +105,14 @@ class Roads:
     warned: Callable[[money.BudgetWarning], None] = lambda _: None
 
 
-Next = Turn | Wait | Price | Inquire | GiveUp
+@dataclass(frozen=True, slots=True)
+class AskPace:
+    """Ask the user's rate limiter, and decide again: a slot that was taken before would age meanwhile."""
+
+    pace: Pace
+
+
+Next = Turn | Wait | Price | Inquire | AskPace | GiveUp
 
 
 class Attempts:
@@ -128,8 +135,6 @@ class Attempts:
     def __next__(self) -> Attempt:
         while True:
             match self._next():
-                case Turn() as turn if self._must_pace(turn):
-                    self._paced(self.roads.pace and self.roads.pace.acquire(blocking=True))
                 case Turn() as turn:
                     return self._attempt(turn)
                 case Wait() as wait:
@@ -141,6 +146,8 @@ class Attempts:
                     with self._inquiring():
                         limit = self.roads.lookup.day_limit()
                     self.books.hinted(limit)
+                case AskPace(pace):
+                    self._may_send = pace.acquire(blocking=True)
                 case GiveUp():
                     raise self._given_up() from self._last_error
 
@@ -150,8 +157,6 @@ class Attempts:
     async def __anext__(self) -> Attempt:
         while True:
             match await self._next_off_loop():
-                case Turn() as turn if self._must_pace(turn):
-                    self._paced(self.roads.pace and await self.roads.pace.aacquire(blocking=True))
                 case Turn() as turn:
                     return self._attempt(turn)
                 case Wait() as wait:
@@ -163,12 +168,22 @@ class Attempts:
                     with self._inquiring():
                         limit = await self.roads.lookup.aday_limit()
                     await self._off_loop(partial(self.books.hinted, limit))
+                case AskPace(pace):
+                    self._may_send = await pace.aacquire(blocking=True)
                 case GiveUp():
                     raise await self._off_loop(self._given_up) from self._last_error
 
     # -- decisions, shared
 
     def _next(self) -> Next:
+        """Ask the route for the next action, and the rate limiter before a further attempt."""
+        action = self._granted()
+        if not isinstance(action, Turn) or self.roads.pace is None or self._may_send:
+            return action
+        self._undo(action)
+        return AskPace(self.roads.pace)
+
+    def _granted(self) -> Next:
         """Ask the route for the next action; a paid attempt must get its reservation as well."""
         while True:
             action = self.books.decide(self.route, self.call_ends - self.clock.monotonic())
@@ -195,16 +210,6 @@ class Attempts:
     def _attempt(self, turn: Turn) -> Attempt:
         self._may_send = False
         return Attempt(self, turn)
-
-    def _must_pace(self, turn: Turn) -> bool:
-        """Tell whether the rate limiter must be asked first; the turn is given back, for its slot would age."""
-        if self.roads.pace is None or self._may_send:
-            return False
-        self._undo(turn)
-        return True
-
-    def _paced(self, granted: object) -> None:
-        self._may_send = bool(granted)
 
     @property
     def call_ends(self) -> float:
@@ -244,9 +249,10 @@ class Attempts:
     def settle(self, attempt: Attempt, how: Verdict) -> Verdict:
         """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record."""
         said = attempt.completion()
+        attempt.bill = None if attempt.turn.candidate.paid else bill_of(attempt.model, said.model, said.usage)
         ends = partial(self._end, attempt)
         settled = self.books.settle(
-            attempt.turn, how, said.usage, attempt.heard, attempt.measured(said), ends, attempt.bill(said)
+            attempt.turn, how, said.usage, attempt.heard, attempt.measured(said), ends, attempt.bill
         )
         attempt.warnings = settled.warnings
         return self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
@@ -266,8 +272,9 @@ class Attempts:
         return await self._off_loop(partial(self.settle, attempt, how))
 
     def _given_up(self) -> OpenRouterFreeError:
+        """Record the call in which nobody answered, and make its error."""
         self.books.keep(self._record(str(self.route.ending())))
-        return self.error()
+        return error_of_call(self.route, self.books.look(), self.books.now())
 
     def _record(self, outcome: str, answered: Candidate | None = None, *last: AttemptRecord) -> CallRecord:
         return CallRecord(
@@ -279,10 +286,6 @@ class Attempts:
             self.route.waited,
             (*self.route.trail, *last),
         )
-
-    def error(self) -> OpenRouterFreeError:
-        """Make the error for a call in which nobody answered."""
-        return error_of_call(self.route, self.books.look(), self.books.now())
 
     def fail(self, error: BaseException) -> None:
         """Remember the last failure as the cause of the call's."""
@@ -297,6 +300,7 @@ class Attempt:
         committed: something of it has reached the caller; from there on a failure is final.
         answered: it is over, settled, and was an answer.
         warnings: caps of the budget that its cost has come near to.
+        bill: what it cost although it is a free one.
     """
 
     def __init__(self, owner: Attempts, turn: Turn) -> None:
@@ -304,6 +308,7 @@ class Attempt:
         self.committed = False
         self.answered = False
         self.warnings: tuple[money.BudgetWarning, ...] = ()
+        self.bill: Bill | None = None
         self._owner = owner
         self._watch = Stopwatch(owner.clock, owner.timeouts, owner.call_ends)
         self._assembly = Assembly()
@@ -418,9 +423,8 @@ class Attempt:
         for warning in self.warnings:
             log.warning("%s", warning)
             self._owner.roads.warned(warning)
-        bill = self.bill(self.completion())
-        if bill is not None:
-            self._tell(bill)
+        if self.bill is not None:
+            self._tell(self.bill)
         if how.ok or how.kind is Kind.ABANDONED:
             return False
         log.info("%s: %s (%s), %s", self.model, how.kind, how.reason, how.step)
@@ -430,10 +434,6 @@ class Attempt:
             raise StreamInterrupted(self.model, how.reason, self._assembly.text, self._owner.route.trail) from error
         # A verdict that ends the call is found by the next step: it waits and books where it may block.
         return True
-
-    def bill(self, said: Completion) -> Bill | None:
-        """Return what a free attempt cost; None if nothing."""
-        return None if self.turn.candidate.paid else bill_of(self.model, said.model, said.usage)
 
     def _tell(self, bill: Bill) -> None:
         cost = None if bill.cost is None else money.dollars(bill.cost)

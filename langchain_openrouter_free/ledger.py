@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from langchain_openrouter_free.breaker import FIXED, Cooldown, rested
 from langchain_openrouter_free.health import Health, pruned
-from langchain_openrouter_free.quota import AFTER_START, DAY, MINUTE, Full, Limits, Share, Slot, Windows
+from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Share, Slot, Windows, certain_end
 from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.tripwire import QUARANTINE, Bill, Quarantine
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
@@ -23,6 +23,7 @@ _UNSAID_SECONDS = 10.0
 _FARTHEST_HOLD = 25 * 3600.0
 # `GET /key` is asked at most this often for an account, in seconds; its answer lags by minutes anyway.
 _ASK_AGAIN = 600.0
+# How long others wait for the answer of a call that asks, in seconds.
 _INQUIRY = 6.0
 _NOTHING: dict[str, Any] = {}
 _UNUSED = Windows()
@@ -53,8 +54,8 @@ class Hold:
 
     @property
     def opens_at(self) -> float:
-        """When to send again: a minute is certainly over a moment after its end."""
-        return self.until + AFTER_START if self.window == "minute" else self.until
+        """When to send again."""
+        return certain_end(self.window, self.until)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,11 @@ _NOTHING: dict[Any, Any] = {}
 _FORGOTTEN_DAYS = 7
 
 
+def certain_end(window: str | None, until: float) -> float:
+    """Return the moment at which a window is over by any clock: a minute is so a moment after its end."""
+    return until + AFTER_START if window == "minute" else until
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How many free requests there are; None means that no limit is known.
@@ -159,8 +164,8 @@ class Full(NamedTuple):
 
     @property
     def opens_at(self) -> float:
-        """When to send again: a minute is certainly over a moment after its end."""
-        return self.until + AFTER_START if self.window == "minute" else self.until
+        """When to send again."""
+        return certain_end(self.window, self.until)
 
 
 class Windows(NamedTuple):
@@ -279,7 +284,7 @@ class Windows(NamedTuple):
         taken = max(self.minutes.get(number, 0) for number in slot.minutes)
         if taken < max(limits.per_minute, 1):
             return None
-        return Full("minute", slot.after().opens_at, limits.per_minute, taken)
+        return Full("minute", slot.after().minutes[0] * MINUTE, limits.per_minute, taken)
 
     def _full_day(self, day: int, limits: Limits, share: Share) -> Full | None:
         turns, taken = (day + 1) * DAY, self.on(day)

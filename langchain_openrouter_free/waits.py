@@ -32,7 +32,7 @@ def window_of(seen: Evidence, now: float) -> str | None:
         return "minute"
     # Without words the size of the wait tells: a minute's limit ends with the minute.
     until = named_until(seen, now, resets=True)
-    return None if until is None else "minute" if until - now <= _LENGTHS["minute"] else "day"
+    return None if until is None else _window_that_ends(until, now)
 
 
 def named_until(seen: Evidence, now: float, *, resets: bool, window: str | None = None) -> float | None:
@@ -67,14 +67,18 @@ def meter_of(headers: Mapping[str, str] | None, now: float) -> Meter | None:
 
     No recorded answer has them (2025-02 to 2026-10), refusals do; they are believed where they come.
     """
-    size = header(headers, "x-ratelimit-limit")
-    if size is None:
+    limit = number(header(headers, "x-ratelimit-limit"))
+    if limit is None:
         return None
-    limit, left, reset = (number(header(headers, f"x-ratelimit-{name}")) for name in ("limit", "remaining", "reset"))
+    left, reset = (number(header(headers, f"x-ratelimit-{name}")) for name in ("remaining", "reset"))
     until = None if reset is None else _moment(reset, now)
-    if limit is None or left is None or until is None or not 0 <= left <= limit < _MOST:
+    if left is None or until is None or not 0 <= left <= limit < _MOST:
         return None
-    return Meter("minute" if until - now <= _LENGTHS["minute"] else "day", int(limit), int(left))
+    return Meter(_window_that_ends(until, now), int(limit), int(left))
+
+
+def _window_that_ends(until: float, now: float) -> str:
+    return "minute" if until - now <= _LENGTHS["minute"] else "day"
 
 
 def _moment(value: float, now: float, *, relative: bool = False) -> float | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +63,15 @@ def drive(router: Any, path: str, prompt: Any = "tell me a word", told: Told | N
     else:
         asyncio.run(run())
     return told
+
+
+def at_once(work: Callable[[], object], times: int) -> None:
+    """Do the same in so many threads at once, and wait for all of them."""
+    threads = [threading.Thread(target=work) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def asked(sim: Simulator) -> list[str]:

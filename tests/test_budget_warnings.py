@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, drive, make
+from driving import PATHS, TWENTY, at_once, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,11 +85,7 @@ def test_parallel_calls_tell_a_step_once(sim: Simulator) -> None:
             except BudgetExceeded:
                 return
 
-    threads = [threading.Thread(target=call) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(call, 8)
     assert told(events) == sorted(set(told(events)))
     assert ("total", 50) in told(events) or ("total", 80) in told(events)
 

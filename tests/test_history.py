@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore, StreamInterrupted
+from langchain_openrouter_free.budget import Purse
 from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.history import ROWS_KEPT, CallRecord, Totals
 from langchain_openrouter_free.simulator import Simulator
@@ -99,6 +100,22 @@ def test_a_store_without_a_log_and_one_whose_log_fails(sim: Simulator, caplog: p
     with pytest.raises(AllModelsFailed):
         drive(make(sim, state=Full()), "invoke")
     assert "cannot be added to the history" in caplog.text
+
+
+def test_a_history_that_cannot_be_folded_stops_no_booking(sim: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+    """What an answer cost is booked, whatever becomes of the old rows."""
+
+    class Unfoldable(MemoryStore):
+        def fold(self, *_: Any, **__: Any) -> int:
+            raise OSError("no space left")
+
+    store, paid = Unfoldable(), "simulated/paid-small"
+    sim.script({"*": "500", paid: "ok"})
+    model = make(sim, TWENTY[:1], state=store, allow_paid=True, paid_models=[paid], budget="$1")
+    assert drive(model, "invoke").meta["route"]["paid"]
+    (purse,) = (page for page in store._pages.values() if isinstance(page, Purse))
+    assert (purse.spent_total > 0, purse.reserved) == (True, 0)
+    assert "the history cannot be folded" in caplog.text
 
 
 attempts = st.builds(

@@ -6,7 +6,7 @@ import threading
 from decimal import Decimal
 
 import pytest
-from driving import PATHS, TWENTY, asked, drive, make
+from driving import PATHS, TWENTY, asked, at_once, drive, make
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -117,11 +117,7 @@ def test_parallel_calls_share_one_wall(sim: Simulator) -> None:
         with lock:
             results.append(said)
 
-    threads = [threading.Thread(target=call) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(call, 16)
     assert results.count("answer") == 1
     assert results.count("wall") == 15
     assert asked(sim).count(FLAT) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, drive, make
+from driving import PATHS, TWENTY, at_once, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, BudgetExceeded
 from langchain_openrouter_free.budget import Purse
@@ -68,11 +68,7 @@ def test_sixteen_threads(tmp_path: Path, wire: str) -> None:
             except BudgetExceeded as error:
                 walls.append(error)
 
-        threads = [threading.Thread(target=call) for _ in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(call, 16)
         assert said == ["answered"]
         assert len(walls) == 15
         assert {(wall.cap, wall.asked) for wall in walls} == {("0.6", "0.5")}

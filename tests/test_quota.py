@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
 
 import pytest
-from driving import PATHS, TWENTY, asked, drive, make
+from driving import PATHS, TWENTY, asked, at_once, drive, make
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -264,11 +263,7 @@ def test_attempts_that_began_together_fail_as_one() -> None:
     with Simulator() as sim:
         sim.script({TWENTY[0]: {"do": "503", "latency": 0.3}})
         model = make(sim, TWENTY[:2], clock=clock, state=store)
-        threads = [threading.Thread(target=model.invoke, args=("hi",)) for _ in range(10)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(lambda: model.invoke("hi"), 10)
         assert asked(sim).count(TWENTY[0]) > 1
     (book,) = store._pages.values()
     assert book.cooldowns[TWENTY[0]].failures == 1
