@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_openrouter_free.budget import Budget, BudgetWarning
+    from langchain_openrouter_free.budget import Budget
     from langchain_openrouter_free.chat_model import ChatOpenRouterFree
     from langchain_openrouter_free.clock import Clock
     from langchain_openrouter_free.errors import (
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
         InsufficientCredits,
         NoSuitableModel,
         OpenRouterFreeError,
+        PrivacyNotSatisfiable,
         RequestRejected,
         Skipped,
         StreamInterrupted,
     )
     from langchain_openrouter_free.external import PaidModel
+    from langchain_openrouter_free.purse import BudgetWarning
+    from langchain_openrouter_free.spending import Spending, Spent
     from langchain_openrouter_free.stores import MemoryStore, StateStore
 
 __all__ = [
@@ -49,19 +52,24 @@ __all__ = [
     "NoSuitableModel",
     "OpenRouterFreeError",
     "PaidModel",
+    "PrivacyNotSatisfiable",
     "RequestRejected",
     "Skipped",
+    "Spending",
+    "Spent",
     "StateStore",
     "StreamInterrupted",
 ]
 
 _ELSEWHERE = {
     "Budget": "budget",
-    "BudgetWarning": "budget",
+    "BudgetWarning": "purse",
     "ChatOpenRouterFree": "chat_model",
     "Clock": "clock",
     "MemoryStore": "stores",
     "PaidModel": "external",
+    "Spending": "spending",
+    "Spent": "spending",
     "StateStore": "stores",
 }
 

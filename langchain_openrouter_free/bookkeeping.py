@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, TypeVar
 
-from langchain_openrouter_free import budget as money
 from langchain_openrouter_free import pages
-from langchain_openrouter_free.budget import Budget, BudgetWarning, Purse, Shortfall
+from langchain_openrouter_free.actions import Action, Candidate, Try
+from langchain_openrouter_free.budget import Budget, Need
 from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.history import FOLD_CHANCE, ROWS_KEPT, CallRecord, Totals, folded
 from langchain_openrouter_free.ledger import Ledger, Measured
+from langchain_openrouter_free.payments import Payments, Pocket
+from langchain_openrouter_free.purse import BudgetWarning, Shortfall
 from langchain_openrouter_free.quota import Slot
-from langchain_openrouter_free.routing import Action, Candidate, Route, Try
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.stores import Change, HistoryLog, PageRef, Row, StateStore
 from langchain_openrouter_free.tripwire import Bill
@@ -29,45 +31,36 @@ T = TypeVar("T")
 
 log = logging.getLogger("langchain_openrouter_free")
 
-# A paid answer shorter than this is not worth its prompt.
-LEAST_TOKENS = 256
-# Reserved where the caller named no limit: what chat answers rarely pass.
-USUAL_TOKENS = 4096
-
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Whose quota and whose money it is, and where both are kept."""
+    """Whose quota and whose money it is, and where both are kept.
+
+    Attributes:
+        store: where.
+        account: a hash of the key and the base URL.
+        project: a name.
+        budget: what the project may spend.
+        ceiling: what all projects of the account may spend together, as far as that is bounded.
+    """
 
     store: StateStore
     account: str
     project: str
     budget: Budget | None = None
+    ceiling: Budget | None = None
 
     @property
     def book(self) -> PageRef[Ledger]:
         """The account's page."""
         return PageRef(f"account:{self.account}", pages.encode, pages.decode)
 
-    @property
-    def purse(self) -> PageRef[Purse]:
-        """The project's page."""
-        return PageRef(f"project:{self.project}", Purse.encode, Purse.decode)
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a paid attempt at this call's request could cost, in tokens.
-
-    Attributes:
-        prompt_tokens: upper bound of the prompt's tokens.
-        images: pictures in the prompt.
-        max_tokens: the caller's own output limit, if any.
-    """
-
-    prompt_tokens: int = 0
-    images: int = 0
-    max_tokens: int | None = None
+    def payments(self, need: Need) -> Payments:
+        """Return the pages of money, for a call that needs so much."""
+        pockets = [Pocket("project", self.project, self.budget)]
+        if self.ceiling is not None:
+            pockets.append(Pocket("account", self.account, self.ceiling))
+        return Payments(self.store, tuple(pockets), need)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +104,7 @@ class Books:
     Attributes:
         accounts: which pages.
         clock: this machine's.
-        need: what a paid attempt could use.
+        payments: the pages of money.
         new_id: makes the name of a reservation.
         chance: returns a number from 0 to 1, for what is left to chance.
         skew: seconds to add to this machine's clock, as far as this call knows.
@@ -119,7 +112,7 @@ class Books:
 
     accounts: Accounts
     clock: Clock
-    need: Need
+    payments: Payments
     new_id: Callable[[], str]
     chance: Callable[[], float]
     skew: float = field(default=0.0, init=False)
@@ -148,35 +141,33 @@ class Books:
         return action
 
     def reserve(self, action: Try) -> Turn | Shortfall | None:
-        """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for.
-
-        None where a budget cannot be kept: the store has lost sight of what others spend.
-        """
-        candidate, need = action.candidate, self.need
-        now, key = self.now(), self.new_id()
-        budget, prices = self.accounts.budget, candidate.prices
-        assert budget is not None  # noqa: S101 - paid candidates exist only with a budget
+        """Hold back the worst case of a paid attempt; see `Payments.reserve`."""
+        prices = action.candidate.prices
         assert prices is not None  # noqa: S101 - a paid candidate is tried only once priced
+        held = self.payments.reserve(self.new_id(), prices, action.most_tokens, self.now())
+        if held is None or isinstance(held, Shortfall):
+            return held
+        return Turn(action.candidate, None, action.generation, held.key, held.max_tokens)
 
-        def change(purse: Purse | None) -> tuple[Purse, Turn | Shortfall]:
-            purse = (purse or Purse()).turned_to(now)
-            tokens = need.max_tokens or USUAL_TOKENS
-            room = purse.room(budget, now)
-            if room is not None and need.max_tokens is None:
-                most = money.affordable_tokens(prices, room=room, prompt_tokens=need.prompt_tokens, images=need.images)
-                tokens = tokens if most is None else max(min(tokens, most), LEAST_TOKENS)
-            amount = money.worst_case(prices, prompt_tokens=need.prompt_tokens, max_tokens=tokens, images=need.images)
-            short = purse.shortfall(budget, amount, now)
-            if short is not None:
-                return purse, short
-            return purse.reserved_for(key, amount, now), Turn(candidate, None, action.generation, key, tokens)
+    def named(self, turn: Turn, answer: str) -> None:
+        """Book the service's id of a paid answer that is coming."""
+        try:
+            self.payments.named(turn.reservation or "", answer, self.now())
+        except Exception:
+            log.exception("the id of an answer of %s cannot be kept", turn.candidate.model)
 
-        bought = self.accounts.store.update(self.accounts.purse, change)
-        # Asked afterwards: the update is what finds out.
-        if budget.caps().keys() - {"call"} and getattr(self.accounts.store, "degraded", False):
-            self._spend(partial(Purse.settled, key=key, cost=0, now=now))
-            return None
-        return bought
+    def not_bought(self, action: Try) -> None:
+        """Undo a paid turn that found no money."""
+        self.give_back(Turn(action.candidate, None, action.generation))
+
+    def disputed(self) -> tuple[str, ...]:
+        """Return the answers whose cost `GET /generation` may tell by now."""
+        return self.payments.disputed(self.now())
+
+    def reconciled(self, answer: str, cost: int | None) -> None:
+        """Book what `GET /generation` told of an answer; None if it told nothing."""
+        if cost is not None:
+            self.payments.reconcile(answer, cost, self.now())
 
     def release(self, slot: Slot) -> None:
         """Give back a slot that was booked and is not waited for any more."""
@@ -191,6 +182,11 @@ class Books:
         """Book what `GET /key` said of the day's limit; None if it said nothing."""
         now = self.now()
         self._update(lambda book: ((book or Ledger()).hinted(limit, now), None))
+
+    def funded(self, funds: Funds) -> None:
+        """Book the pace that the account's balance stands for."""
+        now = self.now()
+        self._update(lambda book: ((book or Ledger()).rated(funds.rps, now), None))
 
     def not_inquired(self) -> None:
         """Book that the question was broken off."""
@@ -207,6 +203,7 @@ class Books:
         measured: Measured | None = None,
         ends: Callable[[Settled], CallRecord | None] | None = None,
         bill: Bill | None = None,
+        answer: str = "",
     ) -> Settled:
         """Book how an attempt ended, and with it the call where `ends` makes a record of it.
 
@@ -219,9 +216,10 @@ class Books:
             settled = self._settle(turn, how, heard, measured, ends, bill)
             warnings: tuple[BudgetWarning, ...] = ()
             if turn.reservation is not None:
-                warnings = self._settle_money(turn, how, usage, self.now())
+                prices, now = turn.candidate.prices, self.now()
+                warnings = self.payments.settle(turn.reservation, how, usage, prices, answer, now)
             elif bill is not None and bill.cost is not None:
-                warnings = self._spend(partial(Purse.booked, cost=bill.cost, now=self.now()))
+                warnings = self.payments.book(bill.cost, self.now())
         except Exception:
             log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
             return Settled(how)
@@ -248,7 +246,7 @@ class Books:
             known = known.settled(model, read, now, turn.generation, measured, chance)
             if turn.slot is not None and how.kind is Kind.UNREACHABLE:
                 known = known.unsent(model, turn.slot, now)
-            if bill is not None:
+            if bill is not None and not bill.expected:
                 known = known.billed(bill, now)
             rests = known.rests_until(model, now)
             return known, (Settled(read, rests if rests > now and not read.ok else None), known.skew)
@@ -263,27 +261,6 @@ class Books:
         else:
             settled, self.skew = self._update(change)
         return settled
-
-    def _settle_money(
-        self, turn: Turn, how: Verdict, usage: dict[str, Any] | None, now: float
-    ) -> tuple[BudgetWarning, ...]:
-        """Book the cost; a refusal before any content costs nothing, a broken-off answer the worst case."""
-        cost = money.cost_of(usage, turn.candidate.prices)
-        if cost is None and not how.ok and how.status is not None and how.status != 200:
-            cost = 0
-        if cost is None and how.kind is Kind.UNREACHABLE:
-            cost = 0
-        return self._spend(partial(Purse.settled, key=turn.reservation or "", cost=cost, now=now))
-
-    def _spend(self, spent: Callable[[Purse], Purse]) -> tuple[BudgetWarning, ...]:
-        """Change the project's page; return which caps are to be warned of."""
-        now, budget = self.now(), self.accounts.budget
-
-        def change(purse: Purse | None) -> tuple[Purse, tuple[BudgetWarning, ...]]:
-            after = spent(purse or Purse())
-            return (after, ()) if budget is None else after.crossed(budget, now)
-
-        return self.accounts.store.update(self.accounts.purse, change)
 
     def keep(self, record: CallRecord) -> None:
         """Add a call that nobody answered to the history, if the store keeps one."""

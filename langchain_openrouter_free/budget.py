@@ -1,28 +1,26 @@
-"""Money: what the user lets this project spend, and the book that keeps to it.
+"""Amounts of money: what the user lets a project spend, and what a request costs at worst and in the end. Pure.
 
-Reserve the worst case before a paid attempt, settle it after. Pure: pages go in, pages come out; time is
-an argument. All amounts inside are integers of nano-dollars; a float never touches money.
+All amounts inside are integers of nano-dollars; a float never touches money. The book is `purse.py`'s.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
 from langchain_openrouter_free.catalogue import Prices
 
 NANO = Decimal(1_000_000_000)
-# A reservation whose attempt never came back counts as spent when this has passed, in seconds.
-LEASE = 3600.0
 UNLIMITED = "unlimited"
-# How much of a cap is spent when it is warned of, in percent.
-WARNED_AT = (50, 80, 100)
-VERSION = 1
+# A paid answer shorter than this is not worth its prompt.
+LEAST_TOKENS = 256
+# Reserved where the caller named no limit: what chat answers rarely pass.
+USUAL_TOKENS = 4096
+# An amount of more US dollars than this is a mistake, of ours or of a server.
+_MOST = Decimal(1_000_000_000)
 
 _AMOUNT = re.compile(
     r"^\s*(?:\$|usd)?\s*(?P<amount>\d+(?:\.\d+)?)\s*(?:\$|usd|dollars?)?\s*"
@@ -97,19 +95,25 @@ def _dollars(value: object) -> Decimal:
         raise ValueError(f"{value!r} is no amount of US dollars")
     try:
         return Decimal(str(value))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):
         raise ValueError(f"{value!r} is no amount of US dollars") from None
 
 
 def nano(dollars: object) -> int | None:
-    """Return an amount in nano-dollars, rounded up; None for what is no amount or is negative."""
+    """Return an amount in nano-dollars, rounded up; None for what is no amount, is negative, or beyond belief."""
+    amount = signed_nano(dollars)
+    return None if amount is None or amount < 0 else amount
+
+
+def signed_nano(dollars: object) -> int | None:
+    """Return an amount, of debts as well, in nano-dollars, rounded up; None for what is none, or beyond belief."""
     if isinstance(dollars, bool) or not isinstance(dollars, str | int | float | Decimal):
         return None
     try:
         amount = Decimal(str(dollars))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):
         return None
-    if not amount.is_finite() or amount < 0:
+    if not amount.is_finite() or abs(amount) > _MOST:
         return None
     return int((amount * NANO).to_integral_value(rounding=ROUND_CEILING))
 
@@ -119,208 +123,101 @@ def dollars(amount: int) -> str:
     return format((Decimal(amount) / NANO).normalize(), "f")
 
 
-def worst_case(prices: Prices, *, prompt_tokens: int, max_tokens: int, images: int = 0) -> int:
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a paid attempt at a request could use.
+
+    Attributes:
+        prompt_tokens: upper bound of the prompt's tokens, counted in bytes.
+        images: pictures in the prompt.
+        sound: whether there is sound in it, which may cost more than text.
+        linked: whether it names what stands elsewhere, so that only a model's context bounds its tokens.
+        max_tokens: the caller's own output limit, if any.
+    """
+
+    prompt_tokens: int = 0
+    images: int = 0
+    sound: bool = False
+    linked: bool = False
+    max_tokens: int | None = None
+
+    def tokens(self, context: int | None) -> int:
+        """Return the upper bound of the prompt's tokens for a model with this context: a longer one is refused."""
+        if context is None:
+            return self.prompt_tokens
+        return context if self.linked else min(self.prompt_tokens, context)
+
+
+def worst_case(prices: Prices, need: Need, max_tokens: int, now: float) -> int:
     """Return the highest cost of a request in nano-dollars.
 
-    Reasoning tokens are part of the completion tokens, at the higher of the two prices.
+    Reasoning tokens are part of the completion tokens, at the higher of the two prices. Of prices by prompt length
+    or by hour, the highest that may hold counts.
+
+    Args:
+        prices: the model's.
+        need: what the request could use.
+        max_tokens: most tokens of output.
+        now: Unix seconds.
     """
-    output = max(prices.completion, prices.reasoning)
-    total = prices.prompt * prompt_tokens + output * max_tokens + prices.request + prices.image * images
+    tokens = need.tokens(prices.context)
+    held = prices.at_most(tokens, now)
+    token = max(held.prompt, held.audio) if need.sound else held.prompt
+    total = token * tokens + held.output * max_tokens + held.request + held.image * need.images
     return int((total * NANO).to_integral_value(rounding=ROUND_CEILING))
 
 
-def affordable_tokens(prices: Prices, *, room: int, prompt_tokens: int, images: int = 0) -> int | None:
+def affordable_tokens(prices: Prices, need: Need, room: int, now: float) -> int | None:
     """Return how many output tokens `room` nano-dollars pay for; None where output costs nothing."""
-    output = max(prices.completion, prices.reasoning)
+    output = prices.at_most(need.tokens(prices.context), now).output
     if output == 0:
         return None
-    left = Decimal(room - worst_case(prices, prompt_tokens=prompt_tokens, max_tokens=0, images=images)) / NANO
+    left = Decimal(room - worst_case(prices, need, 0, now)) / NANO
     return max(int(left // output), 0)
 
 
-def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None) -> int | None:
-    """Return what an answer cost in nano-dollars: the stated cost, else its tokens at their price."""
+def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None, now: float) -> int | None:
+    """Return what an answer cost in nano-dollars: the stated cost, else its tokens at their price, else None."""
     stated = nano((usage or {}).get("cost"))
     if stated is not None or prices is None or not usage:
         return stated
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not isinstance(prompt, int) or not isinstance(completion, int) or min(prompt, completion) < 0:
         return None
-    return worst_case(prices, prompt_tokens=prompt, max_tokens=completion)
+    return worst_case(prices, Need(prompt), completion, now)
 
 
 @dataclass(frozen=True, slots=True)
-class Shortfall:
-    """Why a reservation was refused; amounts in nano-dollars."""
-
-    window: str
-    cap: int
-    spent: int
-    reserved: int
-    asked: int
-    frees_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetWarning:
-    """A cap of the budget is half used, nearly used, or used up; told once for each cap, step and window.
+class Fees:
+    """What it costs to buy credits (the service's page of fees, 2026: 5.5 %, at least $0.80 a purchase).
 
     Attributes:
-        window: `"day"`, `"month"` or `"total"`.
-        percent: 50, 80 or 100.
-        spent, cap: US dollars, as text with all digits.
-        frees_at: Unix seconds at which the window turns, or None for `total`.
+        percent: of the amount bought.
+        least: US dollars a purchase.
     """
 
-    window: str
-    percent: int
-    spent: str
-    cap: str
-    frees_at: float | None = None
-
-    def __str__(self) -> str:
-        return f"${self.spent} of the budget of ${self.cap} a {self.window} are spent ({self.percent} %)"
-
-
-@dataclass(frozen=True, slots=True)
-class Purse:
-    """One project's book of money, in nano-dollars.
-
-    Attributes:
-        day, month: the UTC windows that the two counters belong to, as `2026-11-22` and `2026-11`.
-        spent_day, spent_month, spent_total: settled amounts.
-        reservations: id -> (amount, Unix seconds at which it is counted as spent).
-        warned: window -> the highest percentage that was warned of.
-    """
-
-    day: str = ""
-    month: str = ""
-    spent_day: int = 0
-    spent_month: int = 0
-    spent_total: int = 0
-    reservations: Mapping[str, tuple[int, float]] = field(default_factory=dict)
-    warned: Mapping[str, int] = field(default_factory=dict)
-
-    def encode(self) -> str:
-        """Write the book as text."""
-        return json.dumps({"v": VERSION, **asdict(self)}, separators=(",", ":"))
+    percent: Decimal = Decimal("5.5")
+    least: Decimal = Decimal("0.80")
 
     @classmethod
-    def decode(cls, text: str) -> Purse:
-        """Read a book from text.
+    def parse(cls, given: object) -> Fees:
+        """Read `{"percent": 5.5, "least": 0.8}`, a `Fees`, or None for what is usual.
 
         Raises:
-            ValueError: if it is no book, or one of another version.
+            ValueError: for another name, or what is no amount.
         """
-        try:
-            page = json.loads(text)
-            if page.pop("v") != VERSION:
-                raise ValueError("a purse of another version")
-            page["reservations"] = {key: (int(kept[0]), float(kept[1])) for key, kept in page["reservations"].items()}
-            return cls(**page)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(f"no purse: {error!r}") from error
+        if given is None or isinstance(given, Fees):
+            return given or cls()
+        if not isinstance(given, Mapping) or given.keys() - {"percent", "least"}:
+            raise ValueError(f"credit_fee={given!r} must name 'percent' and 'least'")
+        amounts = {str(name): _dollars(value) for name, value in given.items()}
+        if any(not amount.is_finite() or amount < 0 for amount in amounts.values()):
+            raise ValueError(f"credit_fee={given!r} must name amounts of 0 or more")
+        return cls(**amounts)
 
-    def turned_to(self, now: float) -> Purse:
-        """Return the book at `now`: past windows are closed, lost reservations are counted as spent."""
-        # Dates as text compare like dates: a clock that jumps back reopens nothing.
-        day = max(self.day, _date(now))
-        month = max(self.month, day[:7])
-        # What is lost counts in the window in which its lease ended, whenever that is found out.
-        lost = [(amount, _date(end)) for amount, end in self.reservations.values() if end <= now]
-        turned = {"day": day != self.day, "month": month != self.month}
-        return replace(
-            self,
-            day=day,
-            month=month,
-            warned={window: told for window, told in self.warned.items() if not turned.get(window)},
-            spent_day=(self.spent_day if day == self.day else 0) + sum(a for a, at in lost if at >= day),
-            spent_month=(self.spent_month if month == self.month else 0) + sum(a for a, at in lost if at[:7] >= month),
-            spent_total=self.spent_total + sum(a for a, _ in lost),
-            reservations={key: kept for key, kept in self.reservations.items() if kept[1] > now},
-        )
-
-    @property
-    def reserved(self) -> int:
-        """Sum of the open reservations."""
-        return sum(amount for amount, _ in self.reservations.values())
-
-    def spent(self, window: str) -> int:
-        """Return what is settled in a window."""
-        return {"call": 0, "day": self.spent_day, "month": self.spent_month, "total": self.spent_total}[window]
-
-    def shortfall(self, budget: Budget, amount: int, now: float) -> Shortfall | None:
-        """Return the first cap that `amount` more would pass, or None if there is room."""
-        book = self.turned_to(now)
-        for window, cap in budget.caps().items():
-            held = 0 if window == "call" else book.reserved
-            if book.spent(window) + held + amount > cap:
-                return Shortfall(window, cap, book.spent(window), held, amount, _frees_at(window, now))
-        return None
-
-    def room(self, budget: Budget, now: float) -> int | None:
-        """Return how much may still be reserved; None for an unlimited budget."""
-        book = self.turned_to(now)
-        left = [
-            cap - book.spent(window) - (0 if window == "call" else book.reserved)
-            for window, cap in budget.caps().items()
-        ]
-        return min(left) if left else None
-
-    def reserved_for(self, key: str, amount: int, now: float) -> Purse:
-        """Return the book with `amount` held back under `key`."""
-        book = self.turned_to(now)
-        return replace(book, reservations={**book.reservations, key: (amount, now + LEASE)})
-
-    def crossed(self, budget: Budget, now: float) -> tuple[Purse, tuple[BudgetWarning, ...]]:
-        """Return the book, and what is to be warned of now and was not before."""
-        book, warned, found = self.turned_to(now), dict(self.warned), []
-        for window, cap in budget.caps().items():
-            spent = book.spent(window)
-            step = max((step for step in WARNED_AT if spent * 100 >= cap * step), default=0)
-            if step > warned.get(window, 0):
-                warned[window] = step
-                found.append(BudgetWarning(window, step, dollars(spent), dollars(cap), _frees_at(window, now)))
-        return (replace(book, warned=warned), tuple(found)) if found else (book, ())
-
-    def booked(self, cost: int, now: float) -> Purse:
-        """Return the book with a cost that nobody had reserved."""
-        book = self.turned_to(now)
-        return replace(
-            book,
-            spent_day=book.spent_day + cost,
-            spent_month=book.spent_month + cost,
-            spent_total=book.spent_total + cost,
-        )
-
-    def settled(self, key: str, cost: int | None, now: float) -> Purse:
-        """Return the book after the attempt under `key`: `cost` is booked, the whole reservation if unknown.
-
-        A key that is gone was counted as spent when its lease ended; it is not booked twice.
-        """
-        book = self.turned_to(now)
-        held = book.reservations.get(key)
-        if held is None:
-            return book
-        amount = held[0] if cost is None else cost
-        return replace(
-            book,
-            spent_day=book.spent_day + amount,
-            spent_month=book.spent_month + amount,
-            spent_total=book.spent_total + amount,
-            reservations={k: kept for k, kept in book.reservations.items() if k != key},
-        )
-
-
-def _date(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
-
-
-def _frees_at(window: str, now: float) -> float | None:
-    moment = datetime.fromtimestamp(now, UTC)
-    if window == "day":
-        return (now // 86_400 + 1) * 86_400
-    if window == "month":
-        year, month = (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)
-        return datetime(year, month, 1, tzinfo=UTC).timestamp()
-    return None
+    def to_buy(self, credits: int) -> int:  # noqa: A002 - the service's word
+        """Return what so many nano-dollars of credits cost when bought at once, in nano-dollars."""
+        if credits <= 0:
+            return 0
+        fee = max(Decimal(credits) * self.percent / 100, self.least * NANO)
+        return credits + int(fee.to_integral_value(rounding=ROUND_CEILING))

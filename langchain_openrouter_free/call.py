@@ -9,7 +9,7 @@ import json
 import random
 import uuid
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,18 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from langchain_openrouter_free import messages as to_service
 from langchain_openrouter_free import replies
-from langchain_openrouter_free.bookkeeping import Accounts, Books, Need
-from langchain_openrouter_free.budget import BudgetWarning
+from langchain_openrouter_free.actions import Candidate, Road
+from langchain_openrouter_free.bookkeeping import Accounts, Books
+from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.clock import Clock
-from langchain_openrouter_free.engine import Attempt, Attempts, Pace, Roads
+from langchain_openrouter_free.engine import Attempt, Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
 from langchain_openrouter_free.external import ExternalSource
 from langchain_openrouter_free.lookup import ServiceLookup
-from langchain_openrouter_free.routing import Candidate, Road, Route
+from langchain_openrouter_free.preferences import costs_beside, provider_of, with_free_parser
+from langchain_openrouter_free.purse import BudgetWarning
+from langchain_openrouter_free.roads import Pace, Roads
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch, Timeouts
 from langchain_openrouter_free.transport import Outgoing, Service
 from langchain_openrouter_free.wire import Delta
@@ -50,6 +54,8 @@ class Call:
         chance: where chance comes from.
         billed: gets the warning of a free attempt that cost money.
         warned: gets the warning of a cap of the budget.
+        privacy: what is asked of providers.
+        price_lock: whether a free attempt says that nothing may cost anything.
     """
 
     service: Service
@@ -63,6 +69,8 @@ class Call:
     chance: Callable[[], float] = random.random
     billed: Callable[[FreeModelBilled], None] = warnings.warn
     warned: Callable[[BudgetWarning], None] = lambda _: None
+    privacy: str = "any"
+    price_lock: bool = False
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,18 +78,31 @@ class Call:
 
     def attempts(self, route: Route, accounts: Accounts, timeouts: Timeouts) -> Attempts:
         """Return the attempts of this call along a route."""
-        wired = self.wire_messages(None)
         tools = self.params.get("tools") or []
-        limit = self.params.get("max_tokens")
         names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
-        roads = Roads(self._open, ServiceLookup(self.service, self.clock), names, self.pace, self.billed, self.warned)
-        need = Need(
-            prompt_tokens=to_service.prompt_bytes(wired, tools) if route.paid else 0,
-            images=_images(wired) if route.paid else 0,
-            max_tokens=limit if isinstance(limit, int) else None,
-        )
-        books = Books(accounts, self.clock, need, lambda: uuid.uuid4().hex, self.chance)
+        lookup = ServiceLookup(self.service, self.clock, min(timeouts.attempt, timeouts.call))
+        candidates = [c for c in (*route.free, *route.paid) if c.road is Road.SERVICE and c.prices is None]
+        listing = lookup.known([candidate.model for candidate in candidates])
+        if listing is not None:
+            route.listed(listing)
+        beside = next(costs_beside(self.params), None) is not None
+        roads = Roads(self._open, lookup, names, self.pace, self.billed, self.warned, beside)
+        payments = accounts.payments(self._need() if route.paid else Need())
+        books = Books(accounts, self.clock, payments, lambda: uuid.uuid4().hex, self.chance)
         return Attempts(route, roads, books, self.clock, timeouts)
+
+    def _need(self) -> Need:
+        """Return what a paid attempt could use."""
+        wired, limit = self.wire_messages(None), self.params.get("max_tokens")
+        rest = {name: value for name, value in self.params.items() if name != "tools"}
+        parts = list(_parts(wired))
+        return Need(
+            prompt_tokens=to_service.prompt_bytes(wired, self.params.get("tools") or []) + to_service.json_bytes(rest),
+            images=sum(1 for part in parts if part.get("type") in _IMAGE_PARTS),
+            sound=any(part.get("type") == "input_audio" for part in parts),
+            linked=any(to_service.is_linked(part) for part in parts),
+            max_tokens=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,
+        )
 
     def _open(self, candidate: Candidate, watch: Stopwatch, max_tokens: int | None) -> Source:
         if candidate.road is Road.EXTERNAL:
@@ -92,7 +113,7 @@ class Call:
             return ExternalSource(model, self.messages, kwargs, watch, stream=self.stream)
 
         def request() -> Outgoing:
-            content = self.body(candidate.model, max_tokens)
+            content = self.body(candidate, max_tokens)
             return Outgoing(f"{self.service.url}/chat/completions", self.service.headers, content)
 
         return ServiceSource(request, watch, self.service.client, self.service.async_client)
@@ -107,8 +128,9 @@ class Call:
                 raise RequestRejected(str(error)) from error
         return self._wire[own]
 
-    def body(self, model: str, max_tokens: int | None = None) -> bytes:
+    def body(self, candidate: Candidate, max_tokens: int | None = None) -> bytes:
         """Return the request's body for one candidate."""
+        model = candidate.model
         body: dict[str, Any] = {"model": model, "messages": self.wire_messages(model), **self.params}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
@@ -116,12 +138,26 @@ class Call:
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
         body["usage"] = {"include": True}
+        body |= self._preferences(candidate, body["messages"])
         try:
             return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
                 "utf-8", errors="replace"
             )
         except (TypeError, ValueError) as error:
             raise RequestRejected(f"The request cannot be written as JSON: {error}.") from error
+
+    def _preferences(self, candidate: Candidate, wired: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what money and privacy ask of this attempt."""
+        ceiling = None
+        if candidate.paid and candidate.prices is not None:
+            tokens = self._need().tokens(candidate.prices.context)
+            ceiling = candidate.prices.at_most(tokens, self.clock.now()).ceiling()
+        given, locked = self.params.get("provider"), self.price_lock and not candidate.paid
+        wanted: dict[str, Any] = {
+            "provider": provider_of(given, privacy=self.privacy, ceiling=ceiling, locked=locked),
+            "plugins": with_free_parser(self.params.get("plugins"), wired),
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
 
     # -- the answer
 
@@ -187,10 +223,10 @@ def _reasoned_by(message: BaseMessage, model: str | None) -> bool:
     )
 
 
-def _images(wired: Sequence[Mapping[str, Any]]) -> int:
+def _parts(wired: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     contents = [message.get("content") for message in wired]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return sum(1 for part in parts if isinstance(part, dict) and part.get("type") in _IMAGE_PARTS)
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    return (part for part in parts if isinstance(part, dict))
 
 
 def _info(message: AIMessage) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from langchain_openrouter_free import settings
+from langchain_openrouter_free.actions import Candidate, Road
 from langchain_openrouter_free.budget import Budget
 from langchain_openrouter_free.catalogue import says_free
-from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.errors import ConfigurationError, PrivacyNotSatisfiable
 from langchain_openrouter_free.external import PaidModel, without_retries
-from langchain_openrouter_free.routing import Candidate, Road
 
 # The name of a model that has not been chosen yet.
 ALIAS = "openrouter-free"
@@ -27,16 +27,24 @@ class Candidates:
         free, paid: candidates by rank.
         externals: the paid chat models of other packages.
         budget: None where nothing may be paid.
+        ceiling: what the account's projects may spend together; None where that is not bounded.
     """
 
     free: tuple[Candidate, ...]
     paid: tuple[Candidate, ...]
     externals: tuple[BaseChatModel, ...]
     budget: Budget | None
+    ceiling: Budget | None = None
 
     @classmethod
     def named(
-        cls, models: Sequence[str], paid_models: Sequence[Any], budget: object, *, allow_paid: bool
+        cls,
+        models: Sequence[str],
+        paid_models: Sequence[Any],
+        budget: object,
+        account_budget: object = None,
+        *,
+        allow_paid: bool,
     ) -> Candidates:
         """Check what the fields of a model name.
 
@@ -52,31 +60,56 @@ class Candidates:
             raise ConfigurationError("allow_paid=True needs paid_models, best first.")
         try:
             caps = None if budget is None else Budget.parse(budget)
+            ceiling = None if account_budget is None else Budget.parse(account_budget)
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"{error}.") from error
         named = [paid if isinstance(paid, PaidModel) else PaidModel(paid) for paid in paid_models]
         settings.paid_ids([paid.label for paid in named], free)
         paid, externals = _roads(named)
-        return cls(tuple(Candidate(model) for model in free), paid, externals, caps)
+        return cls(tuple(Candidate(model) for model in free), paid, externals, caps, ceiling)
 
-    def asked(self, pinned: str | None, *, allow_paid: bool) -> tuple[Sequence[Candidate], Sequence[Candidate]]:
-        """Return the free and the paid candidates of a call; `pinned` names the only one.
+    @property
+    def unbounded(self) -> bool:
+        """Whether the user has spelled out that no amount is too much."""
+        caps = [budget.caps() for budget in (self.budget, self.ceiling) if budget is not None]
+        return self.budget is not None and not any(caps)
+
+    def asked(
+        self, pinned: str | None, *, allow_paid: bool, privacy: str = "any", sensitive: bool = False
+    ) -> tuple[Sequence[Candidate], Sequence[Candidate]]:
+        """Return the free and the paid candidates of a call.
+
+        Args:
+            pinned: the only one, if the call names one.
+            allow_paid: whether paid ones may be asked.
+            privacy: what is asked of providers; `"any"` asks nothing.
+            sensitive: whether no free one may be asked.
 
         Raises:
             ConfigurationError: if the pinned one may cost money without leave.
+            PrivacyNotSatisfiable: if a sensitive call finds nobody.
         """
         paid = self.paid if allow_paid else ()
-        if pinned is None or pinned == ALIAS:
-            return self.free, paid
-        settings.model_id(pinned, "model")
-        if says_free(pinned):
-            return (Candidate(pinned),), ()
-        allowed = [candidate for candidate in paid if candidate.model == pinned]
-        if not allowed:
-            raise ConfigurationError(
-                f"model={pinned!r} may cost money: it must be one of paid_models, with allow_paid=True and a budget."
+        if privacy != "any" or sensitive:
+            paid = tuple(c for c in paid if c.road is Road.SERVICE or c.private)
+        free = self.free
+        if pinned is not None and pinned != ALIAS:
+            settings.model_id(pinned, "model")
+            free = (Candidate(pinned),) if says_free(pinned) else ()
+            paid = tuple(candidate for candidate in paid if candidate.model == pinned)
+            if not free and not paid:
+                raise ConfigurationError(
+                    f"model={pinned!r} may cost money: it must be one of paid_models, "
+                    "with allow_paid=True and a budget."
+                )
+        if not sensitive:
+            return free, paid
+        if not paid:
+            raise PrivacyNotSatisfiable(
+                "A sensitive call goes to no free model, and no paid one is allowed that keeps nothing: it needs "
+                "allow_paid=True, a budget, and paid_models of the service (or a PaidModel with private=True)."
             )
-        return (), allowed
+        return (), paid
 
 
 def _roads(named: Sequence[PaidModel]) -> tuple[tuple[Candidate, ...], tuple[BaseChatModel, ...]]:
@@ -90,5 +123,5 @@ def _roads(named: Sequence[PaidModel]) -> tuple[tuple[Candidate, ...], tuple[Bas
         else:
             settings.model_id(paid.model, "paid_models")
             road, index = Road.SERVICE, 0
-        candidates.append(Candidate(paid.label, paid=True, road=road, index=index, prices=prices))
+        candidates.append(Candidate(paid.label, paid=True, road=road, index=index, prices=prices, private=paid.private))
     return tuple(candidates), tuple(externals)

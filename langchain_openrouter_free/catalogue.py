@@ -1,18 +1,59 @@
-"""What the service offers, as far as money needs it: the prices of an id. Pure.
+"""What the service offers, as far as money needs it: what is proven free, and what the rest costs. Pure.
 
 Prices come as text in US dollars a token (or a request, or an image). Anything that is not a plain,
-non-negative number counts as unknown, and what is unknown is not paid for.
+non-negative number counts as unknown, and what is unknown is neither free nor paid for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 FREE_SUFFIX = ":free"
 FREE_ROUTER = "openrouter/free"
+
+Row = Mapping[str, Any]
+
+# Fields of an override that say when it holds; all others are prices (catalogues of 2026-07 to 2026-08).
+_CONDITIONS = frozenset({"min_prompt_tokens", "utc_start", "utc_end"})
+# A request is priced when it is served: an hour that is this near, in seconds, may be the one.
+_NEAR = 900.0
+_MILLION = 1_000_000
+# What is smaller or larger than this is no price, in US dollars.
+_LEAST, _MOST = Decimal("1e-18"), Decimal(1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Prices that hold under a condition.
+
+    Attributes:
+        prices: what holds then.
+        min_prompt_tokens: for prompts from this length on.
+        utc_start, utc_end: between these times of the day, as hours * 100 + minutes; the end may be the smaller
+            one. None: all day.
+    """
+
+    prices: Prices
+    min_prompt_tokens: int = 0
+    utc_start: int | None = None
+    utc_end: int | None = None
+
+    def may_hold(self, prompt_tokens: int, now: float) -> bool:
+        """Tell whether it may hold for a prompt of up to so many tokens that is served about now."""
+        if prompt_tokens < self.min_prompt_tokens:
+            return False
+        if self.utc_start is None or self.utc_end is None:
+            return True
+        return any(self._open(now + ahead) for ahead in (-_NEAR, 0.0, _NEAR))
+
+    def _open(self, moment: float) -> bool:
+        time = datetime.fromtimestamp(moment, UTC)
+        start, end, at = self.utc_start or 0, self.utc_end or 0, time.hour * 100 + time.minute
+        return start <= at < end if start < end else at >= start or at < end
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +61,14 @@ class Prices:
     """What a paid model costs, in US dollars.
 
     Attributes:
-        prompt: per prompt token.
-        completion: per completion token.
+        prompt: per prompt token; where writing it into a cache costs more, that.
+        completion: per completion token, of whatever kind costs most.
         request: per request.
         image: per image of the prompt.
         reasoning: per reasoning token, where it differs from `completion`.
+        audio: per prompt token of sound, where it differs from `prompt`.
+        context: most tokens of a prompt; None where nobody says.
+        tiers: prices for long prompts, or for hours of the day.
     """
 
     prompt: Decimal
@@ -32,6 +76,33 @@ class Prices:
     request: Decimal = Decimal(0)
     image: Decimal = Decimal(0)
     reasoning: Decimal = Decimal(0)
+    audio: Decimal = Decimal(0)
+    context: int | None = None
+    tiers: tuple[Tier, ...] = ()
+
+    def at_most(self, prompt_tokens: int, now: float) -> Prices:
+        """Return the highest prices that may hold for a prompt of up to so many tokens, served about now."""
+        layers = [self, *(tier.prices for tier in self.tiers if tier.may_hold(prompt_tokens, now))]
+        if len(layers) == 1:
+            return self
+        highest = {name: max(getattr(layer, name) for layer in layers) for name in _AMOUNTS}
+        return replace(self, tiers=(), **highest)
+
+    def ceiling(self) -> dict[str, float]:
+        """Return them as `provider.max_price`, which the service documents in US dollars a million tokens.
+
+        Several providers may serve one id at different prices, and the catalogue names one: this makes it hold.
+        """
+        named = {"prompt": self.prompt * _MILLION, "completion": self.output * _MILLION, "request": self.request}
+        return {name: float(amount) for name, amount in named.items() if amount > 0}
+
+    @property
+    def output(self) -> Decimal:
+        """The highest price of a token of output."""
+        return max(self.completion, self.reasoning)
+
+
+_AMOUNTS = ("prompt", "completion", "request", "image", "reasoning", "audio")
 
 
 def says_free(model: str) -> bool:
@@ -39,29 +110,128 @@ def says_free(model: str) -> bool:
     return model.endswith(FREE_SUFFIX) or model == FREE_ROUTER
 
 
-def parse_prices(row: Mapping[str, Any]) -> Prices | None:
-    """Return the prices of a catalogue row, or None if they cannot bound the cost of a request.
+def priced(row: Row) -> str | None:
+    """Say what of a row's prices is not zero, or cannot be read; None if all that it names are zero.
 
-    `overrides` (prices by prompt length or hour of the day) are taken at their highest.
+    A price that is absent is none, but a row without prices for prompt and completion says nothing at all. What
+    this version does not know is a price as well.
     """
     pricing = row.get("pricing")
-    if not isinstance(pricing, Mapping):
+    if not isinstance(pricing, Mapping) or "prompt" not in pricing or "completion" not in pricing:
+        return "no prices"
+    for name, value in _stated(pricing):
+        if _amount(value) != 0:
+            return f"{name} {_shown(value)}"
+    return None
+
+
+def _stated(pricing: Row) -> Iterator[tuple[str, object]]:
+    """Yield everything that is a price, those of overrides too."""
+    for name, value in pricing.items():
+        if name != "overrides":
+            yield str(name), value
+        elif not isinstance(value, list):
+            yield "overrides", value
+        else:
+            for layer in value:
+                stated = _layer(layer)
+                if stated is None:
+                    yield "overrides", layer
+                else:
+                    yield from ((f"overrides.{key}", v) for key, v in stated.items() if key not in _CONDITIONS)
+
+
+def _layer(layer: object) -> Row | None:
+    """Return an override as one table; its prices may stand in a table of their own."""
+    if not isinstance(layer, Mapping):
         return None
-    layers = [pricing, *(_override_layers(pricing.get("overrides")))]
-    known: dict[str, Decimal] = {}
-    for name in ("prompt", "completion", "request", "image", "internal_reasoning"):
-        stated = [layer[name] for layer in layers if layer.get(name) is not None]
+    inner = layer.get("pricing")
+    return {**{k: v for k, v in layer.items() if k != "pricing"}, **inner} if isinstance(inner, Mapping) else layer
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def parse_prices(row: Row) -> Prices | None:
+    """Return the prices of a catalogue row, or None if they cannot bound the cost of a request.
+
+    A model that searches the web by itself (it takes `web_search_options` and has a price for searching) may
+    search as often as it likes, so nothing bounds its cost.
+    """
+    pricing = row.get("pricing")
+    if not isinstance(pricing, Mapping) or _searches(row, pricing):
+        return None
+    base = _prices(pricing)
+    overrides = pricing.get("overrides")
+    if base is None or not isinstance(overrides, list | None):
+        return None
+    tiers = [_tier(pricing, layer) for layer in overrides or []]
+    if any(tier is None for tier in tiers):
+        return None
+    return replace(base, context=_context(row), tiers=tuple(tier for tier in tiers if tier is not None))
+
+
+def _searches(row: Row, pricing: Row) -> bool:
+    supported = row.get("supported_parameters")
+    return (
+        isinstance(supported, list)
+        and "web_search_options" in supported
+        and pricing.get("web_search") is not None
+        and _amount(pricing["web_search"]) != 0
+    )
+
+
+def _prices(pricing: Row) -> Prices | None:
+    names = {
+        "prompt": ("prompt", "input_cache_write", "input_cache_write_1h"),
+        "completion": ("completion", "image_output", "audio_output"),
+        "request": ("request",),
+        "image": ("image",),
+        "reasoning": ("internal_reasoning",),
+        "audio": ("audio", "input_audio_cache"),
+    }
+    known: list[Decimal] = []
+    for name, kinds in names.items():
+        stated = [pricing[kind] for kind in kinds if pricing.get(kind) is not None]
         amounts = [_amount(value) for value in stated]
-        if any(amount is None for amount in amounts) or (not amounts and name in ("prompt", "completion")):
+        if any(amount is None for amount in amounts) or (
+            name in ("prompt", "completion") and pricing.get(name) is None
+        ):
             return None
-        known[name] = max((a for a in amounts if a is not None), default=Decimal(0))
-    return Prices(known["prompt"], known["completion"], known["request"], known["image"], known["internal_reasoning"])
+        known.append(max((a for a in amounts if a is not None), default=Decimal(0)))
+    prompt, completion, request, image, reasoning, audio = known
+    return Prices(prompt, completion, request, image, reasoning, audio)
 
 
-def _override_layers(overrides: object) -> list[Mapping[str, Any]]:
-    rows = overrides if isinstance(overrides, list) else []
-    layers = [row.get("pricing", row) for row in rows if isinstance(row, Mapping)]
-    return [layer for layer in layers if isinstance(layer, Mapping)]
+def _tier(pricing: Row, layer: object) -> Tier | None:
+    """Return an override; a price that it doesn't name is the model's usual one."""
+    stated = _layer(layer)
+    prices = None if stated is None else _prices({**pricing, **stated})
+    if stated is None or prices is None:
+        return None
+    # A condition that cannot be read is no condition: then the prices may always hold.
+    least = _count(stated.get("min_prompt_tokens"))
+    start, end = _clock_time(stated.get("utc_start")), _clock_time(stated.get("utc_end"))
+    by_hour = start is not None and end is not None
+    return Tier(prices, least or 0, start if by_hour else None, end if by_hour else None)
+
+
+def _clock_time(value: object) -> int | None:
+    time = _count(value)
+    return time if time is not None and time <= 2400 else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _context(row: Row) -> int | None:
+    """Return the most tokens that any provider of the row is known to take."""
+    provider = row.get("top_provider")
+    stated = [row.get("context_length"), provider.get("context_length") if isinstance(provider, Mapping) else None]
+    return max((length for length in map(_count, stated) if length), default=None)
 
 
 def _amount(value: object) -> Decimal | None:
@@ -69,14 +239,52 @@ def _amount(value: object) -> Decimal | None:
         return None
     try:
         amount = Decimal(str(value))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # the second for whole numbers of thousands of digits
         return None
-    return amount if amount.is_finite() and amount >= 0 else None
+    return amount if amount.is_finite() and (amount == 0 or _LEAST <= amount <= _MOST) else None
 
 
-def prices_of(rows: Iterable[object], model: str) -> Prices | None:
-    """Return the prices of `model` in the rows of `GET /models`, or None where it is missing or unpriced."""
-    for row in rows:
-        if isinstance(row, Mapping) and row.get("id") == model:
-            return parse_prices(row)
-    return None
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The service's list of models as it was at a moment; `None` stands for a list that could not be had.
+
+    Attributes:
+        rows: id -> its rows; there should be one.
+        at: Unix seconds at which it was fetched.
+    """
+
+    rows: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+    at: float = 0.0
+
+    @classmethod
+    def of(cls, payload: object, at: float) -> Listing | None:
+        """Read the reply of `GET /models`, `{"data": [...]}` or the bare list; None if it is neither.
+
+        A row that is broken is left out, never the whole list.
+        """
+        found = payload.get("data") if isinstance(payload, Mapping) else payload
+        if not isinstance(found, list):
+            return None
+        rows: dict[str, tuple[Row, ...]] = {}
+        for row in _tables(found):
+            rows[row["id"]] = (*rows.get(row["id"], ()), row)
+        return cls(rows, at)
+
+    def doubt(self, model: str) -> str | None:
+        """Say why an id is not proven free; None if it is: it says so, and every price that it has is zero."""
+        if not says_free(model):
+            return "its id does not end in ':free', so it may cost money"
+        rows = self.rows.get(model)
+        if not rows:
+            return "the service's catalogue does not list it, so nothing proves that it is free"
+        price = next((found for row in rows if (found := priced(row)) is not None), None)
+        return None if price is None else f"it is called free, but the service's catalogue says otherwise ({price})"
+
+    def prices(self, model: str) -> Prices | None:
+        """Return what a paid id costs, or None where it is missing or its cost cannot be bounded."""
+        found = [parse_prices(row) for row in self.rows.get(model, ())]
+        return found[0] if len(found) == 1 else None
+
+
+def _tables(rows: Iterable[object]) -> Iterator[Row]:
+    return (row for row in rows if isinstance(row, Mapping) and isinstance(row.get("id"), str))

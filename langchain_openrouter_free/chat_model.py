@@ -16,17 +16,17 @@ from typing import Any, Literal, Self
 
 import httpx
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
 from langchain_core.utils.utils import secret_from_env
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from langchain_openrouter_free import parameters, settings
+from langchain_openrouter_free.accounting import Accounting
+from langchain_openrouter_free.binding import Binding
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.candidates import ALIAS, Candidates
@@ -34,7 +34,6 @@ from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, FreeModelBilled, RequestRejected
 from langchain_openrouter_free.health import Strategy
-from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.transport import CLIENTS, Service
@@ -44,7 +43,7 @@ log = logging.getLogger("langchain_openrouter_free")
 _UNREACHABLE = "a walk ends in an answer or in an error"
 
 
-class ChatOpenRouterFree(PacedBatches, BaseChatModel):
+class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
     """Chat model that asks a ranked list of OpenRouter `:free` models until one answers.
 
     It moves on when a model is rate limited, down, slow, delisted or talking nonsense, stops at once when the
@@ -71,6 +70,17 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
     """Paid ids, `PaidModel`s or both, best first."""
     budget: Any = None
     """US dollars that paid attempts may cost: `"$0.50/day"`, `"1 USD"`, a `Budget`, or `"unlimited"`."""
+    account_budget: Any = None
+    """The same for all projects of the account together, as far as they share the state."""
+    paid_rps: Any = None
+    """Most paid requests a second: a number, or `"balance"` for one for each dollar of it (1 to 500)."""
+    price_lock: bool = False
+    """Whether free attempts carry `provider.max_price` zeros as a second lock beside the catalogue's prices. What the
+    service does with zeros is on no public record."""
+    privacy: Literal["any", "no-training", "zdr"] = "any"
+    """What is asked of providers: nothing, that they train on nothing, or that they keep nothing."""
+    credit_fee: Any = None
+    """What buying credits costs beside them, for the spend report: `{"percent": 5.5, "least": 0.8}` (the default)."""
     on_billed: Literal["warn", "raise"] = "warn"
     """What a free attempt that cost money does beside being booked and quarantined: a `FreeModelBilled` as a warning,
     or as an error (its `text` is the answer)."""
@@ -171,7 +181,10 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
         settings.limits(self.limits, settings.base_url(self._url()))
         settings.share(self.daily_share, "")
         settings.header_values(self._extra_headers())
-        settings.extra_body(self.extra_body, allow_paid=self.allow_paid)
+        settings.extra_body(self.extra_body, unbounded=self._unbounded())
+        settings.paid_rps(self.paid_rps)
+        settings.privacy(self.privacy, self.provider)
+        settings.fees(self.credit_fee)
         parameters.check(self._own_parameters())
         if not 0 <= self.max_wait < float("inf"):
             raise ConfigurationError(f"max_wait={self.max_wait!r} must be 0 or more seconds.")
@@ -181,11 +194,15 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
 
     def _candidates(self) -> Candidates:
         """Return the candidates that the fields name; copies and assignments change fields after construction."""
-        key = (tuple(self.models), self.allow_paid, repr(self.budget), tuple(map(id, self.paid_models)))
+        budgets = (self.budget, self.account_budget)
+        key = (tuple(self.models), self.allow_paid, repr(budgets), tuple(map(id, self.paid_models)))
         if self._prepared is None or self._prepared[0] != key:
-            named = Candidates.named(self.models, self.paid_models, self.budget, allow_paid=self.allow_paid)
+            named = Candidates.named(self.models, self.paid_models, *budgets, allow_paid=self.allow_paid)
             self._prepared = (key, named)
         return self._prepared[1]
+
+    def _unbounded(self) -> bool:
+        return self.allow_paid and self._candidates().unbounded
 
     def _url(self) -> str | None:
         return self.base_url or os.environ.get("OPENROUTER_API_BASE")
@@ -276,16 +293,10 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
         if not messages:
             raise RequestRejected("There are no messages to send.")
         options = parameters.Options.taken_from(kwargs)
-        params = parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, allow_paid=self.allow_paid)
-        key = settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
-        url = settings.base_url(self._url())
-        headers = {
-            "Authorization": f"Bearer {key}",
-            "Content-Type": "application/json",
-            **settings.header_values(self._extra_headers()),
-        }
-        service = Service(url, headers, self.http_client, self.http_async_client)
-        named = self._candidates()
+        params = parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=self._unbounded())
+        privacy = "zdr" if options.sensitive else options.privacy or self.privacy
+        settings.privacy(privacy, params.get("provider"))
+        named, service, accounts = self._candidates(), self._service(), self._accounts()
         call = Call(
             service,
             self.clock,
@@ -298,26 +309,48 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
             chance=self.chance,
             billed=self._billed,
             warned=self._happened,
+            privacy=privacy,
+            price_lock=self.price_lock,
         )
-        free, paid = named.asked(options.model, allow_paid=self.allow_paid)
-        project = settings.project(self.project)
+        free, paid = named.asked(
+            options.model, allow_paid=self.allow_paid, privacy=privacy, sensitive=options.sensitive
+        )
         route = Route(
             free,
             paid,
             patience=self.max_wait if options.max_wait is None else options.max_wait,
             paced=is_paced(),
-            limits=settings.limits(self.limits, url),
-            share=settings.share(self.daily_share, project),
+            limits=settings.limits(self.limits, service.url),
+            share=settings.share(self.daily_share, accounts.project),
             strategy=Strategy(self.strategy),
             chance=self.chance(),
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
+            strict=settings.is_service(service.url),
+            paid_rps=settings.paid_rps(self.paid_rps),
+            privacy=privacy,
         )
-        accounts = Accounts(settings.store(self.state), settings.account(key, url), project, named.budget)
         timeouts = settings.timeouts({**self.timeouts, **options.timeouts}, options.timeout or self.timeout)
         if not stream:
             # A plain reply shows nothing but padding until it is whole: slow and dead look alike.
             timeouts = replace(timeouts, first_token=timeouts.attempt)
         return call, call.attempts(route, accounts, timeouts)
+
+    def _service(self) -> Service:
+        """Return how the service is reached."""
+        key = settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
+        headers = {
+            "Authorization": f"Bearer {key}",
+            "Content-Type": "application/json",
+            **settings.header_values(self._extra_headers()),
+        }
+        return Service(settings.base_url(self._url()), headers, self.http_client, self.http_async_client)
+
+    def _accounts(self) -> Accounts:
+        """Return whose quota and money it is."""
+        key = settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
+        account = settings.account(key, settings.base_url(self._url()))
+        named, project = self._candidates(), settings.project(self.project)
+        return Accounts(settings.store(self.state), account, project, named.budget, named.ceiling)
 
     def _happened(self, event: object) -> None:
         """Hand an event to the user's hook; what that does is no reason to lose an answer."""
@@ -333,75 +366,6 @@ class ChatOpenRouterFree(PacedBatches, BaseChatModel):
         if self.on_billed == "raise":
             raise told
         warnings.warn(told, stacklevel=2)
-
-    # -- tools and structured output
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: dict[str, Any] | str | bool | None = None,
-        strict: bool | None = None,
-        parallel_tool_calls: bool | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind tools, in any form that LangChain knows.
-
-        Args:
-            tools: functions, pydantic classes, typed dictionaries, `BaseTool`s or ready dictionaries.
-            tool_choice: `"auto"`, `"none"`, `"any"`/`"required"`/`True`, a tool's name, or a dictionary.
-            strict: whether arguments must follow the schema to the letter, where the model can do that.
-            parallel_tool_calls: whether several calls in one answer are welcome.
-            **kwargs: further parameters of the request.
-
-        Raises:
-            ConfigurationError: if a tool cannot be described, or `tool_choice` names none of them.
-        """
-        try:
-            described = tools_to_wire(tools, strict=strict)
-            chosen = tool_choice_to_wire(tool_choice, described)
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(str(error)) from error
-        if described:
-            kwargs["tools"] = described
-        if chosen is not None:
-            kwargs["tool_choice"] = chosen
-        if parallel_tool_calls is not None:
-            kwargs["parallel_tool_calls"] = parallel_tool_calls
-        return super().bind(**kwargs)
-
-    def with_structured_output(
-        self,
-        schema: dict[str, Any] | type | None = None,
-        *,
-        method: Literal["function_calling", "json_schema", "json_mode"] = "function_calling",
-        include_raw: bool = False,
-        strict: bool | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, Any]:
-        """Return a runnable that answers with an object of `schema`.
-
-        Args:
-            schema: pydantic class, typed dictionary, or JSON schema with a title.
-            method: how the object is asked for; the answer is read in whichever form it comes.
-            include_raw: answer `{"raw", "parsed", "parsing_error"}` instead of raising on a bad object.
-            strict: whether the schema must be followed to the letter, where the model can do that.
-            **kwargs: further parameters of the request.
-
-        Raises:
-            ConfigurationError: for an unknown method or a missing schema.
-        """
-        from langchain_openrouter_free.structured import structured  # noqa: PLC0415 - output parsers are slow to load
-
-        return structured(
-            self.bind,
-            self.bind_tools,
-            schema,
-            method=method,
-            include_raw=include_raw,
-            strict=strict,
-            extra=kwargs,
-        )
 
     # -- what LangChain asks
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from langchain_openrouter_free.budget import Shortfall, dollars
+from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.errors import (
     AllModelsFailed,
+    AttemptRecord,
     AuthenticationFailed,
     BudgetExceeded,
     ContextTooLong,
@@ -12,11 +13,14 @@ from langchain_openrouter_free.errors import (
     InsufficientCredits,
     NoSuitableModel,
     OpenRouterFreeError,
+    PrivacyNotSatisfiable,
     RequestRejected,
+    Skipped,
     at,
 )
 from langchain_openrouter_free.ledger import Hold, Ledger
-from langchain_openrouter_free.routing import Ending, Route
+from langchain_openrouter_free.purse import Shortfall
+from langchain_openrouter_free.routing import OF_MONEY, Ending, Route
 from langchain_openrouter_free.verdicts import POLICIES, Kind
 
 
@@ -37,8 +41,14 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
         case Ending.UNSUITABLE:
             return NoSuitableModel(_unsuitable(route), trail, skipped)
         case Ending.CREDITS:
-            reason = next(v.reason for v in route.verdicts if v.kind in (Kind.UNPAID, Kind.KEY_LIMIT))
-            return InsufficientCredits(f"The account cannot pay: {reason}.", trail, skipped)
+            return _insufficient(route, trail, skipped)
+        case Ending.PRIVACY:
+            return PrivacyNotSatisfiable(
+                f"No provider of the models that were asked keeps to privacy={route.privacy!r}. Name other models, "
+                "or ask for less.",
+                trail,
+                skipped,
+            )
         case Ending.QUOTA if route.hold is not None:
             hold = route.hold
             return FreeQuotaExhausted(
@@ -57,6 +67,35 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
             return AllModelsFailed(_failed(route, book, now), trail, skipped)
 
 
+_WANTS = {
+    Kind.UNPAID: ("credits", "The account's balance is too small", "Add credits."),
+    Kind.IN_DEBT: (
+        "negative_balance",
+        "The account's balance is negative, which closes free models as well",
+        "Add credits.",
+    ),
+    Kind.KEY_LIMIT: ("key_limit", "The key's own spending limit is reached", "Raise it, or use another key."),
+    Kind.TOO_DEAR: (
+        "too_dear",
+        "The account's balance does not pay for this request",
+        "Add credits, lower max_tokens, or name a cheaper model.",
+    ),
+}
+
+
+def _insufficient(route: Route, trail: tuple[AttemptRecord, ...], skipped: list[Skipped]) -> InsufficientCredits:
+    """Say which of the four it is: the service's last word of it, or what the balance shows."""
+    how = next(found for found in reversed(route.verdicts) if found.kind in OF_MONEY)
+    free = {candidate.model for candidate in route.free}
+    billed_free = any(v.kind is Kind.UNPAID and r.model in free for v, r in zip(route.verdicts, trail, strict=False))
+    negative = route.funds is not None and route.funds.balance is not None and route.funds.balance < 0
+    kind = Kind.IN_DEBT if how.kind is not Kind.KEY_LIMIT and (billed_free or negative) else how.kind
+    why, what, remedy = _WANTS[kind]
+    funds = str(route.funds or "")
+    told = f" ({funds})" if funds else ""
+    return InsufficientCredits(f"{what}{told}: {how.reason.rstrip('.')}. {remedy}", trail, skipped, why, funds)
+
+
 def _used(hold: Hold, book: Ledger, now: float) -> int:
     minute, today = book.windows.used(now)
     counted = minute if hold.window == "minute" else today
@@ -65,6 +104,8 @@ def _used(hold: Hold, book: Ledger, now: float) -> int:
 
 def _unsuitable(route: Route) -> str:
     kinds = {how.kind for how in route.verdicts}
+    if not kinds:
+        return "No id of the list is proven free, so none was asked. Check the ids against the service's catalogue."
     if kinds == {Kind.DELISTED}:
         return "No id of the list is offered, or still free. Check the ids against the service's list of models."
     if kinds == {Kind.POLICY}:
@@ -102,4 +143,5 @@ def _budget_exceeded(short: Shortfall, route: Route, book: Ledger, now: float) -
         short.frees_at,
         tuple(route.trail),
         route.skipped(book, now),
+        short.whose,
     )

@@ -9,26 +9,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
-from langchain_openrouter_free import budget as money
+from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
 from langchain_openrouter_free.answers import judge
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
-from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.budget import dollars
+from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.endings import error_of_call
 from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, OpenRouterFreeError, StreamInterrupted
+from langchain_openrouter_free.evidence import header
+from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
-from langchain_openrouter_free.routing import UNBOOKABLE, Candidate, GiveUp, Inquire, Price, Route, Try, Wait
+from langchain_openrouter_free.purse import BudgetWarning
+from langchain_openrouter_free.roads import Pace, Roads
+from langchain_openrouter_free.routing import UNBOOKABLE, Route
 from langchain_openrouter_free.skew import Heard
-from langchain_openrouter_free.sources import Source, Stopwatch, Timeouts
+from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import TransportFault
 from langchain_openrouter_free.tripwire import Bill, bill_of
 from langchain_openrouter_free.verdicts import Kind, Verdict, answered, classify, verdict
@@ -40,6 +44,10 @@ log = logging.getLogger("langchain_openrouter_free")
 
 # A wait is decided anew when it ends; a clock that stands still must not spin.
 _SHORTEST_WAIT = 0.01
+# The header with the service's id of an answer (recorded 2026), and the most that is kept of one.
+_ANSWER_ID, _LONGEST_ID = "x-generation-id", 100
+# How many answers in dispute are asked about before a call is told that the budget falls short.
+_MOST_SETTLED = 5
 # Contents within so many seconds came as one piece.
 _SHORTEST_SPAN = 0.2
 
@@ -52,59 +60,6 @@ class AttemptFailed(Exception):
         self.verdict = how
 
 
-class Lookup(Protocol):
-    """What is asked of the service beside the attempts; none of it costs a free request."""
-
-    def prices(self, model: str) -> Prices | None:
-        """Return what a paid id costs, or None if nobody knows."""
-        ...
-
-    async def aprices(self, model: str) -> Prices | None:
-        """The same on an event loop."""
-        ...
-
-    def day_limit(self) -> int | None:
-        """Return how many free requests a day the account has, or None if nobody says."""
-        ...
-
-    async def aday_limit(self) -> int | None:
-        """The same on an event loop."""
-        ...
-
-
-class Pace(Protocol):
-    """The user's own rate limiter, as LangChain describes it."""
-
-    def acquire(self, *, blocking: bool = True) -> bool:
-        """Wait for leave to send one request."""
-        ...
-
-    async def aacquire(self, *, blocking: bool = True) -> bool:
-        """The same on an event loop."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Roads:
-    """How candidates are asked; made by the face.
-
-    Attributes:
-        open: opens an attempt at a candidate; the last argument is the most output tokens, if capped.
-        lookup: what is asked beside the attempts.
-        tools: names of the tools that an answer may call.
-        billed: gets the warning of a free attempt that cost money; may raise it.
-        warned: gets the warning of a cap of the budget; must not raise.
-        pace: the user's rate limiter. LangChain asks it once for each call; we ask it for each further attempt.
-    """
-
-    open: Callable[[Candidate, Stopwatch, int | None], Source]
-    lookup: Lookup
-    tools: frozenset[str] = frozenset()
-    pace: Pace | None = None
-    billed: Callable[[FreeModelBilled], None] = warnings.warn
-    warned: Callable[[money.BudgetWarning], None] = lambda _: None
-
-
 @dataclass(frozen=True, slots=True)
 class AskPace:
     """Ask the user's rate limiter, and decide again: a slot that was taken before would age meanwhile."""
@@ -112,7 +67,14 @@ class AskPace:
     pace: Pace
 
 
-Next = Turn | Wait | Price | Inquire | AskPace | GiveUp
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The budget falls short: ask what these answers cost that were booked at their worst case."""
+
+    answers: tuple[str, ...]
+
+
+Next = Turn | Wait | Ask | Settle | AskPace | GiveUp
 
 
 class Attempts:
@@ -127,6 +89,7 @@ class Attempts:
         self._started = clock.monotonic()
         # LangChain has asked the rate limiter for the first attempt.
         self._may_send = True
+        self._has_settled = False
         self._last_error: BaseException | None = None
 
     def __iter__(self) -> Iterator[Attempt]:
@@ -140,12 +103,13 @@ class Attempts:
                 case Wait() as wait:
                     with self._waiting(wait) as seconds:
                         self.clock.sleep(seconds)
-                case Price(candidate):
-                    self.route.priced(candidate, self.roads.lookup.prices(candidate.model))
-                case Inquire():
-                    with self._inquiring():
-                        limit = self.roads.lookup.day_limit()
-                    self.books.hinted(limit)
+                case Ask(topic):
+                    with self._asking(topic):
+                        found = self.roads.lookup.ask(topic)
+                    self._found(topic, found)
+                case Settle(answers):
+                    for answer in answers:
+                        self.books.reconciled(answer, self.roads.lookup.cost(answer))
                 case AskPace(pace):
                     self._may_send = pace.acquire(blocking=True)
                 case GiveUp():
@@ -162,12 +126,14 @@ class Attempts:
                 case Wait() as wait:
                     with self._waiting(wait) as seconds:
                         await self.clock.asleep(seconds)
-                case Price(candidate):
-                    self.route.priced(candidate, await self.roads.lookup.aprices(candidate.model))
-                case Inquire():
-                    with self._inquiring():
-                        limit = await self.roads.lookup.aday_limit()
-                    await self._off_loop(partial(self.books.hinted, limit))
+                case Ask(topic):
+                    with self._asking(topic):
+                        found = await self.roads.lookup.aask(topic)
+                    await self._off_loop(partial(self._found, topic, found))
+                case Settle(answers):
+                    for answer in answers:
+                        cost = await self.roads.lookup.acost(answer)
+                        await self._off_loop(partial(self.books.reconciled, answer, cost))
                 case AskPace(pace):
                     self._may_send = await pace.aacquire(blocking=True)
                 case GiveUp():
@@ -185,6 +151,8 @@ class Attempts:
 
     def _granted(self) -> Next:
         """Ask the route for the next action; a paid attempt must get its reservation as well."""
+        if self.route.needs_listing:
+            return Ask(Topic.LISTING)
         while True:
             action = self.books.decide(self.route, self.call_ends - self.clock.monotonic())
             if not isinstance(action, Try):
@@ -194,11 +162,21 @@ class Attempts:
             bought = self.books.reserve(action)
             if isinstance(bought, Turn):
                 return bought
+            self.books.not_bought(action)
             if bought is None:
                 log.warning("%s is not asked: %s", action.candidate.model, UNBOOKABLE)
                 self.route.unbookable(action.candidate)
+            elif answers := self._disputed():
+                return Settle(answers)
             else:
                 self.route.refused(action.candidate, bought)
+
+    def _disputed(self) -> tuple[str, ...]:
+        """Return answers that may have cost less than was booked; asked for once in a call."""
+        if self._has_settled:
+            return ()
+        self._has_settled = True
+        return self.books.disputed()[:_MOST_SETTLED]
 
     def _undo(self, action: Next) -> None:
         """Give back what an action took for a caller who does not want it any more."""
@@ -229,13 +207,25 @@ class Attempts:
             raise
 
     @contextlib.contextmanager
-    def _inquiring(self) -> Iterator[None]:
-        """Let another call ask if this one's question is broken off."""
+    def _asking(self, topic: Topic) -> Iterator[None]:
+        """Let another call ask for the day's limit if this one's question is broken off."""
         try:
             yield
         except BaseException:
-            self.books.not_inquired()
+            if topic is Topic.DAY_LIMIT:
+                self.books.not_inquired()
             raise
+
+    def _found(self, topic: Topic, found: Listing | Funds | int | None) -> None:
+        """Take note of what was found out."""
+        if topic is Topic.LISTING:
+            self.route.listed(found if isinstance(found, Listing) else None)
+        elif isinstance(found, Funds):
+            self.route.funded(found)
+            if self.route.paid_rps == "balance":
+                self.books.funded(found)
+        else:
+            self.books.hinted(found if isinstance(found, int) else None)
 
     async def _next_off_loop(self) -> Next:
         return await handed_over(self._next, self._undo) if self.books.accounts.store.blocking else self._next()
@@ -249,10 +239,11 @@ class Attempts:
     def settle(self, attempt: Attempt, how: Verdict) -> Verdict:
         """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record."""
         said = attempt.completion()
-        attempt.bill = None if attempt.turn.candidate.paid else bill_of(attempt.model, said.model, said.usage)
+        if not attempt.turn.candidate.paid:
+            attempt.bill = bill_of(attempt.model, said.model, said.usage, expected=self.roads.beside)
         ends = partial(self._end, attempt)
         settled = self.books.settle(
-            attempt.turn, how, said.usage, attempt.heard, attempt.measured(said), ends, attempt.bill
+            attempt.turn, how, said.usage, attempt.heard, attempt.measured(said), ends, attempt.bill, attempt.answer
         )
         attempt.warnings = settled.warnings
         return self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
@@ -307,11 +298,12 @@ class Attempt:
         self.turn = turn
         self.committed = False
         self.answered = False
-        self.warnings: tuple[money.BudgetWarning, ...] = ()
+        self.warnings: tuple[BudgetWarning, ...] = ()
         self.bill: Bill | None = None
         self._owner = owner
         self._watch = Stopwatch(owner.clock, owner.timeouts, owner.call_ends)
         self._assembly = Assembly()
+        self._unnamed = turn.reservation is not None
         self._source = owner.roads.open(turn.candidate, self._watch, turn.max_tokens)
         log.debug("asking %s", turn.candidate.model)
 
@@ -329,13 +321,29 @@ class Attempt:
 
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""
-        deltas = self._source.read()
-        return self._take(deltas)
+        if self._unnamed:
+            self._source.open()
+            self._name()
+        return self._take(self._source.read())
 
     async def aread(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""
-        deltas = await self._source.aread()
-        return self._take(deltas)
+        if self._unnamed:
+            await self._source.aopen()
+            await self._owner._off_loop(self._name)  # noqa: SLF001 - one object in two parts
+        return self._take(await self._source.aread())
+
+    def _name(self) -> None:
+        """Book the service's id of a paid answer before its first word: it may be the last of this process."""
+        self._unnamed = False
+        if self.answer:
+            self._owner.books.named(self.turn, self.answer)
+
+    @property
+    def answer(self) -> str:
+        """The service's id of the answer; "" where it has told none."""
+        said = header(self._source.headers, _ANSWER_ID) or ""
+        return said if said.isascii() and said.isprintable() and len(said) <= _LONGEST_ID else ""
 
     def _take(self, deltas: list[Delta] | None) -> list[Delta] | None:
         if deltas is not None:
@@ -423,7 +431,7 @@ class Attempt:
         for warning in self.warnings:
             log.warning("%s", warning)
             self._owner.roads.warned(warning)
-        if self.bill is not None:
+        if self.bill is not None and not self.bill.expected:
             self._tell(self.bill)
         if how.ok or how.kind is Kind.ABANDONED:
             return False
@@ -436,7 +444,7 @@ class Attempt:
         return True
 
     def _tell(self, bill: Bill) -> None:
-        cost = None if bill.cost is None else money.dollars(bill.cost)
+        cost = None if bill.cost is None else dollars(bill.cost)
         trail = self._owner.route.trail
         told = FreeModelBilled(bill.model, bill.served, cost, self._assembly.text, trail)
         log.warning("%s", told)

@@ -8,6 +8,7 @@
     ├── FreeModelBilled           a free attempt cost money (a UserWarning, raised with on_billed="raise")
     ├── AllModelsFailed           every candidate was tried or is cooling down             (ModelAPIError)
     │   ├── NoSuitableModel       no candidate can do what the request wants               (ModelNotFoundError)
+    │   │   └── PrivacyNotSatisfiable   nobody who may be asked keeps to the privacy that is asked for
     │   ├── FreeQuotaExhausted    the account's free requests are used up                  (ModelRateLimitError)
     │   ├── BudgetExceeded        the next paid attempt would pass the budget
     │   └── InsufficientCredits   the account's balance or the key's limit refuses
@@ -191,6 +192,12 @@ class NoSuitableModel(AllModelsFailed, ModelNotFoundError):
     is_retryable = False
 
 
+class PrivacyNotSatisfiable(NoSuitableModel):
+    """Nobody who may be asked keeps to the privacy that was asked for. Nothing was answered."""
+
+    is_retryable = False
+
+
 class FreeQuotaExhausted(AllModelsFailed, ModelRateLimitError):
     """The account's free requests are used up; another free model would be refused as well.
 
@@ -257,6 +264,7 @@ class BudgetExceeded(AllModelsFailed):
         window: which amount stood in the way: `"call"`, `"day"`, `"month"` or `"total"`.
         cap, spent, reserved, asked: US dollars, as text with all digits.
         frees_at: Unix seconds at which the window turns, or None for `call` and `total`.
+        whose: `"project"` or `"account"` (`account_budget`).
     """
 
     is_retryable = False
@@ -271,23 +279,42 @@ class BudgetExceeded(AllModelsFailed):
         frees_at: float | None = None,
         attempts: Sequence[AttemptRecord] = (),
         skipped: Sequence[Skipped] = (),
+        whose: str = "project",
     ) -> None:
         when = f" It frees up at {at(frees_at)}." if frees_at else ""
         super().__init__(
-            f"The budget a {window} of ${cap} does not hold this paid attempt: it could cost ${asked}, "
+            f"The {whose}'s budget a {window} of ${cap} does not hold this paid attempt: it could cost ${asked}, "
             f"${spent} are spent and ${reserved} reserved.{when}",
             attempts,
             skipped,
         )
         self.window, self.cap, self.spent, self.reserved, self.asked = window, cap, spent, reserved, asked
-        self.frees_at = frees_at
-        self.args = (window, cap, spent, reserved, asked, frees_at, self.attempts, self.skipped)
+        self.frees_at, self.whose = frees_at, whose
+        self.args = (window, cap, spent, reserved, asked, frees_at, self.attempts, self.skipped, whose)
 
 
 class InsufficientCredits(AllModelsFailed):
-    """The account's balance, or the key's own limit, refuses the request. A negative one blocks free models too."""
+    """The account's balance, or the key's own limit, refuses the request.
+
+    Attributes:
+        why: `"credits"` (the balance is too small), `"negative_balance"` (it closes free models as well),
+            `"key_limit"` (the key's own limit is reached), or `"too_dear"` (it pays for a shorter request only).
+        funds: what the service says is left, in words; "" where it does not say.
+    """
 
     is_retryable = False
+
+    def __init__(
+        self,
+        message: str = "",
+        attempts: Sequence[AttemptRecord] = (),
+        skipped: Sequence[Skipped] = (),
+        why: str = "credits",
+        funds: str = "",
+    ) -> None:
+        super().__init__(message, attempts, skipped)
+        self.why, self.funds = why, funds
+        self.args = (message, self.attempts, self.skipped, why, funds)
 
 
 class StreamInterrupted(OpenRouterFreeError, ModelConnectionError):

@@ -64,6 +64,7 @@ _CODE_PATTERNS = (
 )
 _FIELD_PATTERN = r"""{name}["'`]?\s*[:=]\s*["'`]?(?:\n[\s#*]*)?\s*["'`]?([A-Za-z0-9_\- ]+)"""
 _DAY_COUNTER = re.compile(r"free_model_daily_requests\W+used\W+(\d+)\W+limit\W+(\d+)")
+_AFFORDS = re.compile(r"can only afford (\d{1,9})\b", re.IGNORECASE)
 _USER_ID = re.compile(r"""[,{]?\s*["']user_id["']\s*:\s*["'][^"']*["']""")
 _SPACE = re.compile(r"\s+")
 _MESSAGE_CHARS = 300
@@ -92,6 +93,7 @@ class Evidence:
     dates: tuple[float, ...] = ()
     resets: tuple[float, ...] = ()
     limit: int | None = None
+    affords: int | None = None
 
 
 def header(headers: Mapping[str, str] | None, name: str) -> str | None:
@@ -206,6 +208,7 @@ def gather(
         blocked_patterns=bool(meta.get("patterns")),
         html=_looks_like_html(text, headers),
         error=bool(error),
+        affords=_affords(whole),
         **_waits(headers, meta, availability, message),
     )
 
@@ -290,6 +293,12 @@ def _step(meta: Json, text: str) -> str:
     hit = re.search(r"""failed_routing_step["'`]?\s*[:=]?\s*["'`]([^"'`}]+)""", text)
     # A source comment may break the name over lines: " *   Providers".
     return _SPACE.sub(" ", re.sub(r"\n[\s*#/]*", " ", hit.group(1))).strip().lower() if hit else ""
+
+
+def _affords(said: str) -> int | None:
+    """Return how many tokens of output the balance pays for, as a 402 says it."""
+    hit = _AFFORDS.search(said)
+    return int(hit.group(1)) if hit else None
 
 
 def _initial_endpoints(meta: Json) -> int | None:

@@ -38,12 +38,17 @@ class PaidModel:
             to override the catalogue.
         completion_price: US dollars for a million completion tokens; the same.
         name: how errors and the route call it; default: the id, or the chat model's own name.
+        request_price: US dollars for a request, beside its tokens.
+        private: for a chat model: you know that nothing sent to it is kept or trained on. Only then is it asked
+            where `privacy` is not `"any"`.
     """
 
     model: str | BaseChatModel
     prompt_price: Decimal | str | float | None = None
     completion_price: Decimal | str | float | None = None
     name: str | None = None
+    request_price: Decimal | str | float = 0
+    private: bool = False
 
     @property
     def external(self) -> bool:
@@ -62,7 +67,11 @@ class PaidModel:
         """Return the prices as given, in US dollars a token, or None where the catalogue's count."""
         if self.prompt_price is None and self.completion_price is None and not self.external:
             return None
-        return Prices(_a_token(self.prompt_price, self.label), _a_token(self.completion_price, self.label))
+        return Prices(
+            _a_token(self.prompt_price, self.label),
+            _a_token(self.completion_price, self.label),
+            _a_token(self.request_price, self.label) * _MILLION,
+        )
 
 
 def _a_token(price: Decimal | str | float | None, label: str) -> Decimal:
@@ -72,7 +81,7 @@ def _a_token(price: Decimal | str | float | None, label: str) -> Decimal:
         amount = Decimal(-1)
     if not amount.is_finite() or amount < 0:
         raise ConfigurationError(
-            f"paid_models: {label} needs prompt_price and completion_price, in US dollars a million tokens."
+            f"paid_models: {label} needs prompt_price and completion_price, in US dollars a million tokens, 0 or more."
         )
     return amount / _MILLION
 
@@ -153,6 +162,12 @@ class ExternalSource:
     def status(self) -> int | None:
         """HTTP status is that package's secret."""
         return None
+
+    def open(self) -> None:
+        """Nothing stands open before the first word."""
+
+    async def aopen(self) -> None:
+        """Nothing stands open before the first word."""
 
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over."""

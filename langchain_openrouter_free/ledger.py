@@ -106,6 +106,8 @@ class Ledger(NamedTuple):
         inquired: when `GET /key` was last asked about the day's limit.
         inquiring_until: a call is asking it until then.
         skew: seconds by which the server's clock is ahead of this machine's.
+        paid_from: the next free turn in the row of paid requests.
+        paid_rate: paid requests a second by the balance, and when that was asked.
     """
 
     holds: Mapping[str, Hold] = _NOTHING
@@ -119,6 +121,8 @@ class Ledger(NamedTuple):
     inquired: float = 0.0
     inquiring_until: float = 0.0
     skew: float = 0.0
+    paid_from: float = 0.0
+    paid_rate: tuple[float, float] | None = None
 
     # -- what may be asked
 
@@ -181,6 +185,10 @@ class Ledger(NamedTuple):
         roomy = limits.per_minute is None or minute * 2 < limits.per_minute
         return roomy and (limits.per_day is None or today * 2 < limits.per_day)
 
+    def rate(self, now: float) -> float | None:
+        """Return the paid requests a second that the balance stood for, if that was asked lately."""
+        return self.paid_rate[0] if self.paid_rate and 0 <= now - self.paid_rate[1] < _ASK_AGAIN else None
+
     # -- what begins
 
     def begun(self, model: str, slot: Slot | None, now: float, lease: float) -> Ledger:
@@ -224,6 +232,18 @@ class Ledger(NamedTuple):
         """Return the book after a free attempt cost money: its model is not asked again for a long while."""
         kept = {model: known for model, known in self.quarantined.items() if known.until > now}
         return self._replace(quarantined={**kept, bill.model: Quarantine(now + QUARANTINE, bill.cost)})
+
+    def turn(self, now: float) -> float:
+        """Return the next turn in the row of paid requests; one a day ahead was booked by a clock that was wrong."""
+        return self.paid_from if now < self.paid_from <= now + DAY else now
+
+    def in_row(self, until: float) -> Ledger:
+        """Return the book with the row of paid requests taken until then."""
+        return self._replace(paid_from=until)
+
+    def rated(self, rate: float, now: float) -> Ledger:
+        """Return the book after the balance was asked for the sake of the pace."""
+        return self._replace(paid_rate=(rate, now))
 
     def timed(self, heard: Heard | None) -> Ledger:
         """Return the book after a reply showed the server's time."""

@@ -1,8 +1,8 @@
-"""What is asked of the service beside the attempts, and costs no free request: prices, and the day's limit.
+"""What is asked of the service beside the attempts, and costs no free request.
 
-Prices are fetched from the service's list when a paid candidate first comes into play, and kept for an hour for
-each base URL. A list that cannot be had means that no price is known, and then the paid id is not asked: a cost
-that cannot be bounded is not reserved.
+Its list of models is fetched before the first attempt and kept for an hour for each base URL: it proves what is
+free, and tells what the rest costs. The day's limit, the account's money and the cost of an answer are asked for
+where they help, never where an answer only waits for them.
 """
 
 from __future__ import annotations
@@ -10,106 +10,151 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import quote
 
-from langchain_openrouter_free.catalogue import Prices, prices_of
+from langchain_openrouter_free.actions import Topic
+from langchain_openrouter_free.budget import nano
+from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
 from langchain_openrouter_free.verdicts import classify_listing
 
 Fetched = tuple[int, bytes]
+Finding = Listing | Funds | int | None
 
 log = logging.getLogger("langchain_openrouter_free")
 
 _KEPT_SECONDS = 3600.0
-_PATIENCE = Timeouts(connect=5.0, first_token=20.0, stall=20.0, attempt=20.0, call=20.0)
-# A question about the quota must not hold a call up for long.
-_KEY_PATIENCE = Timeouts(connect=3.0, first_token=5.0, stall=5.0, attempt=5.0, call=5.0)
+# A list that lacks what is asked for is fetched anew when it is older than this, in seconds.
+_YOUNG_SECONDS = 60.0
+# A list that could not be had is not asked for again for so long, in seconds.
+_AGAIN_SECONDS = 30.0
+_LIST_PATIENCE = Timeouts(connect=5.0, first_token=15.0, stall=15.0, attempt=20.0, call=20.0)
+# A question about the quota or the money must not hold a call up for long.
+_PATIENCE = Timeouts(connect=3.0, first_token=5.0, stall=5.0, attempt=5.0, call=5.0)
 # No account is known to have more than 1000; more than this is nonsense.
 _MOST_A_DAY = 1_000_000
 _MAX_BYTES = 32 * 1024 * 1024
+_PATHS = {Topic.LISTING: ("/models",), Topic.DAY_LIMIT: ("/key",), Topic.FUNDS: ("/key", "/credits")}
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    rows: list[object]
-    at: float
-
-
-class PriceList:
-    """The process's copies of the list, by base URL."""
+class Listings:
+    """The process's copies of the service's list, by base URL."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[str, _Listed] = {}
+        self._kept: dict[str, Listing] = {}
+        self._failed: dict[str, float] = {}
 
-    def known(self, url: str, now: float) -> list[object] | None:
-        """Return the rows kept for a base URL while they are fresh."""
+    def known(self, url: str, now: float, ids: Sequence[str] = ()) -> Listing | None:
+        """Return the copy for a base URL, while it is fresh and has these ids or is young."""
         with self._lock:
             kept = self._kept.get(url)
-        return kept.rows if kept is not None and 0 <= now - kept.at < _KEPT_SECONDS else None
+        if kept is None or not 0 <= now - kept.at < _KEPT_SECONDS:
+            return None
+        young = now - kept.at < _YOUNG_SECONDS
+        return kept if young or all(one in kept.rows for one in ids) else None
 
-    def keep(self, url: str, body: bytes, now: float) -> list[object]:
-        """Keep the rows of a reply; an unreadable one has none and is not kept."""
-        try:
-            payload = json.loads(body)
-        except ValueError:
-            return []
-        rows = payload.get("data") if isinstance(payload, dict) else payload
-        if not isinstance(rows, list):
-            return []
+    def failed_lately(self, url: str, now: float) -> bool:
+        """Tell whether the list could not be had a moment ago."""
         with self._lock:
-            self._kept[url] = _Listed(rows, now)
-        return rows
+            at = self._failed.get(url)
+        return at is not None and 0 <= now - at < _AGAIN_SECONDS
+
+    def last(self, url: str) -> Listing | None:
+        """Return the last good copy, however old."""
+        with self._lock:
+            return self._kept.get(url)
+
+    def keep(self, url: str, listing: Listing | None, now: float) -> Listing | None:
+        """Keep a new copy, or that there is none; return the last good one."""
+        with self._lock:
+            if listing is None:
+                self._failed[url] = now
+            else:
+                self._failed.pop(url, None)
+                self._kept[url] = listing
+            return self._kept.get(url)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        with self._lock:
+            self._kept.clear()
+            self._failed.clear()
 
 
-PRICES = PriceList()
+LISTINGS = Listings()
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceLookup:
-    """Asks the service of one configuration; an `engine.Lookup`."""
+    """Asks the service of one configuration; an `engine.Lookup`.
+
+    Attributes:
+        service: how it is reached.
+        clock: where time comes from.
+        most: longest that one question may take, in seconds.
+    """
 
     service: Service
     clock: Clock
+    most: float = 20.0
 
-    def prices(self, model: str) -> Prices | None:
-        """Return what `model` costs, or None if it cannot be found out."""
-        rows = PRICES.known(self.service.url, self.clock.now())
-        if rows is None:
-            rows = self._kept(self._fetch("/models", _PATIENCE))
-        return prices_of(rows, model)
+    def known(self, ids: Sequence[str]) -> Listing | None:
+        """Return the service's list without asking, if there is a copy that will do for these ids."""
+        return LISTINGS.known(self.service.url, self.clock.now(), ids)
 
-    async def aprices(self, model: str) -> Prices | None:
-        """Return what `model` costs, or None if it cannot be found out."""
-        rows = PRICES.known(self.service.url, self.clock.now())
-        if rows is None:
-            rows = self._kept(await self._afetch("/models", _PATIENCE))
-        return prices_of(rows, model)
+    def ask(self, topic: Topic) -> Finding:
+        """Ask about a topic; None where nobody says."""
+        if topic is Topic.LISTING and LISTINGS.failed_lately(self.service.url, self.clock.now()):
+            return LISTINGS.last(self.service.url)
+        patience = _LIST_PATIENCE if topic is Topic.LISTING else _PATIENCE
+        return self._found(topic, [self._fetch(path, patience) for path in _PATHS[topic]])
 
-    def day_limit(self) -> int | None:
-        """Return how many free requests a day `GET /key` grants the account, or None if it does not say."""
-        return day_limit_of(self._fetch("/key", _KEY_PATIENCE))
+    async def aask(self, topic: Topic) -> Finding:
+        """The same on an event loop."""
+        if topic is Topic.LISTING and LISTINGS.failed_lately(self.service.url, self.clock.now()):
+            return LISTINGS.last(self.service.url)
+        patience = _LIST_PATIENCE if topic is Topic.LISTING else _PATIENCE
+        return self._found(topic, [await self._afetch(path, patience) for path in _PATHS[topic]])
 
-    async def aday_limit(self) -> int | None:
-        """Return how many free requests a day `GET /key` grants the account, or None if it does not say."""
-        return day_limit_of(await self._afetch("/key", _KEY_PATIENCE))
+    def cost(self, answer: str) -> int | None:
+        """Return what `GET /generation` says an answer cost, in nano-dollars; None where it doesn't know (yet)."""
+        return cost_of(self._fetch(f"/generation?id={quote(answer, safe='')}", _PATIENCE))
 
-    def _kept(self, fetched: Fetched | None) -> list[object]:
-        if fetched is None or fetched[0] != 200:
+    async def acost(self, answer: str) -> int | None:
+        """The same on an event loop."""
+        return cost_of(await self._afetch(f"/generation?id={quote(answer, safe='')}", _PATIENCE))
+
+    def _found(self, topic: Topic, fetched: list[Fetched | None]) -> Finding:
+        match topic:
+            case Topic.LISTING:
+                return self._listed(fetched[0])
+            case Topic.DAY_LIMIT:
+                return day_limit_of(fetched[0])
+            case Topic.FUNDS:
+                return Funds.of(_parsed(fetched[0]), _parsed(fetched[1]))
+
+    def _listed(self, fetched: Fetched | None) -> Listing | None:
+        now, url = self.clock.now(), self.service.url
+        listing = Listing.of(_parsed(fetched), now)
+        if listing is None:
             why = "no reply"
             if fetched is not None:
-                why = classify_listing(fetched[0], None, fetched[1], now=self.clock.now()).reason
-            log.warning("prices cannot be fetched (%s); paid ids are not asked", why)
-            return []
-        return PRICES.keep(self.service.url, fetched[1], self.clock.now())
+                why = "no list" if fetched[0] == 200 else classify_listing(fetched[0], None, fetched[1], now=now).reason
+            log.warning("the list of models cannot be had (%s): prices are not known", why)
+        return LISTINGS.keep(url, listing, now)
 
     def _request(self, path: str) -> Outgoing:
         return Outgoing(f"{self.service.url}{path}", self.service.headers, method="GET")
 
     def _watch(self, patience: Timeouts) -> Stopwatch:
-        return Stopwatch(self.clock, patience, self.clock.monotonic() + patience.call)
+        most = min(patience.call, self.most)
+        return Stopwatch(self.clock, replace(patience, call=most), self.clock.monotonic() + most)
 
     def _fetch(self, path: str, patience: Timeouts) -> Fetched | None:
         watch, parts = self._watch(patience), bytearray()
@@ -121,7 +166,7 @@ class ServiceLookup:
             finally:
                 reply.close()
         except TransportFault as fault:
-            log.warning("GET %s: %s", path, fault.reason)
+            log.warning("GET %s: %s", path.partition("?")[0], fault.reason)
             return None
         return reply.status, bytes(parts)
 
@@ -136,9 +181,20 @@ class ServiceLookup:
             finally:
                 await reply.close()
         except TransportFault as fault:
-            log.warning("GET %s: %s", path, fault.reason)
+            log.warning("GET %s: %s", path.partition("?")[0], fault.reason)
             return None
         return reply.status, bytes(parts)
+
+
+def _parsed(fetched: Fetched | None) -> object:
+    """Return the JSON of a reply with status 200, else None."""
+    if fetched is None or fetched[0] != 200:
+        return None
+    try:
+        parsed: object = json.loads(fetched[1])
+    except (ValueError, RecursionError):
+        return None
+    return parsed
 
 
 def day_limit_of(fetched: Fetched | None) -> int | None:
@@ -147,12 +203,21 @@ def day_limit_of(fetched: Fetched | None) -> int | None:
     The field can be absent (older accounts, recorded 2025), and its `used` lags by minutes: only the limit is
     read, and only where it is a plausible one.
     """
-    if fetched is None or fetched[0] != 200:
-        return None
+    payload = _parsed(fetched)
     try:
-        payload = json.loads(fetched[1])
-        limit = payload["data"]["free_model_daily_requests"]["limit"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        limit = payload["data"]["free_model_daily_requests"]["limit"]  # type: ignore[index]
+    except (KeyError, TypeError, IndexError):
         return None
     plausible = isinstance(limit, int) and not isinstance(limit, bool) and 0 < limit <= _MOST_A_DAY
     return limit if plausible else None
+
+
+def cost_of(fetched: Fetched | None) -> int | None:
+    """Read `total_cost` of a reply of `GET /generation`, in nano-dollars.
+
+    Before it knows an answer it says 404, for minutes (recorded 2026-09); of an answer that was never given it says
+    so for ever.
+    """
+    payload = _parsed(fetched)
+    data = payload.get("data") if isinstance(payload, dict) else None
+    return nano(data.get("total_cost")) if isinstance(data, dict) else None

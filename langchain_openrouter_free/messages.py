@@ -169,7 +169,7 @@ def prompt_bytes(messages_wire: Sequence[Mapping[str, Any]], tools_wire: Sequenc
         A number of tokens that the prompt should not exceed.
     """
     said = sum(_PER_MESSAGE + _message_bytes(message) for message in messages_wire)
-    tools = sum(_PER_TOOL + _json_bytes(tool) for tool in tools_wire)
+    tools = sum(_PER_TOOL + json_bytes(tool) for tool in tools_wire)
     return said + tools + (_TOOL_PREAMBLE if tools_wire else 0)
 
 
@@ -367,7 +367,7 @@ def _message_bytes(message: Mapping[str, Any]) -> int:
     content = message.get("content")
     rest = {key: value for key, value in message.items() if key != "content"}
     parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
-    return _json_bytes(rest) + sum(_part_bytes(part) for part in parts)
+    return json_bytes(rest) + sum(_part_bytes(part) for part in parts)
 
 
 def _part_bytes(part: Mapping[str, Any]) -> int:
@@ -375,7 +375,7 @@ def _part_bytes(part: Mapping[str, Any]) -> int:
     if kind == "image_url":
         return _PER_IMAGE
     if kind not in _BYTES_PER_TOKEN:
-        return _json_bytes(part)
+        return json_bytes(part)
     body = part.get(kind) or {}
     payload = str(body.get("file_data") or body.get("data") or body.get("url") or "")
     if kind != "input_audio" and not payload.startswith("data:"):
@@ -383,5 +383,15 @@ def _part_bytes(part: Mapping[str, Any]) -> int:
     return _PER_MESSAGE + len(payload) * 3 // 4 // _BYTES_PER_TOKEN[kind]
 
 
-def _json_bytes(value: object) -> int:
+def is_linked(part: Mapping[str, Any]) -> bool:
+    """Tell whether a part of a message only names what stands elsewhere: its size is anybody's guess."""
+    kind = str(part.get("type"))
+    body = part.get(kind)
+    body = body if isinstance(body, Mapping) else {}
+    payload = str(body.get("file_data") or body.get("data") or body.get("url") or "")
+    return kind in (*_BYTES_PER_TOKEN, "image_url") and kind != "input_audio" and not payload.startswith("data:")
+
+
+def json_bytes(value: object) -> int:
+    """Return how many bytes a value has as JSON."""
     return len(json.dumps(value, ensure_ascii=False, default=str).encode(errors="surrogatepass"))

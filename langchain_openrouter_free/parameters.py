@@ -79,12 +79,16 @@ class Options:
         max_wait: seconds this call may wait in all.
         timeout: seconds for one attempt.
         timeouts: seconds by name, over the model's own.
+        privacy: what is asked of providers, over the model's own.
+        sensitive: whether no free model may see it.
     """
 
     model: str | None = None
     max_wait: float | None = None
     timeout: float | None = None
     timeouts: Mapping[str, float | None] = field(default_factory=dict)
+    privacy: str | None = None
+    sensitive: bool = False
 
     @classmethod
     def taken_from(cls, kwargs: dict[str, Any]) -> Options:
@@ -93,7 +97,11 @@ class Options:
         if wait is not None and (isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0):
             raise ConfigurationError(f"max_wait={wait!r} must be 0 or more seconds.")
         kwargs.pop("model_name", None)
-        return cls(kwargs.pop("model", None), wait, kwargs.pop("timeout", None), kwargs.pop("timeouts", None) or {})
+        sensitive = kwargs.pop("sensitive", False)
+        if not isinstance(sensitive, bool):
+            raise ConfigurationError(f"sensitive={sensitive!r} must be True or False.")
+        model, timeout, timeouts = kwargs.pop("model", None), kwargs.pop("timeout", None), kwargs.pop("timeouts", None)
+        return cls(model, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive)
 
 
 def check(params: Mapping[str, Any]) -> None:
@@ -115,9 +123,16 @@ def body(
     stop: list[str] | None,
     kwargs: Mapping[str, Any],
     *,
-    allow_paid: bool,
+    unbounded: bool,
 ) -> dict[str, Any]:
     """Return the request's body, less the model and the messages; the call's words win over the model's.
+
+    Args:
+        own: the model's parameters.
+        extra: its `extra_body`.
+        stop: the call's stop words.
+        kwargs: the call's parameters.
+        unbounded: whether the user may be billed without a bound.
 
     Raises:
         ConfigurationError: for an unknown parameter, one out of range, or one that costs money without leave.
@@ -133,7 +148,10 @@ def body(
         named["stop"] = stop
     params = {name: value for name, value in {**own, **named}.items() if value is not None}
     check(params)
-    params |= settings.extra_body({**extra, **per_call_extra}, allow_paid=allow_paid)
-    if not allow_paid:
+    params |= settings.extra_body({**extra, **per_call_extra}, unbounded=unbounded)
+    # Under its other name a limit would stand beside the one that a reservation goes by.
+    if "max_completion_tokens" in params:
+        params["max_tokens"] = params.pop("max_completion_tokens")
+    if not unbounded:
         settings.refuse_costs(params)
     return params

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Literal
 
-from langchain_openrouter_free.budget import Shortfall, dollars
-from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.actions import Action, Ask, Candidate, GiveUp, Road, Topic, Try, Wait
+from langchain_openrouter_free.budget import LEAST_TOKENS, dollars
+from langchain_openrouter_free.catalogue import Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
+from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.health import Strategy, ordered
 from langchain_openrouter_free.ledger import Hold, Ledger
+from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Share, Slot
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict
 
@@ -30,79 +34,9 @@ UNBOOKABLE = (
 )
 
 
-class Road(StrEnum):
-    """By which road a candidate is asked."""
-
-    SERVICE = "service"
-    EXTERNAL = "external"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model admitted for this call.
-
-    Attributes:
-        model: its id, or the name of an external chat model.
-        paid: whether asking it may cost money.
-        road: through the service, or by a chat model of another package.
-        index: position among the external models.
-        prices: what it costs, once known; free candidates have none.
-    """
-
-    model: str
-    paid: bool = False
-    road: Road = Road.SERVICE
-    index: int = 0
-    prices: Prices | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """Ask this candidate.
-
-    Attributes:
-        slot: what was taken of the free quota for it; None for paid candidates.
-        generation: the model's generation in the book, for the settlement.
-    """
-
-    candidate: Candidate
-    slot: Slot | None = None
-    generation: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing opens before `until` (Unix seconds); decide again then.
-
-    Attributes:
-        slot: a slot that was booked and opens then.
-        uncounted: whether it uses up neither the call's patience nor its time.
-    """
-
-    until: float
-    why: str
-    slot: Slot | None = None
-    uncounted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Find out what this paid candidate costs before it can be asked."""
-
-    candidate: Candidate
-
-
-@dataclass(frozen=True, slots=True)
-class Inquire:
-    """Ask `GET /key` how many free requests a day the account has: the guess is used up."""
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Nobody is left to ask."""
-
-
-Action = Try | Wait | Price | Inquire | GiveUp
+_NO_LISTING = "the service's catalogue cannot be read, so nothing proves that it is free"
+# How the service says that it wants money.
+OF_MONEY = frozenset({Kind.UNPAID, Kind.IN_DEBT, Kind.TOO_DEAR, Kind.KEY_LIMIT})
 
 
 class Ending(StrEnum):
@@ -115,6 +49,7 @@ class Ending(StrEnum):
     CREDITS = "credits"
     BUDGET = "budget"
     QUOTA = "quota"
+    PRIVACY = "privacy"
     FAILED = "failed"
 
 
@@ -132,6 +67,9 @@ class Route:
         chance: from 0 to 1, for what is left to chance.
         lease: seconds for which an attempt after a cooldown keeps others from the same model.
         max_attempts: most attempts, or None.
+        strict: whether an id counts as paid while the service's list cannot be had.
+        paid_rps: most paid requests a second: a number, `"balance"` for one for each dollar, or None.
+        privacy: what the request asks of providers, as the user called it; `"any"` asks nothing.
     """
 
     free: Sequence[Candidate]
@@ -144,6 +82,9 @@ class Route:
     chance: float = 1.0
     lease: float = 60.0
     max_attempts: int | None = None
+    strict: bool = False
+    paid_rps: float | Literal["balance"] | None = None
+    privacy: str = "any"
     trail: list[AttemptRecord] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     waited: float = 0.0
@@ -154,10 +95,13 @@ class Route:
     _slot: Slot | None = None
     _booked: Slot | None = None
     _done: set[str] = field(default_factory=set)
-    _unpriced: set[str] = field(default_factory=set)
     _unbookable: set[str] = field(default_factory=set)
     _prices: dict[str, Prices] = field(default_factory=dict)
-    _inquired: bool = False
+    _doubts: dict[str, str] = field(default_factory=dict)
+    _lowered: dict[str, int] = field(default_factory=dict)
+    _paid_at: float | None = None
+    _asked: set[Topic] = field(default_factory=set)
+    funds: Funds | None = None
     _no_free: bool = False
     _no_service: bool = False
     _unreachable: int = 0
@@ -193,7 +137,9 @@ class Route:
     def took(self, action: Action) -> None:
         """Take note of the slot that a wait has booked, or of its use."""
         self._slot = action.slot if isinstance(action, Wait) else None
-        self._inquired |= isinstance(action, Inquire)
+        self._paid_at = action.paid_at if isinstance(action, Wait) else None
+        if isinstance(action, Ask):
+            self._asked.add(action.topic)
 
     def waits(self, wait: Wait, seconds: float) -> None:
         """Take note of a wait."""
@@ -208,9 +154,11 @@ class Route:
         decided = self._free_step(book, now, patience)
         if decided is not None:
             return decided
-        action = self._paid_step(book, now, patience)
+        book, action = self._paid_step(book, now, patience)
         if isinstance(action, Try):
             book = book.begun(action.candidate.model, None, now, self.lease)
+        if isinstance(action, GiveUp) and self._lacks_money() and Topic.FUNDS not in self._asked:
+            return book, Ask(Topic.FUNDS)
         return book, action
 
     def _free_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
@@ -218,7 +166,7 @@ class Route:
             return None
         wakes = float("inf")
         for candidate in self._in_order(book, now):
-            if candidate.model in self._done:
+            if candidate.model in self._done or candidate.model in self._doubts:
                 continue
             wakes = min(wakes, book.rests_until(candidate.model, now))
             if wakes <= now:
@@ -268,43 +216,89 @@ class Route:
             if book.inquiring_until > now:
                 return book, Wait(now + _LOOK_AGAIN, "another call asks for the day's limit", uncounted=True)
             if book.may_inquire(now):
-                return book.inquiring(now), Inquire()
+                return book.inquiring(now), Ask(Topic.DAY_LIMIT)
         self.hold = Hold(full.window, full.until, full.limit, full.used, full.share)
         return None
 
     def _is_guess(self, book: Ledger, full: Full, now: float) -> bool:
         """Tell whether another limit of the account's day would make room."""
         own = full.share and self.share.at_most is not None and not self.share.at_most.percent
-        return full.window == "day" and not own and not self._inquired and book.limits(self.limits, now).guessed
+        return (
+            full.window == "day"
+            and not own
+            and Topic.DAY_LIMIT not in self._asked
+            and book.limits(self.limits, now).guessed
+        )
 
-    def _paid_step(self, book: Ledger, now: float, patience: float) -> Action:
+    def _paid_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action]:
         waits: list[float] = []
         for candidate in self._paid_untried():
             rests = book.rests_until(candidate.model, now)
             if rests > now:
                 waits.append(rests)
-            elif candidate.prices or candidate.model in self._prices:
-                return Try(self._priced(candidate), generation=book.generation(candidate.model))
-            else:
-                return Price(candidate)
+                continue
+            book, queued = self._in_row(book, now, patience)
+            if queued is not None:
+                return book, queued
+            asked = replace(candidate, prices=candidate.prices or self._prices.get(candidate.model))
+            generation, most = book.generation(candidate.model), self._lowered.get(candidate.model)
+            return book, Try(asked, generation=generation, most_tokens=most)
         if waits and min(waits) - now <= patience:
-            return Wait(min(waits), "every model cools down")
-        return GiveUp()
+            return book, Wait(min(waits), "every model cools down")
+        return book, GiveUp()
+
+    def _in_row(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action | None]:
+        """Take a turn in the row of paid requests; no action where it is this call's turn, or there is no row."""
+        rate = self.paid_rps
+        if rate == "balance":
+            known = book.rate(now) if self.funds is None else self.funds.rps
+            if known is None and Topic.FUNDS not in self._asked:
+                return book, Ask(Topic.FUNDS)
+            rate = known or 1.0
+        if rate is None:
+            return book, None
+        turn = self._paid_at
+        if turn is None:
+            turn = book.turn(now)
+            if turn - now > (DAY if self.paced else patience):
+                return book, GiveUp()
+            book = book.in_row(turn + 1 / rate)
+        late = turn > now
+        return book, Wait(turn, "the pace of paid requests", uncounted=self.paced, paid_at=turn) if late else None
 
     def _paid_untried(self) -> list[Candidate]:
         closed = self._no_service or self._account_waits > _ACCOUNT_WAITS
         left = [c for c in self.paid if not (closed and c.road is Road.SERVICE)]
-        return [c for c in left if c.model not in self._done and c.model not in self._unpriced]
+        return [c for c in left if c.model not in self._done and (c.prices or c.model in self._prices)]
 
-    def _priced(self, candidate: Candidate) -> Candidate:
-        return replace(candidate, prices=candidate.prices or self._prices[candidate.model])
+    @property
+    def needs_listing(self) -> bool:
+        """Whether the service's list must be looked at before anybody is asked."""
+        if Topic.LISTING in self._asked:
+            return False
+        return any(c.road is Road.SERVICE and c.prices is None for c in (*self.free, *self.paid))
 
-    def priced(self, candidate: Candidate, prices: Prices | None) -> None:
-        """Take note of what a paid candidate costs; without a price it is not asked."""
-        if prices is None:
-            self._unpriced.add(candidate.model)
-        else:
-            self._prices[candidate.model] = prices
+    def listed(self, listing: Listing | None) -> None:
+        """Take note of what the service offers; None where its list cannot be had.
+
+        A free candidate that the list doesn't prove free is not asked, nor a paid one without a price.
+        """
+        self._asked.add(Topic.LISTING)
+        for candidate in self.free:
+            doubt = _NO_LISTING if listing is None and self.strict else None
+            if listing is not None:
+                doubt = listing.doubt(candidate.model)
+            if doubt is not None:
+                self._doubts[candidate.model] = doubt
+        for candidate in self.paid:
+            if candidate.prices is None:
+                prices = None if listing is None else listing.prices(candidate.model)
+                if prices is not None:
+                    self._prices[candidate.model] = prices
+
+    def funded(self, funds: Funds) -> None:
+        """Take note of what is left of the account's money."""
+        self.funds = funds
 
     def unbookable(self, candidate: Candidate) -> None:
         """Take note that this candidate's cost cannot be booked now."""
@@ -319,18 +313,30 @@ class Route:
     def record(self, candidate: Candidate, verdict: Verdict, told: AttemptRecord) -> Verdict:
         """Take note of how an attempt ended; return the verdict as this walk reads it."""
         verdict = self._in_context(candidate, verdict)
+        again = self._lowers(candidate, verdict)
         self.trail.append(told)
         self.verdicts.append(verdict)
         self._unreachable = self._unreachable + 1 if verdict.kind is Kind.UNREACHABLE else 0
         if verdict.step is Step.WAIT:
             self._account_waits += 1
-        else:
+        elif not again:
             self._done.add(candidate.model)
         self._no_free |= verdict.step is Step.LEAVE_FREE
         self._no_service |= verdict.step is Step.LEAVE_SERVICE or self._unreachable >= _UNREACHABLE_IN_A_ROW
         if verdict.step is Step.RAISE:
             self.raised = verdict
         return verdict
+
+    def _lowers(self, candidate: Candidate, verdict: Verdict) -> bool:
+        """Tell whether to ask once more for as many tokens as the balance pays for."""
+        affords, model = verdict.affords, candidate.model
+        if verdict.kind is not Kind.TOO_DEAR or affords is None or not candidate.paid or model in self._lowered:
+            return False
+        self._lowered[model] = affords
+        return affords >= LEAST_TOKENS
+
+    def _lacks_money(self) -> bool:
+        return any(verdict.kind in OF_MONEY for verdict in self.verdicts)
 
     def _in_context(self, candidate: Candidate, verdict: Verdict) -> Verdict:
         """Read a verdict in the light of the earlier ones of this call."""
@@ -339,6 +345,9 @@ class Route:
         if candidate.road is Road.EXTERNAL:
             # Another provider's refusal says nothing about the service, the key or the request to others.
             return replace(verdict, step=Step.NEXT)
+        if verdict.kind is Kind.TOO_DEAR and not candidate.paid:
+            # What is free needs no balance, unless that is below zero.
+            return replace(verdict, step=Step.LEAVE_SERVICE)
         if verdict.kind in (Kind.DOUBTFUL, Kind.FORBIDDEN) and any(v.kind is verdict.kind for v in self.verdicts):
             step = Step.RAISE if verdict.kind is Kind.DOUBTFUL else Step.LEAVE_SERVICE
             return replace(verdict, step=step)
@@ -363,7 +372,9 @@ class Route:
         full = book.full_model(candidate.model, now)
         if full is not None:
             return f"the service's limit on this model ({full.limit} a {full.window}) is used up", full.until
-        if candidate.model in self._unpriced:
+        if candidate.model in self._doubts:
+            return self._doubts[candidate.model], None
+        if candidate.paid and candidate.prices is None and candidate.model not in self._prices:
             return "its price is unknown, so its cost cannot be bounded", None
         if candidate.model in self._unbookable:
             return UNBOOKABLE, None
@@ -383,11 +394,15 @@ class Route:
         if self.shortfall is not None:
             return Ending.BUDGET
         paid_tried = {c.model for c in self.paid} & {r.model for r in self.trail}
-        if kinds & {Kind.UNPAID, Kind.KEY_LIMIT}:
+        if self._lacks_money():
             return Ending.CREDITS
+        if self.privacy != "any" and kinds and kinds <= {Kind.POLICY}:
+            return Ending.PRIVACY
         if self.hold is not None and not paid_tried:
             return Ending.QUOTA
         unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
         if kinds and kinds <= unsuitable | {Kind.TOO_LONG}:
             return Ending.TOO_LONG if Kind.TOO_LONG in kinds else Ending.UNSUITABLE
+        if not kinds and self._doubts and len(self._doubts) == len(self.free) and not self._paid_untried():
+            return Ending.UNSUITABLE
         return Ending.FAILED

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from langchain_openrouter_free.budget import Fees
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.preferences import PRIVACY, conflict, costs_beside
 from langchain_openrouter_free.quota import Limits, Part, Share
 from langchain_openrouter_free.sources import Timeouts
 from langchain_openrouter_free.stores import MemoryStore, StateStore
@@ -37,9 +39,10 @@ _WINDOWS = ("per_minute", "per_day")
 _PERCENT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
 
 # Fields of the body that the router owns: naming them elsewhere could reach a paid model or break the reader.
-OWNED_FIELDS = frozenset({"model", "models", "route", "fallbacks", "messages", "stream", "stream_options", "usage"})
-# Plugins that are known to cost nothing; the others are billed beside the model (web search: $4 a 1000 results).
-_FREE_PLUGINS = frozenset({"response-healing"})
+# A preset of the account may name another model; `n` multiplies the cost.
+OWNED_FIELDS = frozenset(
+    {"model", "models", "route", "fallbacks", "messages", "stream", "stream_options", "usage", "preset", "n"}
+)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -182,7 +185,7 @@ def limits(given: Mapping[str, object] | str | None, url: str) -> Limits:
         given: the limits, `"usual"`, or None for what is usual at `url`.
         url: base URL; what is usual is known of the service itself only.
     """
-    usual = given == "usual" or (urlsplit(url).hostname or "").endswith(_SERVICE_HOST)
+    usual = given == "usual" or is_service(url)
     assumed = _USUAL if usual else Limits()
     if given is None or given == "usual":
         return assumed
@@ -265,33 +268,68 @@ def header_values(headers: Mapping[str, object]) -> dict[str, str]:
     return checked
 
 
-def extra_body(extra: Mapping[str, Any], *, allow_paid: bool) -> dict[str, Any]:
+def extra_body(extra: Mapping[str, Any], *, unbounded: bool) -> dict[str, Any]:
     """Check what goes into the body beside the known parameters.
 
+    Args:
+        extra: the fields.
+        unbounded: whether the user may be billed without a bound.
+
     Raises:
-        ConfigurationError: for a field that the router owns, or, without `allow_paid`, one that costs money.
+        ConfigurationError: for a field that the router owns, or, unless `unbounded`, one that costs money by itself.
     """
     owned = next((name for name in extra if name in OWNED_FIELDS), None)
     if owned is not None:
         raise ConfigurationError(
             f"extra_body: {owned!r} is the router's own field; models are chosen by models and paid_models."
         )
-    if not allow_paid:
+    if not unbounded:
         refuse_costs(extra)
     return dict(extra)
 
 
 def refuse_costs(body: Mapping[str, Any]) -> None:
-    """Refuse parts of a body that are billed beside the model, even when that is free."""
-    plugins = body.get("plugins")
-    for plugin in plugins if isinstance(plugins, list) else ():
-        name = plugin.get("id") if isinstance(plugin, Mapping) else plugin
-        if name not in _FREE_PLUGINS:
-            raise ConfigurationError(f"plugins: {name!r} may cost money; it needs allow_paid=True and a budget.")
-    if body.get("web_search_options"):
-        raise ConfigurationError("web_search_options cost money; they need allow_paid=True and a budget.")
-    tools = body.get("tools")
-    for tool in tools if isinstance(tools, list) else ():
-        kind = tool.get("type") if isinstance(tool, Mapping) else None
-        if isinstance(kind, str) and kind.startswith("openrouter:"):
-            raise ConfigurationError(f"tools: {kind!r} may cost money; it needs allow_paid=True and a budget.")
+    """Refuse parts of a body that are billed beside the model, even when that is free.
+
+    Raises:
+        ConfigurationError: for the first of them.
+    """
+    found = next(costs_beside(body), None)
+    if found is not None:
+        raise ConfigurationError(
+            f"{found} may cost money beside the model, and nothing bounds how much: "
+            "it needs allow_paid=True and budget='unlimited', spelled out."
+        )
+
+
+def paid_rps(given: object) -> float | Literal["balance"] | None:
+    """Read the most paid requests a second: a number, or `"balance"` for one for each dollar of it."""
+    if given is None or given == "balance":
+        return "balance" if given else None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+        raise ConfigurationError(f"paid_rps={given!r} must be a positive number of requests a second, or 'balance'.")
+    return float(given)
+
+
+def is_service(url: str) -> bool:
+    """Tell whether a base URL is the service's own."""
+    host = urlsplit(url).hostname or ""
+    return host == _SERVICE_HOST or host.endswith(f".{_SERVICE_HOST}")
+
+
+def privacy(wanted: object, provider: Mapping[str, Any] | None) -> None:
+    """Check what is asked of providers, against the user's own preferences."""
+    if wanted not in PRIVACY:
+        hint = did_you_mean(str(wanted), PRIVACY)
+        raise ConfigurationError(f"privacy={wanted!r} is none of {', '.join(PRIVACY)}{hint}.")
+    clash = conflict(provider, str(wanted))
+    if clash is not None:
+        raise ConfigurationError(f"{clash} contradicts privacy={wanted!r}; leave one of them out.")
+
+
+def fees(given: object) -> Fees:
+    """Read what buying credits costs beside them."""
+    try:
+        return Fees.parse(given)
+    except ValueError as error:
+        raise ConfigurationError(f"{error}.") from None

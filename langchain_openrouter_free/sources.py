@@ -117,6 +117,14 @@ class Source(Protocol):
         """Headers of the service's reply, None before there is one."""
         ...
 
+    def open(self) -> None:
+        """Send the request; return when the head of its reply is there."""
+        ...
+
+    async def aopen(self) -> None:
+        """The same on an event loop."""
+        ...
+
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the reply is over. Raise what `engine.Attempt` understands."""
         ...
@@ -169,12 +177,24 @@ class ServiceSource:
         """Headers of the reply, None before there is one."""
         return self._reader.headers if self._reader else None
 
+    def open(self) -> None:
+        """Send the request; return when the head of its reply is there."""
+        client = self._client or CLIENTS.sync()
+        self._reply = Reply(client, self._request(), self._watch.connect, self._watch.read)
+        self._begun(self._reply)
+
+    async def aopen(self) -> None:
+        """Send the request; return when the head of its reply is there."""
+        client = self._async_client or await CLIENTS.asynchronous()
+        self._async_reply = await AsyncReply.open(client, self._request(), self._watch.connect, self._watch.read)
+        self._begun(self._async_reply)
+
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the reply is over."""
         self._watch.enter()
         if self._reply is None:
-            client = self._client or CLIENTS.sync()
-            self._reply = Reply(client, self._request(), self._watch.connect, self._watch.read)
+            self.open()
+        assert self._reply is not None  # noqa: S101 - opened
         reader = self._begun(self._reply)
         while not self._over:
             try:
@@ -195,8 +215,8 @@ class ServiceSource:
         """Return the next deltas; None when the reply is over."""
         self._watch.enter()
         if self._async_reply is None:
-            client = self._async_client or await CLIENTS.asynchronous()
-            self._async_reply = await AsyncReply.open(client, self._request(), self._watch.connect, self._watch.read)
+            await self.aopen()
+        assert self._async_reply is not None  # noqa: S101 - opened
         reader = self._begun(self._async_reply)
         while not self._over:
             try:

@@ -21,14 +21,16 @@ class Bill:
         model: the id that was asked.
         served: the id that answered, as far as it is known.
         cost: nano-dollars; None where another model answered and nobody says at what price.
+        expected: whether the request held what costs money beside the model, with the user's leave.
     """
 
     model: str
     served: str | None
     cost: int | None
+    expected: bool = False
 
 
-def bill_of(model: str, served: str | None, usage: Mapping[str, Any] | None) -> Bill | None:
+def bill_of(model: str, served: str | None, usage: Mapping[str, Any] | None, *, expected: bool = False) -> Bill | None:
     """Return what a free attempt at `model` cost, or None if there is no sign that it cost anything.
 
     A stated cost decides. Without one, an answer of another model that does not call itself free counts as
@@ -36,7 +38,7 @@ def bill_of(model: str, served: str | None, usage: Mapping[str, Any] | None) -> 
     """
     cost = nano((usage or {}).get("cost"))
     if cost:
-        return Bill(model, served, cost)
+        return Bill(model, served, cost, expected)
     if cost == 0 or not served or says_free(served) or not model.endswith(":free"):
         return None
     same = served.startswith(model.removesuffix(":free"))

@@ -49,6 +49,8 @@ class Kind(StrEnum):
     RATE_LIMIT = "rate_limit"
     UNAUTHENTICATED = "unauthenticated"
     UNPAID = "unpaid"
+    IN_DEBT = "in_debt"
+    TOO_DEAR = "too_dear"
     KEY_LIMIT = "key_limit"
     IN_FLIGHT_BUDGET = "in_flight_budget"
     FORBIDDEN = "forbidden"
@@ -105,6 +107,15 @@ POLICIES: Mapping[Kind, Policy] = {
         False,
         "the balance is too small (negative, if a free model says it)",
     ),
+    Kind.IN_DEBT: Policy(
+        Scope.ACCOUNT, Step.LEAVE_SERVICE, False, "the balance is negative, which closes free models as well"
+    ),
+    Kind.TOO_DEAR: Policy(
+        Scope.ACCOUNT,
+        Step.NEXT,
+        False,
+        "the balance pays for a shorter request only: asked once more for fewer tokens, if that is of use",
+    ),
     Kind.KEY_LIMIT: Policy(Scope.ACCOUNT, Step.LEAVE_SERVICE, False, "the key's own spending limit is reached"),
     Kind.IN_FLIGHT_BUDGET: Policy(Scope.ACCOUNT, Step.WAIT, False, "too much money is reserved by requests in flight"),
     Kind.FORBIDDEN: Policy(Scope.ACCOUNT, Step.NEXT, False, "the key may not do this (403 without further words)"),
@@ -152,6 +163,7 @@ class Verdict:
         limit: size of the exhausted window in requests, where the server said it.
         window: `"minute"` or `"day"`, where a limit was said to be of one.
         left: requests left of that window, where an answer said it.
+        affords: tokens of output that the balance pays for, where a refusal said it.
     """
 
     kind: Kind
@@ -163,6 +175,7 @@ class Verdict:
     limit: int | None = None
     window: str | None = None
     left: int | None = None
+    affords: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -245,11 +258,17 @@ RULES: tuple[Rule, ...] = (
         r"|(?:spend(?:ing)?|budget) limit (?:exceeded|reached)",
         codes=_codes(200, 402, 403),
     ),
-    Rule(Kind.UNPAID, source=r"openrouter_credits|negative_balance"),
+    Rule(Kind.IN_DEBT, source=r"negative_balance"),
+    Rule(Kind.IN_DEBT, says=r"negative (?:credit )?balance|balance is negative", provider_fault=False),
+    Rule(
+        Kind.TOO_DEAR,
+        says=r"can only afford|fewer max_tokens|prompt tokens limit exceeded",
+        provider_fault=False,
+    ),
+    Rule(Kind.UNPAID, source=r"openrouter_credits"),
     Rule(
         Kind.UNPAID,
-        says=r"insufficient credits|can only afford|requires more credits|prompt tokens limit exceeded"
-        r"|negative (?:credit )?balance|never purchased credits",
+        says=r"insufficient credits|requires more credits|never purchased credits",
         provider_fault=False,
     ),
     Rule(Kind.UNPAID, codes=_codes(402), provider_fault=False),
@@ -430,7 +449,7 @@ def classify(
     rule = next((row for row in RULES if row.matches(seen)), Rule(Kind.BROKEN))
     window = window_of(seen, now) if rule.kind is Kind.MODEL_LIMIT else _WINDOWS.get(rule.kind)
     until = named_until(seen, now, resets=rule.kind in _WITH_RESET, window=window)
-    return verdict(
+    found = verdict(
         rule.kind,
         _reason(rule.kind, seen),
         scope=rule.scope,
@@ -439,6 +458,7 @@ def classify(
         limit=seen.limit,
         window=window,
     )
+    return found if seen.affords is None else replace(found, affords=seen.affords)
 
 
 def classify_listing(

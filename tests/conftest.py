@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
+from langchain_openrouter_free.lookup import LISTINGS
 from langchain_openrouter_free.simulator import Simulator
 
 # A busy machine is not a slow function.
@@ -22,6 +23,12 @@ MODELS = ["z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai
 def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the state file of models without a `state` of their own away from the user's, and from other tests."""
     monkeypatch.setenv("OPENROUTER_FREE_STATE", str(tmp_path_factory.mktemp("state") / "state.sqlite3"))
+
+
+@pytest.fixture(autouse=True)
+def no_listing() -> None:
+    """Forget what services offered: another test's simulator may have had the same port."""
+    LISTINGS.clear()
 
 
 @pytest.fixture

@@ -35,7 +35,9 @@ def make(sim: Simulator, models: list[str] | None = None, **kwargs: Any) -> Chat
     kwargs.setdefault("state", MemoryStore())
     kwargs.setdefault("api_key", sim.api_key)
     kwargs.setdefault("chance", lambda: 0.0)
-    return ChatOpenRouterFree(models=models or TWENTY[:3], base_url=sim.base_url, **kwargs)
+    models = models or TWENTY[:3]
+    sim.offer(*(model for model in models if model.startswith("test/")))
+    return ChatOpenRouterFree(models=models, base_url=sim.base_url, **kwargs)
 
 
 def drive(router: Any, path: str, prompt: Any = "tell me a word", told: Told | None = None, **kwargs: Any) -> Told:

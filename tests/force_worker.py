@@ -21,10 +21,12 @@ from typing import Any
 import store_helpers
 from store_helpers import fail, wait_for
 
-from langchain_openrouter_free.bookkeeping import Accounts, Books, Need
+from langchain_openrouter_free.actions import Action, Candidate, GiveUp, Try, Wait
+from langchain_openrouter_free.bookkeeping import Accounts, Books
+from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.quota import Limits, Share, Slot
-from langchain_openrouter_free.routing import Action, Candidate, GiveUp, Route, Try, Wait
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.stores.connection import Connection
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
@@ -59,7 +61,7 @@ class Account:
 
     def books(self) -> Books:
         """Return the books of a new call."""
-        return Books(self.accounts, self.clock, Need(), lambda: "no money here", lambda: 0.5)
+        return Books(self.accounts, self.clock, self.accounts.payments(Need()), lambda: "no money here", lambda: 0.5)
 
     def look(self) -> Ledger:
         """Return the book as it is."""

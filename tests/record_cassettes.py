@@ -23,6 +23,7 @@ from cassette_conversations import CONVERSATIONS, FOLDER, Conversation, Recorded
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_openrouter_free import OpenRouterFreeError
+from langchain_openrouter_free.lookup import LISTINGS
 from langchain_openrouter_free.simulator import Simulator
 
 PORT = 8787
@@ -48,7 +49,8 @@ Recorded from the real service at `{url}`, with
 
     python tests/record_cassettes.py --live
 
-Keys and ids of users and organisations are replaced, headers are reduced to the ones that the client reads.
+Keys and ids of users and organisations are replaced, headers are reduced to the ones that the client reads,
+and the list of models to the ids and prices of its `:free` rows.
 
 {conversations}
 """
@@ -111,6 +113,7 @@ def _record(conversation: Conversation, folder: Path, models: list[str], url: st
     """Record one conversation; an earlier cassette is replaced only by a good one."""
     # Nothing compressed: cassettes are to be read by people.
     model = make_model(conversation, models, url, key, default_headers={"Accept-Encoding": "identity"})
+    LISTINGS.clear()
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch) / f"{conversation.name}.yaml"
         ended: type[Exception] | None = None

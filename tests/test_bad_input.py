@@ -134,7 +134,7 @@ def test_bad_calls_send_nothing(sim: Simulator, name: str, path: str) -> None:
     with pytest.raises(error) as caught:
         drive(make(sim), path, prompt, **kwargs)
     assert words in str(caught.value)
-    assert sim.received == []
+    assert sim.chats() == []
 
 
 def test_five_thousand_models_are_fine(sim: Simulator) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore, StreamInterrupted
-from langchain_openrouter_free.budget import Purse
 from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.history import ROWS_KEPT, CallRecord, Totals
+from langchain_openrouter_free.purse import Purse
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.stores import PageRef, StateStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore

@@ -26,7 +26,12 @@ RULES = {
     "ledger",
     "history",
     "pages",
+    "actions",
     "budget",
+    "funds",
+    "preferences",
+    "purse",
+    "spending",
     "catalogue",
     "routing",
     "tripwire",
@@ -34,7 +39,19 @@ RULES = {
     "errors",
 }
 PURE = RULES | {"messages", "replies"}
-LANGCHAIN = {"chat_model", "candidates", "pacing", "call", "external", "structured", "messages", "replies", "errors"}
+LANGCHAIN = {
+    "accounting",
+    "binding",
+    "chat_model",
+    "candidates",
+    "pacing",
+    "call",
+    "external",
+    "structured",
+    "messages",
+    "replies",
+    "errors",
+}
 HTTP = {"transport", "network", "sources", "lookup", "chat_model", "call"}
 WORLD = {"httpx", "httpcore", "time", "random", "asyncio", "os", "sqlite3", "threading", "socket"}
 ID = re.compile(r"[a-z0-9~-]+/[a-z0-9][a-z0-9._-]*(:[a-z]+)?")

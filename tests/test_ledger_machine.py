@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from langchain_openrouter_free import pages
+from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
 from langchain_openrouter_free.errors import AttemptRecord
+from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.routing import Candidate, GiveUp, Route, Try, Wait
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict, verdict
 
 MODELS = [f"m{n}:free" for n in range(4)]
@@ -152,7 +154,8 @@ def test_every_walk_ends(kinds: list[Kind], patience: float, most: int | None, w
             now = action.until
             continue
         if not isinstance(action, Try):
-            route.priced(action.candidate, None)
+            assert action == Ask(Topic.FUNDS), "nothing else is worth a question here"
+            route.funded(Funds())
             continue
         model = action.candidate.model
         how = book.read(model, verdict(kind, until=None if wait is None else now + wait), now)

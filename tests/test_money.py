@@ -21,7 +21,8 @@ from langchain_openrouter_free import (
     PaidModel,
     StreamInterrupted,
 )
-from langchain_openrouter_free.budget import LEASE, NANO, Purse, dollars
+from langchain_openrouter_free.budget import NANO, dollars
+from langchain_openrouter_free.purse import LEASE, Purse
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 

@@ -175,7 +175,10 @@ def test_a_free_model_that_is_billed_is_warned_of(caplog: pytest.LogCaptureFixtu
     """A cost on a free id is told loudly; the answer is kept."""
     body = b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"cost":0.0005}}'
     with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body))) as client:
-        model = ChatOpenRouterFree(models=TWENTY[:1], api_key="k", http_client=client, state=MemoryStore())
+        url = "http://no-catalogue.test/api/v1"
+        model = ChatOpenRouterFree(
+            models=TWENTY[:1], api_key="k", base_url=url, http_client=client, state=MemoryStore()
+        )
         with pytest.warns(FreeModelBilled, match=r"was billed \$0.0005"):
             assert model.invoke("hi").text == "hi"
     assert "was billed $0.0005" in caplog.text

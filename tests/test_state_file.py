@@ -70,6 +70,7 @@ def test_another_process_knows_that_the_day_is_spent(tmp_path: Path) -> None:
 def test_the_default_is_the_users_own_file(tmp_path: Path) -> None:
     """Without a word about it two processes share the counters of the account; the file is the user's alone."""
     with Simulator() as sim:
+        sim.offer(TWENTY[0])
         home = {"XDG_STATE_HOME": str(tmp_path / "state"), "HOME": str(tmp_path / "home")}
         told = [another_process(sim, "", TWENTY[:1], **home) for _ in range(4)]
         assert told == [TWENTY[0], TWENTY[0], TWENTY[0], "spent day"]

@@ -21,8 +21,8 @@ import store_helpers
 from store_helpers import COUNT, LOGGER, Clock, counted, in_other_process, one_more, race
 
 from langchain_openrouter_free import pages
-from langchain_openrouter_free.budget import Purse
 from langchain_openrouter_free.ledger import Cooldown, Ledger
+from langchain_openrouter_free.purse import Purse
 from langchain_openrouter_free.stores import MemoryStore, PageRef, StateStore, connection, files, sqlite
 from langchain_openrouter_free.stores.base import Answer, Change, Page
 from langchain_openrouter_free.stores.files import network_type

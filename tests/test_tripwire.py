@@ -12,8 +12,9 @@ import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, FreeModelBilled, MemoryStore
-from langchain_openrouter_free.budget import Purse
+from langchain_openrouter_free.purse import Purse
 from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.simulator.catalogue import Row
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.tripwire import QUARANTINE, Bill, bill_of
@@ -21,6 +22,12 @@ from langchain_openrouter_free.tripwire import QUARANTINE, Bill, bill_of
 BILLS, FREE = "test/slip:free", TWENTY[0]
 PRICED: dict[str, Any] = {"id": BILLS, "pricing": {"prompt": "0.001", "completion": "0.002"}}
 SLIP = Scenario(models=[PRICED, FREE])
+
+
+@pytest.fixture(autouse=True)
+def a_list_that_says_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wire is only needed where the list was wrong: it shows no price at all."""
+    monkeypatch.setattr(Row, "as_json", lambda row: {"id": row.id, "pricing": {"prompt": "0", "completion": "0"}})
 
 
 def purse_of(store: MemoryStore) -> Purse:

@@ -200,8 +200,8 @@ REFUSALS = [
     Case("capacity-documented", 429, {"error": {"message": "All providers for a/b are at capacity. Retry after 40 seconds.", "http_status": 429, "availability": {"code": "capacity_exhausted", "retry_after": 40}}}, "overloaded", "model", until=NOW + 40),
     # -- money
     Case("402-credits", 402, err(402, "Insufficient credits. Add more"), "unpaid", "account"),
-    Case("402-afford", 402, err(402, "You requested up to 100 tokens, but can only afford 7.", limit_source="openrouter_credits"), "unpaid", "account"),
-    Case("402-prompt", 402, "402 Prompt tokens limit exceeded: 9 > 8", "unpaid", "account"),
+    Case("402-afford", 402, err(402, "You requested up to 100 tokens, but can only afford 7.", limit_source="openrouter_credits"), "too_dear", "account"),
+    Case("402-prompt", 402, "402 Prompt tokens limit exceeded: 9 > 8", "too_dear", "account"),
     Case("402-in-flight", 402, err(402, "busy", limit_source="in_flight_budget_exhausted", headers={"Retry-After": "120"}), "in_flight_budget", "account", until=NOW + 120),
     Case("402-key-limit", 402, err(402, "x", limit_source="openrouter_key_limit"), "key_limit", "account"),
     Case("403-key-limit", 403, err(403, "Key limit exceeded (weekly limit)"), "key_limit", "account"),

@@ -164,6 +164,14 @@ class Simulator:
         """
         self._service.script(scripts)
 
+    def offer(self, *ids: str) -> None:
+        """List these ids from now on, after a reset too; those that are not listed yet must end in ':free'.
+
+        Raises:
+            ScenarioError: one is unknown and not free.
+        """
+        self._service.offer(ids)
+
     def reset(self, scenario: Scenario | None = None) -> None:
         """A fresh world with an empty log on the same port."""
         self._service.reset(scenario)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from langchain_openrouter_free.simulator.behaviours import Script
@@ -32,6 +32,7 @@ class Service:
         self._seed = seed
         self._scenario = scenario or Scenario()
         self.world = World(self._scenario, clock=clock, seed=seed)
+        self._offered: dict[str, None] = {}
         self._controls: dict[tuple[str, str], Callable[[Any], Reply]] = {
             ("GET", "log"): self._show_log,
             ("POST", "reset"): self._reset_page,
@@ -80,12 +81,21 @@ class Service:
         """A fresh world and an empty log; the same scenario as at first unless another is given."""
         with self.log.changed:
             self.world = World(scenario or self._scenario, clock=self._clock, seed=self._seed)
+            for slug in self._offered:
+                self.world.state.catalogue.name(slug)
             self.log.clear()
 
     def script(self, scripts: dict[str, Script]) -> None:
         """Give models new scripts."""
         with self.log.changed:
             self.world.state.script(scripts)
+
+    def offer(self, ids: Iterable[str]) -> None:
+        """List these ids from now on."""
+        with self.log.changed:
+            for slug in ids:
+                self.world.state.catalogue.name(slug)
+                self._offered[slug] = None
 
     def _control(self, request: Request, body: Any) -> Reply:
         page = request.path.removeprefix(CONTROL)

@@ -12,11 +12,13 @@ from dataclasses import replace
 from measuring import noise, spread, timed
 
 from langchain_openrouter_free import MemoryStore
-from langchain_openrouter_free.bookkeeping import Accounts, Books, Need, Turn
+from langchain_openrouter_free.actions import Candidate
+from langchain_openrouter_free.bookkeeping import Accounts, Books, Turn
+from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.engine import Attempts, Roads
 from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.routing import Candidate, Route
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.sources import Timeouts
 from langchain_openrouter_free.verdicts import Kind, verdict
 
@@ -31,7 +33,7 @@ def unused(*_: object) -> None:
 def decide(store: MemoryStore, free: tuple[Candidate, ...]) -> Turn:
     """Make the choice of one call and book its answer."""
     roads = Roads(open=unused, lookup=unused)  # type: ignore[arg-type]
-    books = Books(Accounts(store, "a", "p"), CLOCK, Need(), lambda: "key", lambda: 0.5)
+    books = Books((accounts := Accounts(store, "a", "p")), CLOCK, accounts.payments(Need()), lambda: "key", lambda: 0.5)
     attempts = Attempts(Route(free), roads, books, CLOCK, TIMEOUTS)
     turn = attempts._next()
     assert isinstance(turn, Turn)

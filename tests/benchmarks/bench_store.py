@@ -20,8 +20,8 @@ from measuring import crowd, noise
 
 from langchain_openrouter_free import pages
 from langchain_openrouter_free.breaker import Cooldown
-from langchain_openrouter_free.budget import Purse
 from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.purse import Purse
 from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.verdicts import Kind

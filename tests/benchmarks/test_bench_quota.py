@@ -22,12 +22,14 @@ import pytest
 from measuring import Crowd, crowd, noise, spread, timed
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from langchain_openrouter_free.bookkeeping import Accounts, Books, Need, Turn
+from langchain_openrouter_free.actions import Candidate, Try, Wait
+from langchain_openrouter_free.bookkeeping import Accounts, Books, Turn
 from langchain_openrouter_free.breaker import Cooldown
+from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.health import Health
 from langchain_openrouter_free.ledger import Ledger, Measured, Stated
 from langchain_openrouter_free.quota import DAY, MINUTE, Limits, Share, Windows
-from langchain_openrouter_free.routing import Candidate, Route, Try, Wait
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.verdicts import Kind, verdict
@@ -88,7 +90,7 @@ class Calls:
 
     def admit(self) -> tuple[Books, Try]:
         """Begin a call: its first decision takes a slot."""
-        books = Books(self.accounts, self.clock, Need(), lambda: "no money here", lambda: 0.5)
+        books = Books(self.accounts, self.clock, self.accounts.payments(Need()), lambda: "no money here", lambda: 0.5)
         action = books.decide(Route(FREE, limits=LIMITS, share=Share("p")), 100.0)
         assert isinstance(action, Try)
         return books, action
@@ -140,7 +142,7 @@ def test_an_admission_behind_a_queue(benchmark: BenchmarkFixture, calls: Calls, 
     booked = {int(NOW // MINUTE) + number: 20 for number in range(minutes)}
     windows = Windows(booked, {int(NOW // DAY): sum(booked.values())})
     calls.store.update(calls.accounts.book, lambda _: (replace(filled(), learned={}, windows=windows), None))
-    books = Books(calls.accounts, calls.clock, Need(), lambda: "no money here", lambda: 0.5)
+    books = Books(calls.accounts, calls.clock, calls.accounts.payments(Need()), lambda: "no money here", lambda: 0.5)
 
     def queue() -> None:
         action = books.decide(Route(FREE, paced=True, limits=limits), 100.0)

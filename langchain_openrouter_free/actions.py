@@ -1,0 +1,93 @@
+"""What a walk may do next, as values: whom to ask, how long to wait, what to find out first. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.quota import Slot
+
+
+class Road(StrEnum):
+    """By which road a candidate is asked."""
+
+    SERVICE = "service"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model admitted for this call.
+
+    Attributes:
+        model: its id, or the name of an external chat model.
+        paid: whether asking it may cost money.
+        road: through the service, or by a chat model of another package.
+        index: position among the external models.
+        prices: what it costs, once known; free candidates have none.
+        private: whether nothing that is sent to an external chat model is kept, as the user says.
+    """
+
+    model: str
+    paid: bool = False
+    road: Road = Road.SERVICE
+    index: int = 0
+    prices: Prices | None = None
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Ask this candidate.
+
+    Attributes:
+        slot: what was taken of the free quota for it; None for paid candidates.
+        generation: the model's generation in the book, for the settlement.
+        most_tokens: most tokens of output, where the service has said what the balance pays for.
+    """
+
+    candidate: Candidate
+    slot: Slot | None = None
+    generation: int = 0
+    most_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing opens before `until` (Unix seconds); decide again then.
+
+    Attributes:
+        slot: a slot that was booked and opens then.
+        uncounted: whether it uses up neither the call's patience nor its time.
+        paid_at: a turn in the row of paid requests that was booked and comes then.
+    """
+
+    until: float
+    why: str
+    slot: Slot | None = None
+    uncounted: bool = False
+    paid_at: float | None = None
+
+
+class Topic(StrEnum):
+    """What the service can be asked beside the attempts; none of it costs a free request."""
+
+    LISTING = "what is on offer, and at what price"
+    DAY_LIMIT = "how many free requests a day the account has"
+    FUNDS = "what is left of the account's money and of the key's limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the service about something before going on."""
+
+    topic: Topic
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nobody is left to ask."""
+
+
+Action = Try | Wait | Ask | GiveUp

@@ -1,0 +1,161 @@
+"""The only place that books money: reservations, settlements and disputes, in each page of money in turn.
+
+A page belongs to a project; where the account has a ceiling, a second one belongs to the account, and a paid
+attempt must be held back in both. Every method is one atomic update of each, always in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from langchain_openrouter_free import budget as money
+from langchain_openrouter_free.budget import LEAST_TOKENS, USUAL_TOKENS, Budget, Need
+from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.purse import BudgetWarning, Purse, Shortfall
+from langchain_openrouter_free.stores import PageRef, StateStore
+from langchain_openrouter_free.verdicts import Kind, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Pocket:
+    """A page of money and the caps that it is held against.
+
+    Attributes:
+        whose: `"project"` or `"account"`.
+        name: of its owner.
+        budget: its caps; None where nothing may be paid.
+    """
+
+    whose: str
+    name: str
+    budget: Budget | None = None
+
+    @property
+    def page(self) -> PageRef[Purse]:
+        """Where it is kept."""
+        kind = "project" if self.whose == "project" else "money"
+        return PageRef(f"{kind}:{self.name}", Purse.encode, Purse.decode)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held back for a paid attempt.
+
+    Attributes:
+        key: the reservation's id.
+        max_tokens: the cap on its output tokens that the amount is worked out for.
+    """
+
+    key: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Payments:
+    """The money that one call may move.
+
+    Attributes:
+        store: where the pages are.
+        pockets: the pages that are changed, in this order.
+        need: what a paid attempt could use.
+    """
+
+    store: StateStore
+    pockets: tuple[Pocket, ...]
+    need: Need
+
+    def reserve(self, key: str, prices: Prices, most_tokens: int | None, now: float) -> Held | Shortfall | None:
+        """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for.
+
+        None where a budget cannot be kept: the store has lost sight of what others spend. Nothing is held back
+        then, nor where one of the pockets falls short.
+
+        Args:
+            key: id of the reservation.
+            prices: the model's.
+            most_tokens: most tokens of output, where the service has said what the balance affords.
+            now: Unix seconds.
+        """
+        limits = [limit for limit in (most_tokens, self.need.max_tokens) if limit is not None]
+        bought: Held | Shortfall | None = Held(key, min(limits, default=USUAL_TOKENS))
+        touched: list[Pocket] = []
+        for pocket in self.pockets:
+            if not isinstance(bought, Held):
+                break
+            touched.append(pocket)
+            bought = self._hold_back(pocket, bought, prices, now)
+            # Asked afterwards: the update is what finds out.
+            if isinstance(bought, Held) and self._is_blind(pocket):
+                bought = None
+        if not isinstance(bought, Held):
+            self._change(touched, partial(Purse.settled, key=key, cost=0, now=now), now)
+        return bought
+
+    def _hold_back(self, pocket: Pocket, held: Held, prices: Prices, now: float) -> Held | Shortfall:
+        need, budget = self.need, pocket.budget or Budget()
+
+        def change(purse: Purse | None) -> tuple[Purse, Held | Shortfall]:
+            book, tokens = (purse or Purse()).turned_to(now), held.max_tokens
+            room = book.room(budget, now)
+            if room is not None and need.max_tokens is None:
+                most = money.affordable_tokens(prices, need, room, now)
+                tokens = tokens if most is None else max(min(tokens, most), min(tokens, LEAST_TOKENS))
+            amount = money.worst_case(prices, need, tokens, now)
+            short = book.shortfall(budget, amount, now, pocket.whose)
+            if short is not None:
+                return book, short
+            return book.reserved_for(held.key, amount, now), Held(held.key, tokens)
+
+        return self.store.update(pocket.page, change)
+
+    def _is_blind(self, pocket: Pocket) -> bool:
+        """Tell whether a cap cannot be kept."""
+        capped = pocket.budget is not None and pocket.budget.caps().keys() - {"call"}
+        return bool(capped) and bool(getattr(self.store, "degraded", False))
+
+    def named(self, key: str, generation: str, now: float) -> None:
+        """Book the service's id of an answer while it is coming: if this process dies, its cost can be asked for."""
+        self._change(self.pockets, partial(Purse.named, key=key, generation=generation), now)
+
+    def settle(
+        self, key: str, how: Verdict, usage: dict[str, Any] | None, prices: Prices | None, generation: str, now: float
+    ) -> tuple[BudgetWarning, ...]:
+        """Book the cost of an attempt; return which caps are to be warned of.
+
+        A refusal before any content costs nothing. A broken-off answer is booked at its worst case.
+        """
+        cost = money.cost_of(usage, prices, now)
+        refused = not how.ok and how.status is not None and how.status != 200
+        if cost is None and (refused or how.kind is Kind.UNREACHABLE):
+            cost = 0
+        settled = partial(Purse.settled, key=key, cost=cost, now=now, generation=generation)
+        return self._change(self.pockets, settled, now)
+
+    def book(self, cost: int, now: float) -> tuple[BudgetWarning, ...]:
+        """Book a cost that nobody had reserved; return which caps are to be warned of."""
+        return self._change(self.pockets, partial(Purse.booked, cost=cost, now=now), now)
+
+    def disputed(self, now: float) -> tuple[str, ...]:
+        """Return the answers whose cost `GET /generation` may tell by now."""
+        return tuple(dict.fromkeys(one for purse in self.look(now) for one in purse.due(now)))
+
+    def reconcile(self, generation: str, cost: int, now: float) -> None:
+        """Book what `GET /generation` told."""
+        self._change(self.pockets, partial(Purse.reconciled, generation=generation, cost=cost, now=now), now)
+
+    def look(self, now: float) -> list[Purse]:
+        """Return the pages as they are, one for each pocket."""
+        seen = [self.store.update(one.page, lambda purse: (purse or Purse(),) * 2) for one in self.pockets]
+        return [purse.turned_to(now) for purse in seen]
+
+    def _change(
+        self, pockets: Iterable[Pocket], change: Callable[[Purse], Purse], now: float
+    ) -> tuple[BudgetWarning, ...]:
+        def changed(purse: Purse | None, pocket: Pocket) -> tuple[Purse, tuple[BudgetWarning, ...]]:
+            after = change(purse or Purse())
+            return (after, ()) if pocket.budget is None else after.crossed(pocket.budget, now, pocket.whose)
+
+        return tuple(w for one in pockets for w in self.store.update(one.page, partial(changed, pocket=one)))

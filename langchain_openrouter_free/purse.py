@@ -1,0 +1,328 @@
+"""The book of money: what is reserved, what is spent, and what may have cost less than was booked. Pure.
+
+Reserve the worst case before a paid attempt, settle it after. An attempt whose cost nobody told is booked at its
+worst case, and stays in dispute until `GET /generation` says less. Pages go in, pages come out; time is an
+argument. All amounts are integers of nano-dollars.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from langchain_openrouter_free.budget import Budget, dollars
+
+# A reservation whose attempt never came back counts as spent when this has passed, in seconds.
+LEASE = 3600.0
+# `GET /generation` knows nothing of an answer before about this long, in seconds; recorded: 404 for minutes.
+_KNOWN_AFTER = 30.0
+# What is in dispute for longer stays as it was booked: "unknown, counted".
+_DISPUTED = 2 * 86_400.0
+_MOST_DISPUTES = 500
+# How much of a cap is spent when it is warned of, in percent.
+WARNED_AT = (50, 80, 100)
+VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why a reservation was refused; amounts in nano-dollars.
+
+    Attributes:
+        window: of the amount that stands in the way: `"call"`, `"day"`, `"month"` or `"total"`.
+        cap, spent, reserved, asked: amounts.
+        frees_at: Unix seconds at which the window turns; None for `call` and `total`.
+        whose: `"project"` or `"account"`.
+    """
+
+    window: str
+    cap: int
+    spent: int
+    reserved: int
+    asked: int
+    frees_at: float | None
+    whose: str = "project"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetWarning:
+    """A cap of the budget is half used, nearly used, or used up; told once for each cap, step and window.
+
+    Attributes:
+        window: `"day"`, `"month"` or `"total"`.
+        percent: 50, 80 or 100.
+        spent, cap: US dollars, as text with all digits.
+        frees_at: Unix seconds at which the window turns, or None for `total`.
+        whose: `"project"` or `"account"`.
+    """
+
+    window: str
+    percent: int
+    spent: str
+    cap: str
+    frees_at: float | None = None
+    whose: str = "project"
+
+    def __str__(self) -> str:
+        return f"${self.spent} of the {self.whose}'s budget of ${self.cap} a {self.window} are spent ({self.percent} %)"
+
+
+class Reservation(NamedTuple):
+    """What is held back for an attempt that is under way.
+
+    Attributes:
+        amount: its worst case.
+        until: Unix seconds at which it counts as spent, whatever became of it.
+        generation: the service's id of the answer, once known.
+        since: Unix seconds at which it was made.
+    """
+
+    amount: int
+    until: float
+    generation: str = ""
+    since: float = 0.0
+
+
+class Dispute(NamedTuple):
+    """An amount that was booked because nobody told the cost.
+
+    Attributes:
+        amount: what was booked.
+        day: the UTC day that it was booked on, as `2026-11-22`.
+        since: Unix seconds at which it was.
+    """
+
+    amount: int
+    day: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """One project's (or account's) book of money, in nano-dollars.
+
+    Attributes:
+        day, month: the UTC windows that the two counters belong to, as `2026-11-22` and `2026-11`.
+        spent_day, spent_month, spent_total: settled amounts.
+        reservations: id -> what is held back.
+        disputes: the service's id of an answer -> what was booked for it unseen.
+        unknown: the part of `spent_total` whose true cost nobody will tell any more.
+        warned: window -> the highest percentage that was warned of.
+    """
+
+    day: str = ""
+    month: str = ""
+    spent_day: int = 0
+    spent_month: int = 0
+    spent_total: int = 0
+    reservations: Mapping[str, Reservation] = field(default_factory=dict)
+    disputes: Mapping[str, Dispute] = field(default_factory=dict)
+    unknown: int = 0
+    warned: Mapping[str, int] = field(default_factory=dict)
+
+    def encode(self) -> str:
+        """Write the book as text."""
+        page = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps({"v": VERSION, **page}, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: str) -> Purse:
+        """Read a book from text; one of version 1 knew no disputes.
+
+        Raises:
+            ValueError: if it is no book, or one of another version.
+        """
+        try:
+            page = json.loads(text)
+            if page.pop("v") not in (1, VERSION):
+                raise ValueError("a purse of another version")
+            page["reservations"] = {
+                str(key): Reservation(int(kept[0]), float(kept[1]), *kept[2:])
+                for key, kept in page["reservations"].items()
+            }
+            disputes = page.get("disputes", {})
+            page["disputes"] = {
+                str(key): Dispute(int(kept[0]), str(kept[1]), float(kept[2])) for key, kept in disputes.items()
+            }
+            return cls(**page)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"no purse: {error!r}") from error
+
+    # -- what it says
+
+    @property
+    def reserved(self) -> int:
+        """Sum of the open reservations."""
+        return sum(kept.amount for kept in self.reservations.values())
+
+    def spent(self, window: str) -> int:
+        """Return what is settled in a window."""
+        return {"call": 0, "day": self.spent_day, "month": self.spent_month, "total": self.spent_total}[window]
+
+    def shortfall(self, budget: Budget, amount: int, now: float, whose: str = "project") -> Shortfall | None:
+        """Return the first cap that `amount` more would pass, or None if there is room."""
+        book = self.turned_to(now)
+        for window, cap in budget.caps().items():
+            held = 0 if window == "call" else book.reserved
+            if book.spent(window) + held + amount > cap:
+                return Shortfall(window, cap, book.spent(window), held, amount, frees_at(window, now), whose)
+        return None
+
+    def room(self, budget: Budget, now: float) -> int | None:
+        """Return how much may still be reserved; None for an unlimited budget."""
+        book = self.turned_to(now)
+        left = [
+            cap - book.spent(window) - (0 if window == "call" else book.reserved)
+            for window, cap in budget.caps().items()
+        ]
+        return min(left) if left else None
+
+    def due(self, now: float) -> tuple[str, ...]:
+        """Return the answers that `GET /generation` may tell the cost of by now, the oldest first.
+
+        Those of attempts that never came back are among them: what it tells is told when an answer is over.
+        """
+        since = {kept.generation: kept.since for kept in self.reservations.values() if kept.generation}
+        since |= {generation: known.since for generation, known in self.disputes.items()}
+        return tuple(sorted((one for one in since if since[one] + _KNOWN_AFTER <= now), key=lambda one: since[one]))
+
+    # -- what changes it
+
+    def turned_to(self, now: float) -> Purse:
+        """Return the book at `now`: past windows are closed, lost reservations are counted as spent."""
+        # Dates as text compare like dates: a clock that jumps back reopens nothing.
+        day = max(self.day, _date(now))
+        if day == self.day and not self._is_stale(now):
+            return self
+        month = max(self.month, day[:7])
+        lost = {key: kept for key, kept in self.reservations.items() if kept.until <= now}
+        turned = {"day": day != self.day, "month": month != self.month}
+        book = replace(
+            self,
+            day=day,
+            month=month,
+            warned={window: told for window, told in self.warned.items() if not turned.get(window)},
+            spent_day=self.spent_day if day == self.day else 0,
+            spent_month=self.spent_month if month == self.month else 0,
+            reservations={key: kept for key, kept in self.reservations.items() if key not in lost},
+        )
+        for kept in lost.values():
+            # What is lost counts in the window in which its lease ended, whenever that is found out.
+            book = _booked_unseen(book, kept, _date(kept.until), kept.until)
+        return _without_old_disputes(book, now)
+
+    def _is_stale(self, now: float) -> bool:
+        return (
+            any(kept.until <= now for kept in self.reservations.values())
+            or any(known.since + _DISPUTED <= now for known in self.disputes.values())
+            or len(self.disputes) > _MOST_DISPUTES
+        )
+
+    def reserved_for(self, key: str, amount: int, now: float) -> Purse:
+        """Return the book with `amount` held back under `key`."""
+        book = self.turned_to(now)
+        return replace(book, reservations={**book.reservations, key: Reservation(amount, now + LEASE, "", now)})
+
+    def named(self, key: str, generation: str) -> Purse:
+        """Return the book with the service's id for the answer that `key` is held back for."""
+        held = self.reservations.get(key)
+        if held is None:
+            return self
+        return replace(self, reservations={**self.reservations, key: held._replace(generation=generation)})
+
+    def crossed(self, budget: Budget, now: float, whose: str = "project") -> tuple[Purse, tuple[BudgetWarning, ...]]:
+        """Return the book, and what is to be warned of now and was not before."""
+        book = self.turned_to(now)
+        warned, found = dict(book.warned), []
+        for window, cap in budget.caps().items():
+            spent = book.spent(window)
+            step = max((step for step in WARNED_AT if spent * 100 >= cap * step), default=0)
+            if step > warned.get(window, 0):
+                warned[window] = step
+                found.append(BudgetWarning(window, step, dollars(spent), dollars(cap), frees_at(window, now), whose))
+        return (replace(book, warned=warned), tuple(found)) if found else (book, ())
+
+    def booked(self, cost: int, now: float) -> Purse:
+        """Return the book with a cost that nobody had reserved."""
+        book = self.turned_to(now)
+        return _plus(book, cost, book.day)
+
+    def settled(self, key: str, cost: int | None, now: float, generation: str = "") -> Purse:
+        """Return the book after the attempt under `key`: `cost` is booked, the whole reservation if unknown.
+
+        A key that is gone was counted as spent when its lease ended; it is not booked twice, but a cost that is
+        known at last corrects it.
+
+        Args:
+            key: the reservation's.
+            cost: nano-dollars, None if nobody told.
+            now: Unix seconds.
+            generation: the service's id of the answer, as far as it is known.
+        """
+        book = self.turned_to(now)
+        held = book.reservations.get(key)
+        if held is None:
+            return book if cost is None else book.reconciled(generation or key, cost, now)
+        book = replace(book, reservations={k: kept for k, kept in book.reservations.items() if k != key})
+        if cost is not None:
+            return _plus(book, cost, book.day)
+        return _booked_unseen(book, held._replace(generation=generation or held.generation), book.day, now)
+
+    def reconciled(self, generation: str, cost: int, now: float) -> Purse:
+        """Return the book after `GET /generation` told what an answer cost; the difference to what was booked goes.
+
+        An attempt that never came back is settled by it as well.
+        """
+        book = self.turned_to(now)
+        for key, kept in book.reservations.items():
+            if generation in (kept.generation, key):
+                return book.settled(key, cost, now)
+        known = book.disputes.get(generation)
+        if known is None:
+            return book
+        book = replace(book, disputes={name: kept for name, kept in book.disputes.items() if name != generation})
+        return _plus(book, cost - known.amount, known.day)
+
+
+def _plus(book: Purse, amount: int, day: str) -> Purse:
+    """Return the book with an amount spent on a day; what is past changes no window that is open."""
+    return replace(
+        book,
+        spent_day=book.spent_day + (amount if day >= book.day else 0),
+        spent_month=book.spent_month + (amount if day[:7] >= book.month else 0),
+        spent_total=book.spent_total + amount,
+    )
+
+
+def _booked_unseen(book: Purse, kept: Reservation, day: str, since: float) -> Purse:
+    """Return the book with a reservation booked in full; with an id of its answer it can be disputed."""
+    book = _plus(book, kept.amount, day)
+    if not kept.generation:
+        return replace(book, unknown=book.unknown + kept.amount)
+    return replace(book, disputes={**book.disputes, kept.generation: Dispute(kept.amount, day, since)})
+
+
+def _without_old_disputes(book: Purse, now: float) -> Purse:
+    """Return the book without disputes that nobody will settle any more; what was booked stays."""
+    by_age = sorted(book.disputes.items(), key=lambda item: item[1].since)[-_MOST_DISPUTES:]
+    kept = {name: known for name, known in by_age if known.since + _DISPUTED > now}
+    gone = sum(known.amount for name, known in book.disputes.items() if name not in kept)
+    return replace(book, disputes=kept, unknown=book.unknown + gone) if gone else book
+
+
+def _date(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
+
+
+def frees_at(window: str, now: float) -> float | None:
+    """Return when a window turns, in Unix seconds; None for `call` and `total`."""
+    moment = datetime.fromtimestamp(now, UTC)
+    if window == "day":
+        return (now // 86_400 + 1) * 86_400
+    if window == "month":
+        year, month = (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)
+        return datetime(year, month, 1, tzinfo=UTC).timestamp()
+    return None

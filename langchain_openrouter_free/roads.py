@@ -1,0 +1,69 @@
+"""What the engine is given to ask with: the ways to a candidate, to the service's other pages, and to the user."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from langchain_openrouter_free.actions import Candidate, Topic
+from langchain_openrouter_free.catalogue import Listing
+from langchain_openrouter_free.errors import FreeModelBilled
+from langchain_openrouter_free.funds import Funds
+from langchain_openrouter_free.purse import BudgetWarning
+from langchain_openrouter_free.sources import Source, Stopwatch
+
+
+class Lookup(Protocol):
+    """What is asked of the service beside the attempts; none of it costs a free request."""
+
+    def ask(self, topic: Topic) -> Listing | Funds | int | None:
+        """Return what is found out about a topic, or None if nobody says."""
+        ...
+
+    async def aask(self, topic: Topic) -> Listing | Funds | int | None:
+        """The same on an event loop."""
+        ...
+
+    def cost(self, answer: str) -> int | None:
+        """Return what an answer cost in nano-dollars, or None if nobody says (yet)."""
+        ...
+
+    async def acost(self, answer: str) -> int | None:
+        """The same on an event loop."""
+        ...
+
+
+class Pace(Protocol):
+    """The user's own rate limiter, as LangChain describes it."""
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        """Wait for leave to send one request."""
+        ...
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        """The same on an event loop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Roads:
+    """How candidates are asked; made by the face.
+
+    Attributes:
+        open: opens an attempt at a candidate; the last argument is the most output tokens, if capped.
+        lookup: what is asked beside the attempts.
+        tools: names of the tools that an answer may call.
+        billed: gets the warning of a free attempt that cost money; may raise it.
+        warned: gets the warning of a cap of the budget; must not raise.
+        pace: the user's rate limiter. LangChain asks it once for each call; we ask it for each further attempt.
+    """
+
+    open: Callable[[Candidate, Stopwatch, int | None], Source]
+    lookup: Lookup
+    tools: frozenset[str] = frozenset()
+    pace: Pace | None = None
+    billed: Callable[[FreeModelBilled], None] = warnings.warn
+    warned: Callable[[BudgetWarning], None] = lambda _: None
+    beside: bool = False
