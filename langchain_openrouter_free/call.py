@@ -71,6 +71,7 @@ class Call:
     warned: Callable[[BudgetWarning], None] = lambda _: None
     privacy: str = "any"
     price_lock: bool = False
+    _needed: Need | None = None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,7 +93,12 @@ class Call:
         return Attempts(route, roads, books, self.clock, timeouts)
 
     def _need(self) -> Need:
-        """Return what a paid attempt could use."""
+        """Return what a paid attempt could use; worked out once."""
+        if self._needed is None:
+            self._needed = self._counted()
+        return self._needed
+
+    def _counted(self) -> Need:
         wired, limit = self.wire_messages(None), self.params.get("max_tokens")
         rest = {name: value for name, value in self.params.items() if name != "tools"}
         parts = list(_parts(wired))

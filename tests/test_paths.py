@@ -44,6 +44,7 @@ MOVES_ON = {
     "404-tools": "unfit",
     "404-image": "unfit",
     "404-parameters": "unfit",
+    "404-max-price": "unfit",
     "404-providers-funnel": "unfit",
     "404-provider": "broken",
     "400-context": "too_long",

@@ -77,6 +77,10 @@ class Account:
         self.bought = credits
         self.spent = Decimal(0)
 
+    def now(self) -> float:
+        """The time by which its windows go."""
+        return self._clock()
+
     @property
     def per_minute(self) -> int | None:
         """Requests to free models in a minute; None is no limit."""

@@ -17,6 +17,7 @@ from langchain_openrouter_free.simulator.suggest import ScenarioError, unknown
 ROUTER = "openrouter/free"
 TEST_AUTHOR = "test/"
 _CREATED = 1_780_000_000
+_TRAINERS = frozenset({"Nvidia", "Poolside"})
 _ZERO = {"prompt": "0", "completion": "0"}
 
 
@@ -54,9 +55,18 @@ class Row:
         facts = self.reasoning or {}
         return bool(facts.get("mandatory") or facts.get("default_enabled"))
 
-    def price(self, what: str) -> Decimal:
-        """The price of one unit (`prompt`, `completion`, `request`, `image`)."""
-        return Decimal(str(self.pricing.get(what, "0")))
+    @property
+    def trains(self) -> bool:
+        """Whether its provider trains on prompts, and so keeps them (of the free ones in August 2026, these did)."""
+        return self.is_free and self.provider in _TRAINERS
+
+    def price(self, what: str, tokens: int = 0, now: float = 0.0) -> Decimal:
+        """The price of one unit (`prompt`, `completion`, `request`, `image`) for a prompt of so many tokens, now."""
+        stated: Any = self.pricing.get(what, "0")
+        for layer in self.pricing.get("overrides") or ():
+            if what in layer and tokens >= layer.get("min_prompt_tokens", 0) and _is_open(layer, now):
+                stated = layer[what]
+        return Decimal(str(stated))
 
     def takes(self, parameter: str) -> bool:
         """Whether a request parameter is supported."""
@@ -125,6 +135,15 @@ class Row:
             "max_completion_tokens": self.max_completion_tokens,
             "is_moderated": False,
         }
+
+
+def _is_open(layer: Json, now: float) -> bool:
+    """Whether an override's hours (UTC, hours * 100 + minutes, perhaps over midnight) hold now."""
+    if "utc_start" not in layer:
+        return True
+    start, end = int(layer["utc_start"]), int(layer["utc_end"])
+    time = int(now // 3600 % 24) * 100 + int(now // 60 % 60)
+    return start <= time < end if start < end else time >= start or time < end
 
 
 _KNOWN_FIELDS = {one.name for one in fields(Row)}

@@ -15,6 +15,7 @@ from langchain_openrouter_free.simulator.catalogue import Row
 from langchain_openrouter_free.simulator.checks import (
     RefusedError,
     body_of,
+    excluded,
     key_of,
     missing,
     rows_of,
@@ -125,8 +126,9 @@ def _admit(key: Key, asked: Asked, row: Row) -> tuple[str, Failure] | None:
         body = asked.body
         most = body.get("max_completion_tokens") or body.get("max_tokens")
         most = most or row.max_completion_tokens or row.context_length
-        prompt = row.price("request") + row.price("prompt") * asked.prompt.tokens
-        refusal = account.admit_paid(prompt, row.price("completion"), int(most))
+        tokens, now = asked.prompt.tokens, key.account.now()
+        prompt = row.price("request") + row.price("prompt", tokens, now) * tokens
+        refusal = account.admit_paid(prompt, row.price("completion", tokens, now), int(most))
     if refusal is None:
         return None
     return refusals.by_account(refusal, row, unlocked=account.unlocked)
@@ -138,7 +140,7 @@ def _unable(state: State, asked: Asked, row: Row) -> tuple[str, Failure] | None:
         return "404-delisted", failure("404-delisted", row)
     if row.id in state.scenario.closed:
         return "403-harness", failure("403-harness", row)
-    kind = missing(row, asked.body, asked.prompt)
+    kind = excluded(row, asked.body, state.clock()) or missing(row, asked.body, asked.prompt)
     if kind is not None:
         return kind, failure(kind, row, wanted=asked.prompt.tokens)
     unoffered = unoffered_choice(asked.body)

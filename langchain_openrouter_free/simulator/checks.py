@@ -6,6 +6,7 @@ Owns the order and the wording of these refusals. It counts nothing.
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from langchain_openrouter_free.simulator import brain
@@ -20,6 +21,7 @@ from langchain_openrouter_free.simulator.state import State
 
 CHAIN_LIMIT = 3
 _HOTTEST = 2
+_PRICED = ("prompt", "completion", "request", "image")
 _COUNTS = ("max_tokens", "max_completion_tokens")
 _ROUTED = {
     *(
@@ -150,6 +152,22 @@ def missing(row: Row, body: Json, prompt: Prompt) -> str | None:
         return "404-parameters"
     tokens = prompt.tokens + (body.get("max_tokens") or 0)
     return "400-context" if tokens > row.context_length else None
+
+
+def excluded(row: Row, body: Json, now: float) -> str | None:
+    """Which 404 a model deserves for what the request asks of providers: their prices, their use of prompts."""
+    provider = body.get("provider")
+    if not isinstance(provider, dict):
+        return None
+    if row.trains and (provider.get("data_collection") == "deny" or provider.get("zdr")):
+        return "404-policy"
+    most = provider.get("max_price")
+    for what, bound in most.items() if isinstance(most, dict) else ():
+        # Tokens are priced by the million there.
+        unit = 1_000_000 if what in ("prompt", "completion") else 1
+        if what in _PRICED and row.price(what, 0, now) * unit > Decimal(str(bound)):
+            return "404-max-price"
+    return None
 
 
 def unoffered_choice(body: Json) -> str | None:

@@ -202,6 +202,12 @@ MISSING_FAILURES: dict[str, Failure] = {
         "No endpoints found that can handle the requested parameters.",
         "Filter by Parameters",
     ),
+    "404-max-price": _routing(
+        404,
+        "the model costs more than the request's max_price",
+        "No endpoints found that satisfy the max price for this request",
+        "Filter by Max Price",
+    ),
     "404-providers-funnel": _routing(
         404,
         "the delisting sentence, but the request's own provider choice did it",

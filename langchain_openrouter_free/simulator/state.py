@@ -87,7 +87,7 @@ class State:
 
     def settle(self, generation: str, row: Row, answer: Answer, key: Key, *, streamed: bool) -> Decimal:
         """Work out what an answer costs, put it on the bill, and remember it for `GET /generation`."""
-        cost = cost_of(row, answer)
+        cost = cost_of(row, answer, self.clock())
         if cost:
             key.charge(cost)
             self.bill.append(BillEntry(generation, row.id, cost))
@@ -137,13 +137,17 @@ class State:
         )
 
 
-def cost_of(row: Row, answer: Answer) -> Decimal:
+def cost_of(row: Row, answer: Answer, now: float) -> Decimal:
     """What an answer costs, from the prices of the catalogue: those of free models are zero, but for a slip."""
+
+    def price(what: str) -> Decimal:
+        return row.price(what, answer.prompt_tokens, now)
+
     cost = (
-        row.price("request")
-        + row.price("prompt") * answer.prompt_tokens
-        + row.price("completion") * answer.completion_tokens
-        + row.price("image") * answer.images
+        price("request")
+        + price("prompt") * answer.prompt_tokens
+        + price("completion") * answer.completion_tokens
+        + price("image") * answer.images
     )
     # A price of -1 stands for "it depends".
     return max(cost, Decimal(0))

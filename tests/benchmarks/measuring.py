@@ -26,16 +26,16 @@ def simulator() -> Iterator[str]:
     script = str(Path(__file__).with_name("unlimited.toml"))
     command = [sys.executable, "-m", "langchain_openrouter_free.simulator", "--port", "0", "--scenario", script]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    server = subprocess.Popen(command, cwd=HOUSE, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert server.stdout is not None
-        line = next((line for line in server.stdout if line.startswith("base URL: ")), None)
-        if line is None:
-            sys.exit("the simulator did not start")
-        yield line.split()[2]
-    finally:
-        server.terminate()
-        server.wait(10)
+    with subprocess.Popen(command, cwd=HOUSE, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert server.stdout is not None
+            line = next((line for line in server.stdout if line.startswith("base URL: ")), None)
+            if line is None:
+                sys.exit("the simulator did not start")
+            yield line.split()[2]
+        finally:
+            server.terminate()
+            server.wait(10)
 
 
 def cpu_seconds() -> float:
