@@ -24,7 +24,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.utils.utils import secret_from_env
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
-from langchain_openrouter_free import parameters, settings
+from langchain_openrouter_free import parameters, preferences, settings
 from langchain_openrouter_free.accounting import Accounting
 from langchain_openrouter_free.binding import Binding
 from langchain_openrouter_free.bookkeeping import Accounts
@@ -327,7 +327,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
             strict=settings.is_service(service.url),
             paid_rps=settings.paid_rps(self.paid_rps),
-            privacy=privacy,
+            privacy=preferences.named(params.get("provider"), privacy),
         )
         timeouts = settings.timeouts({**self.timeouts, **options.timeouts}, options.timeout or self.timeout)
         if not stream:

@@ -44,8 +44,8 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
             return _insufficient(route, trail, skipped)
         case Ending.PRIVACY:
             return PrivacyNotSatisfiable(
-                f"No provider of the models that were asked keeps to privacy={route.privacy!r}. Name other models, "
-                "or ask for less.",
+                f"No provider of the models that were asked keeps to {route.privacy}, or the account's own privacy "
+                "settings rule them out. Name other models, or ask for less.",
                 trail,
                 skipped,
             )

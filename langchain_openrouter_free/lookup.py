@@ -7,6 +7,7 @@ where they help, never where an answer only waits for them.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
@@ -39,7 +40,8 @@ _PATIENCE = Timeouts(connect=3.0, first_token=5.0, stall=5.0, attempt=5.0, call=
 # No account is known to have more than 1000; more than this is nonsense.
 _MOST_A_DAY = 1_000_000
 _MAX_BYTES = 32 * 1024 * 1024
-_PATHS = {Topic.LISTING: ("/models",), Topic.DAY_LIMIT: ("/key",), Topic.FUNDS: ("/key", "/credits")}
+_MODELS = "/models"
+_PATHS = {Topic.DAY_LIMIT: ("/key",), Topic.FUNDS: ("/key", "/credits")}
 
 
 class Listings:
@@ -49,6 +51,20 @@ class Listings:
         self._lock = threading.Lock()
         self._kept: dict[str, Listing] = {}
         self._failed: dict[str, float] = {}
+        self._turns: dict[str, threading.Lock] = {}
+        self._loops: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = {}
+
+    def turn(self, url: str) -> threading.Lock:
+        """Return what a thread holds while it fetches: others wait for its copy."""
+        with self._lock:
+            return self._turns.setdefault(url, threading.Lock())
+
+    def turn_on_this_loop(self, url: str) -> asyncio.Lock:
+        """Return what a task of the running loop holds while it fetches."""
+        with self._lock:
+            self._loops = {loop: turns for loop, turns in self._loops.items() if not loop.is_closed()}
+            turns = self._loops.setdefault(asyncio.get_running_loop(), {})
+            return turns.setdefault(url, asyncio.Lock())
 
     def known(self, url: str, now: float, ids: Sequence[str] = ()) -> Listing | None:
         """Return the copy for a base URL, while it is fresh and has these ids or is young."""
@@ -59,11 +75,11 @@ class Listings:
         young = now - kept.at < _YOUNG_SECONDS
         return kept if young or all(one in kept.rows for one in ids) else None
 
-    def failed_lately(self, url: str, now: float) -> bool:
-        """Tell whether the list could not be had a moment ago."""
+    def tried(self, url: str, since: float, now: float) -> bool:
+        """Tell whether there is no use in fetching: another has since then, or could not a moment ago."""
         with self._lock:
-            at = self._failed.get(url)
-        return at is not None and 0 <= now - at < _AGAIN_SECONDS
+            kept, failed = self._kept.get(url), self._failed.get(url)
+        return (kept is not None and kept.at >= since) or (failed is not None and 0 <= now - failed < _AGAIN_SECONDS)
 
     def last(self, url: str) -> Listing | None:
         """Return the last good copy, however old."""
@@ -110,17 +126,29 @@ class ServiceLookup:
 
     def ask(self, topic: Topic) -> Finding:
         """Ask about a topic; None where nobody says."""
-        if topic is Topic.LISTING and LISTINGS.failed_lately(self.service.url, self.clock.now()):
-            return LISTINGS.last(self.service.url)
-        patience = _LIST_PATIENCE if topic is Topic.LISTING else _PATIENCE
-        return self._found(topic, [self._fetch(path, patience) for path in _PATHS[topic]])
+        if topic is Topic.LISTING:
+            return self._listing()
+        return _found(topic, [self._fetch(path, _PATIENCE) for path in _PATHS[topic]])
 
     async def aask(self, topic: Topic) -> Finding:
         """The same on an event loop."""
-        if topic is Topic.LISTING and LISTINGS.failed_lately(self.service.url, self.clock.now()):
-            return LISTINGS.last(self.service.url)
-        patience = _LIST_PATIENCE if topic is Topic.LISTING else _PATIENCE
-        return self._found(topic, [await self._afetch(path, patience) for path in _PATHS[topic]])
+        if topic is Topic.LISTING:
+            return await self._alisting()
+        return _found(topic, [await self._afetch(path, _PATIENCE) for path in _PATHS[topic]])
+
+    def _listing(self) -> Listing | None:
+        url, since = self.service.url, self.clock.now()
+        with LISTINGS.turn(url):
+            if LISTINGS.tried(url, since, self.clock.now()):
+                return LISTINGS.last(url)
+            return self._listed(self._fetch(_MODELS, _LIST_PATIENCE))
+
+    async def _alisting(self) -> Listing | None:
+        url, since = self.service.url, self.clock.now()
+        async with LISTINGS.turn_on_this_loop(url):
+            if LISTINGS.tried(url, since, self.clock.now()):
+                return LISTINGS.last(url)
+            return self._listed(await self._afetch(_MODELS, _LIST_PATIENCE))
 
     def cost(self, answer: str) -> int | None:
         """Return what `GET /generation` says an answer cost, in nano-dollars; None where it doesn't know (yet)."""
@@ -129,15 +157,6 @@ class ServiceLookup:
     async def acost(self, answer: str) -> int | None:
         """The same on an event loop."""
         return cost_of(await self._afetch(f"/generation?id={quote(answer, safe='')}", _PATIENCE))
-
-    def _found(self, topic: Topic, fetched: list[Fetched | None]) -> Finding:
-        match topic:
-            case Topic.LISTING:
-                return self._listed(fetched[0])
-            case Topic.DAY_LIMIT:
-                return day_limit_of(fetched[0])
-            case Topic.FUNDS:
-                return Funds.of(_parsed(fetched[0]), _parsed(fetched[1]))
 
     def _listed(self, fetched: Fetched | None) -> Listing | None:
         now, url = self.clock.now(), self.service.url
@@ -184,6 +203,12 @@ class ServiceLookup:
             log.warning("GET %s: %s", path.partition("?")[0], fault.reason)
             return None
         return reply.status, bytes(parts)
+
+
+def _found(topic: Topic, fetched: list[Fetched | None]) -> Finding:
+    if topic is Topic.DAY_LIMIT:
+        return day_limit_of(fetched[0])
+    return Funds.of(_parsed(fetched[0]), _parsed(fetched[1]))
 
 
 def _parsed(fetched: Fetched | None) -> object:

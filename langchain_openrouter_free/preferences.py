@@ -59,6 +59,15 @@ def with_free_parser(plugins: object, messages: Sequence[Mapping[str, Any]]) -> 
     return [*given, _PARSER] if has_file else None
 
 
+def named(provider: Mapping[str, Any] | None, privacy: str) -> str:
+    """Name the setting by which a request asks for privacy; "" where it asks for none."""
+    if privacy != "any":
+        return f"privacy={privacy!r}"
+    given = provider or {}
+    asked = {name: given[name] for name in ("data_collection", "zdr") if given.get(name) in ("deny", True)}
+    return f"provider={asked!r}" if asked else ""
+
+
 def conflict(provider: Mapping[str, Any] | None, privacy: str) -> str | None:
     """Say which of the user's own provider preferences contradicts `privacy`; None if none does."""
     given = provider or {}

@@ -69,7 +69,7 @@ class Route:
         max_attempts: most attempts, or None.
         strict: whether an id counts as paid while the service's list cannot be had.
         paid_rps: most paid requests a second: a number, `"balance"` for one for each dollar, or None.
-        privacy: what the request asks of providers, as the user called it; `"any"` asks nothing.
+        privacy: the setting by which the request asks providers for privacy; "" where it asks for none.
     """
 
     free: Sequence[Candidate]
@@ -84,7 +84,7 @@ class Route:
     max_attempts: int | None = None
     strict: bool = False
     paid_rps: float | Literal["balance"] | None = None
-    privacy: str = "any"
+    privacy: str = ""
     trail: list[AttemptRecord] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     waited: float = 0.0
@@ -396,7 +396,7 @@ class Route:
         paid_tried = {c.model for c in self.paid} & {r.model for r in self.trail}
         if self._lacks_money():
             return Ending.CREDITS
-        if self.privacy != "any" and kinds and kinds <= {Kind.POLICY}:
+        if self.privacy and kinds and kinds <= {Kind.POLICY}:
             return Ending.PRIVACY
         if self.hold is not None and not paid_tried:
             return Ending.QUOTA
