@@ -20,7 +20,7 @@ NEW_VENV := $(or $(PYTHON),no-python-3.11-found) -m venv $(VENV)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: test lint format demo bench cassettes cassettes-live compat lock clean help
+.PHONY: test lint format demo bench soak cassettes cassettes-live compat lock clean help
 .DEFAULT_GOAL := test
 
 test: $(READY) ## run the whole test suite (sets everything up first)
@@ -43,6 +43,9 @@ bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its 
 	for bench in happy_path decision import simulator store; do $(PY) tests/benchmarks/bench_$$bench.py || exit 1; done
 	$(PY) -m pytest tests/benchmarks/test_bench_quota.py -o addopts= --benchmark-columns=median,iqr,ops,rounds
 	$(PY) -m pytest tests/benchmarks/test_bench_money.py -o addopts= -s -q
+
+soak: $(READY) ## 5,000 random calls with faults, cancellations and killed processes: the bill against the book
+	$(PY) tests/soak/money.py $(ARGS)
 
 cassettes: $(READY) ## record the cassettes anew, from the simulator
 	$(PY) tests/record_cassettes.py $(ARGS)

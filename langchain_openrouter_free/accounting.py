@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from functools import partial
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
 from langchain_openrouter_free import settings
-from langchain_openrouter_free.bookkeeping import Accounts
+from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
-from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.spending import Spending, spending
 from langchain_openrouter_free.transport import Service
@@ -36,36 +36,39 @@ class Accounting(BaseChatModel):
 
         No request is made; what other processes booked in the same state is in it.
         """
-        clock: Clock = self.clock
-        accounts, now = self._accounts(), clock.now()
-        payments = accounts.payments(Need())
-        books = [
+        books = self._books()
+        payments, now = books.payments, books.now()
+        pages = [
             (pocket.whose, purse, pocket.budget)
             for pocket, purse in zip(payments.pockets, payments.look(now), strict=True)
         ]
-        return spending(accounts.project, books, settings.fees(self.credit_fee), now)
+        return spending(books.accounts.project, pages, settings.fees(self.credit_fee), now)
 
     def reconcile(self) -> Spending:
         """Ask what each answer cost that was booked at its worst case, book that, and return what was spent.
 
         Those are answers that were closed early, cancelled or cut, and those of processes that died. The service
-        knows an answer's cost some time after it (`GET /generation`); one of whom it knows nothing stays as it is.
+        knows an answer's cost some time after it (`GET /generation`); one of which it knows nothing stays as it is.
         """
-        payments, clock, lookup = self._accounts().payments(Need()), self.clock, self._lookup()
-        for answer in payments.disputed(clock.now()):
-            cost = lookup.cost(answer)
-            if cost is not None:
-                payments.reconcile(answer, cost, clock.now())
+        books, lookup = self._books(), self._lookup()
+        for answer in books.disputed(again=True):
+            books.reconciled(answer, lookup.cost(answer))
         return self.spending()
 
     async def areconcile(self) -> Spending:
         """The same on an event loop."""
-        payments, clock, lookup = self._accounts().payments(Need()), self.clock, self._lookup()
-        for answer in await asyncio.to_thread(payments.disputed, clock.now()):
+        books, lookup = await asyncio.to_thread(self._books), self._lookup()
+        for answer in await asyncio.to_thread(partial(books.disputed, again=True)):
             cost = await lookup.acost(answer)
-            if cost is not None:
-                await asyncio.to_thread(payments.reconcile, answer, cost, clock.now())
+            await asyncio.to_thread(books.reconciled, answer, cost)
         return await asyncio.to_thread(self.spending)
+
+    def _books(self) -> Books:
+        """Return the books, on the server's time as far as it is known."""
+        accounts = self._accounts()
+        books = Books(accounts, self.clock, accounts.payments(Need()), lambda: "", lambda: 1.0)
+        books.skew = books.look().skew
+        return books
 
     def _lookup(self) -> ServiceLookup:
         return ServiceLookup(self._service(), self.clock)

@@ -38,6 +38,21 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class PaidTurn:
+    """A place in the row of paid requests.
+
+    Attributes:
+        at: Unix seconds at which it comes.
+        until: when the next one comes.
+        wait: seconds that it was ahead when it was booked.
+    """
+
+    at: float
+    until: float
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
 class Try:
     """Ask this candidate.
 
@@ -45,12 +60,14 @@ class Try:
         slot: what was taken of the free quota for it; None for paid candidates.
         generation: the model's generation in the book, for the settlement.
         most_tokens: most tokens of output, where the service has said what the balance pays for.
+        turn: what was taken of the row of paid requests, if there is one.
     """
 
     candidate: Candidate
     slot: Slot | None = None
     generation: int = 0
     most_tokens: int | None = None
+    turn: PaidTurn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +77,14 @@ class Wait:
     Attributes:
         slot: a slot that was booked and opens then.
         uncounted: whether it uses up neither the call's patience nor its time.
-        paid_at: a turn in the row of paid requests that was booked and comes then.
+        turn: a turn in the row of paid requests that was booked and comes then.
     """
 
     until: float
     why: str
     slot: Slot | None = None
     uncounted: bool = False
-    paid_at: float | None = None
+    turn: PaidTurn | None = None
 
 
 class Topic(StrEnum):

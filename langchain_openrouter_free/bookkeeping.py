@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from langchain_openrouter_free import pages
-from langchain_openrouter_free.actions import Action, Candidate, Try
+from langchain_openrouter_free.actions import Action, Candidate, PaidTurn, Try
 from langchain_openrouter_free.budget import Budget, Need
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.funds import Funds
@@ -152,22 +152,27 @@ class Books:
     def named(self, turn: Turn, answer: str) -> None:
         """Book the service's id of a paid answer that is coming."""
         try:
-            self.payments.named(turn.reservation or "", answer, self.now())
+            self.payments.named(turn.reservation or "", answer)
         except Exception:
             log.exception("the id of an answer of %s cannot be kept", turn.candidate.model)
 
     def not_bought(self, action: Try) -> None:
         """Undo a paid turn that found no money."""
         self.give_back(Turn(action.candidate, None, action.generation))
+        if action.turn is not None:
+            self.leave_row(action.turn)
 
-    def disputed(self) -> tuple[str, ...]:
-        """Return the answers whose cost `GET /generation` may tell by now."""
-        return self.payments.disputed(self.now())
+    def leave_row(self, turn: PaidTurn) -> None:
+        """Give back a turn in the row of paid requests."""
+        self._update(lambda book: ((book or Ledger()).out_of_row(turn.at, turn.until), None))
+
+    def disputed(self, *, again: bool = False) -> tuple[str, ...]:
+        """Return the answers whose cost `GET /generation` may tell by now; see `Purse.due`."""
+        return self.payments.disputed(self.now(), again=again)
 
     def reconciled(self, answer: str, cost: int | None) -> None:
         """Book what `GET /generation` told of an answer; None if it told nothing."""
-        if cost is not None:
-            self.payments.reconcile(answer, cost, self.now())
+        self.payments.reconcile(answer, cost, self.now())
 
     def release(self, slot: Slot) -> None:
         """Give back a slot that was booked and is not waited for any more."""
@@ -204,6 +209,8 @@ class Books:
         ends: Callable[[Settled], CallRecord | None] | None = None,
         bill: Bill | None = None,
         answer: str = "",
+        *,
+        sent: bool = True,
     ) -> Settled:
         """Book how an attempt ended, and with it the call where `ends` makes a record of it.
 
@@ -213,11 +220,11 @@ class Books:
         reservation that stays open counts as spent.
         """
         try:
-            settled = self._settle(turn, how, heard, measured, ends, bill)
+            settled = self._settle(turn, how, heard, measured, ends, bill, sent=sent)
             warnings: tuple[BudgetWarning, ...] = ()
             if turn.reservation is not None:
                 prices, now = turn.candidate.prices, self.now()
-                warnings = self.payments.settle(turn.reservation, how, usage, prices, answer, now)
+                warnings = self.payments.settle(turn.reservation, how, usage, prices, answer, now, sent=sent)
             elif bill is not None and bill.cost is not None:
                 warnings = self.payments.book(bill.cost, self.now())
         except Exception:
@@ -235,6 +242,8 @@ class Books:
         measured: Measured | None,
         ends: Callable[[Settled], CallRecord | None] | None,
         bill: Bill | None,
+        *,
+        sent: bool,
     ) -> Settled:
         """Book it in the account's page, and the call in the history, in one step."""
         here, model, chance = self.clock.now(), turn.candidate.model, self.chance()
@@ -244,7 +253,7 @@ class Books:
             now = here + known.skew
             read = known.read(model, how, now)
             known = known.settled(model, read, now, turn.generation, measured, chance)
-            if turn.slot is not None and how.kind is Kind.UNREACHABLE:
+            if turn.slot is not None and (how.kind is Kind.UNREACHABLE or not sent):
                 known = known.unsent(model, turn.slot, now)
             if bill is not None and not bill.expected:
                 known = known.billed(bill, now)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
@@ -176,7 +176,7 @@ def affordable_tokens(prices: Prices, need: Need, room: int, now: float) -> int 
     return max(int(left // output), 0)
 
 
-def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None, now: float) -> int | None:
+def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None, need: Need, now: float) -> int | None:
     """Return what an answer cost in nano-dollars: the stated cost, else its tokens at their price, else None."""
     stated = nano((usage or {}).get("cost"))
     if stated is not None or prices is None or not usage:
@@ -184,7 +184,8 @@ def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None, now: float) 
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not isinstance(prompt, int) or not isinstance(completion, int) or min(prompt, completion) < 0:
         return None
-    return worst_case(prices, Need(prompt), completion, now)
+    counted = Need(prompt, need.images, need.sound)
+    return worst_case(replace(prices, context=None), counted, completion, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +207,10 @@ class Fees:
         Raises:
             ValueError: for another name, or what is no amount.
         """
-        if given is None or isinstance(given, Fees):
-            return given or cls()
+        if given is None:
+            return cls()
+        if isinstance(given, Fees):
+            given = {"percent": given.percent, "least": given.least}
         if not isinstance(given, Mapping) or given.keys() - {"percent", "least"}:
             raise ValueError(f"credit_fee={given!r} must name 'percent' and 'least'")
         amounts = {str(name): _dollars(value) for name, value in given.items()}

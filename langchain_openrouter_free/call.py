@@ -85,7 +85,7 @@ class Call:
         candidates = [c for c in (*route.free, *route.paid) if c.road is Road.SERVICE and c.prices is None]
         listing = lookup.known([candidate.model for candidate in candidates])
         if listing is not None:
-            route.listed(listing)
+            route.listed(listing, listing.at)
         beside = next(costs_beside(self.params), None) is not None
         roads = Roads(self._open, lookup, names, self.pace, self.billed, self.warned, beside)
         payments = accounts.payments(self._need() if route.paid else Need())

@@ -96,7 +96,13 @@ class Candidates:
         if pinned is not None and pinned != ALIAS:
             settings.model_id(pinned, "model")
             free = (Candidate(pinned),) if says_free(pinned) else ()
+            known = allow_paid and any(candidate.model == pinned for candidate in self.paid)
             paid = tuple(candidate for candidate in paid if candidate.model == pinned)
+            if known and not paid:
+                raise PrivacyNotSatisfiable(
+                    f"{pinned!r} is another package's chat model, and nothing says that it keeps nothing: "
+                    "say PaidModel(..., private=True) if you know."
+                )
             if not free and not paid:
                 raise ConfigurationError(
                     f"model={pinned!r} may cost money: it must be one of paid_models, "

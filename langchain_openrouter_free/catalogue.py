@@ -6,9 +6,9 @@ non-negative number counts as unknown, and what is unknown is neither free nor p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -22,6 +22,7 @@ _CONDITIONS = frozenset({"min_prompt_tokens", "utc_start", "utc_end"})
 # A request is priced when it is served: an hour that is this near, in seconds, may be the one.
 _NEAR = 900.0
 _MILLION = 1_000_000
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 # What is smaller or larger than this is no price, in US dollars.
 _LEAST, _MOST = Decimal("1e-18"), Decimal(1_000_000)
 
@@ -48,12 +49,14 @@ class Tier:
             return False
         if self.utc_start is None or self.utc_end is None:
             return True
-        return any(self._open(now + ahead) for ahead in (-_NEAR, 0.0, _NEAR))
+        # Minutes of the day: whether the window is open when the near time begins, or begins within it.
+        start, end, first = _minutes(self.utc_start), _minutes(self.utc_end), int(now - _NEAR) // 60 % 1440
+        long = (end - start) % 1440 or 1440
+        return (first - start) % 1440 < long or (start - first) % 1440 <= 2 * _NEAR // 60
 
-    def _open(self, moment: float) -> bool:
-        time = datetime.fromtimestamp(moment, UTC)
-        start, end, at = self.utc_start or 0, self.utc_end or 0, time.hour * 100 + time.minute
-        return start <= at < end if start < end else at >= start or at < end
+
+def _minutes(clock: int) -> int:
+    return clock // 100 * 60 + clock % 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,12 @@ class Prices:
 
         Several providers may serve one id at different prices, and the catalogue names one: this makes it hold.
         """
-        named = {"prompt": self.prompt * _MILLION, "completion": self.output * _MILLION, "request": self.request}
+        named = {
+            "prompt": self.prompt * _MILLION,
+            "completion": self.output * _MILLION,
+            "request": self.request,
+            "image": self.image,
+        }
         return {name: float(amount) for name, amount in named.items() if amount > 0}
 
     @property
@@ -122,23 +130,22 @@ def priced(row: Row) -> str | None:
     for name, value in _stated(pricing):
         if _amount(value) != 0:
             return f"{name} {_shown(value)}"
-    return None
+    overrides = pricing.get("overrides", [])
+    layers = overrides if isinstance(overrides, list) else [overrides]
+    odd = [layer for layer in layers if not isinstance(layer, Mapping) or layers is not overrides]
+    return f"overrides {_shown(odd[0])}" if odd else None
 
 
 def _stated(pricing: Row) -> Iterator[tuple[str, object]]:
-    """Yield everything that is a price, those of overrides too."""
-    for name, value in pricing.items():
-        if name != "overrides":
-            yield str(name), value
-        elif not isinstance(value, list):
-            yield "overrides", value
-        else:
-            for layer in value:
-                stated = _layer(layer)
-                if stated is None:
-                    yield "overrides", layer
-                else:
-                    yield from ((f"overrides.{key}", v) for key, v in stated.items() if key not in _CONDITIONS)
+    """Yield everything that is a price, those of overrides too, wherever in them they stand."""
+    yield from ((str(name), value) for name, value in pricing.items() if name != "overrides")
+    overrides = pricing.get("overrides")
+    for layer in overrides if isinstance(overrides, list) else ():
+        for name, value in layer.items() if isinstance(layer, Mapping) else ():
+            if name == "pricing" and isinstance(value, Mapping):
+                yield from ((f"overrides.{key}", inner) for key, inner in value.items() if key not in _CONDITIONS)
+            elif name not in _CONDITIONS:
+                yield f"overrides.{name}", value
 
 
 def _layer(layer: object) -> Row | None:
@@ -183,24 +190,28 @@ def _searches(row: Row, pricing: Row) -> bool:
     )
 
 
+# Which prices bound which amount.
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "input_cache_read", "input_cache_write", "input_cache_write_1h"),
+    "completion": ("completion", "image_output", "audio_output"),
+    "request": ("request",),
+    "image": ("image",),
+    "reasoning": ("internal_reasoning",),
+    "audio": ("audio", "input_audio_cache"),
+}
+# A search is refused beside a budget, so its price is none of a request's.
+_BOUNDED = frozenset({kind for kinds in _KINDS.values() for kind in kinds} | {"web_search", "overrides", "discount"})
+
+
 def _prices(pricing: Row) -> Prices | None:
-    names = {
-        "prompt": ("prompt", "input_cache_write", "input_cache_write_1h"),
-        "completion": ("completion", "image_output", "audio_output"),
-        "request": ("request",),
-        "image": ("image",),
-        "reasoning": ("internal_reasoning",),
-        "audio": ("audio", "input_audio_cache"),
-    }
     known: list[Decimal] = []
-    for name, kinds in names.items():
-        stated = [pricing[kind] for kind in kinds if pricing.get(kind) is not None]
-        amounts = [_amount(value) for value in stated]
-        if any(amount is None for amount in amounts) or (
-            name in ("prompt", "completion") and pricing.get(name) is None
-        ):
+    for name, kinds in _KINDS.items():
+        amounts = [_amount(pricing[kind]) for kind in kinds if kind in pricing]
+        if any(amount is None for amount in amounts) or (name in ("prompt", "completion") and name not in pricing):
             return None
         known.append(max((a for a in amounts if a is not None), default=Decimal(0)))
+    if any(_amount(value) != 0 for name, value in pricing.items() if name not in _BOUNDED | _CONDITIONS):
+        return None
     prompt, completion, request, image, reasoning, audio = known
     return Prices(prompt, completion, request, image, reasoning, audio)
 
@@ -236,6 +247,8 @@ def _context(row: Row) -> int | None:
 
 def _amount(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
         return None
     try:
         amount = Decimal(str(value))

@@ -197,12 +197,17 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
         budgets = (self.budget, self.account_budget)
         key = (tuple(self.models), self.allow_paid, repr(budgets), tuple(map(id, self.paid_models)))
         if self._prepared is None or self._prepared[0] != key:
-            named = Candidates.named(self.models, self.paid_models, *budgets, allow_paid=self.allow_paid)
+            named = Candidates.named(self.models, self.paid_models, *budgets, allow_paid=self._may_pay)
             self._prepared = (key, named)
         return self._prepared[1]
 
     def _unbounded(self) -> bool:
-        return self.allow_paid and self._candidates().unbounded
+        return self._may_pay and self._candidates().unbounded
+
+    @property
+    def _may_pay(self) -> bool:
+        """Whether the flag is set: to True, and not to something that is true."""
+        return self.allow_paid is True
 
     def _url(self) -> str | None:
         return self.base_url or os.environ.get("OPENROUTER_API_BASE")
@@ -312,9 +317,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
             privacy=privacy,
             price_lock=self.price_lock,
         )
-        free, paid = named.asked(
-            options.model, allow_paid=self.allow_paid, privacy=privacy, sensitive=options.sensitive
-        )
+        free, paid = named.asked(options.model, allow_paid=self._may_pay, privacy=privacy, sensitive=options.sensitive)
         route = Route(
             free,
             paid,
@@ -327,7 +330,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
             strict=settings.is_service(service.url),
             paid_rps=settings.paid_rps(self.paid_rps),
-            privacy=preferences.named(params.get("provider"), privacy),
+            privacy="sensitive=True" if options.sensitive else preferences.named(params.get("provider"), privacy),
         )
         timeouts = settings.timeouts({**self.timeouts, **options.timeouts}, options.timeout or self.timeout)
         if not stream:

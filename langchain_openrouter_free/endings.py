@@ -20,8 +20,8 @@ from langchain_openrouter_free.errors import (
 )
 from langchain_openrouter_free.ledger import Hold, Ledger
 from langchain_openrouter_free.purse import Shortfall
-from langchain_openrouter_free.routing import OF_MONEY, Ending, Route
-from langchain_openrouter_free.verdicts import POLICIES, Kind
+from langchain_openrouter_free.routing import Ending, Route
+from langchain_openrouter_free.verdicts import POLICIES, Kind, verdict
 
 
 def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError:
@@ -85,9 +85,9 @@ _WANTS = {
 
 def _insufficient(route: Route, trail: tuple[AttemptRecord, ...], skipped: list[Skipped]) -> InsufficientCredits:
     """Say which of the four it is: the service's last word of it, or what the balance shows."""
-    how = next(found for found in reversed(route.verdicts) if found.kind in OF_MONEY)
-    free = {candidate.model for candidate in route.free}
-    billed_free = any(v.kind is Kind.UNPAID and r.model in free for v, r in zip(route.verdicts, trail, strict=False))
+    how = route.money or verdict(Kind.UNPAID)
+    free, wanted = {candidate.model for candidate in route.free}, {Kind.UNPAID, Kind.TOO_DEAR}
+    billed_free = any(v.kind in wanted and r.model in free for v, r in zip(route.verdicts, trail, strict=False))
     negative = route.funds is not None and route.funds.balance is not None and route.funds.balance < 0
     kind = Kind.IN_DEBT if how.kind is not Kind.KEY_LIMIT and (billed_free or negative) else how.kind
     why, what, remedy = _WANTS[kind]

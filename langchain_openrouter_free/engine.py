@@ -28,7 +28,7 @@ from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
-from langchain_openrouter_free.purse import BudgetWarning
+from langchain_openrouter_free.purse import BudgetWarning, Shortfall
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import UNBOOKABLE, Route
 from langchain_openrouter_free.skew import Heard
@@ -72,6 +72,8 @@ class Settle:
     """The budget falls short: ask what these answers cost that were booked at their worst case."""
 
     answers: tuple[str, ...]
+    candidate: Candidate
+    shortfall: Shortfall
 
 
 Next = Turn | Wait | Ask | Settle | AskPace | GiveUp
@@ -107,9 +109,10 @@ class Attempts:
                     with self._asking(topic):
                         found = self.roads.lookup.ask(topic)
                     self._found(topic, found)
-                case Settle(answers):
+                case Settle(answers) as settle:
                     for answer in answers:
-                        self.books.reconciled(answer, self.roads.lookup.cost(answer))
+                        if self._has_time(settle):
+                            self.books.reconciled(answer, self.roads.lookup.cost(answer))
                 case AskPace(pace):
                     self._may_send = pace.acquire(blocking=True)
                 case GiveUp():
@@ -130,10 +133,11 @@ class Attempts:
                     with self._asking(topic):
                         found = await self.roads.lookup.aask(topic)
                     await self._off_loop(partial(self._found, topic, found))
-                case Settle(answers):
+                case Settle(answers) as settle:
                     for answer in answers:
-                        cost = await self.roads.lookup.acost(answer)
-                        await self._off_loop(partial(self.books.reconciled, answer, cost))
+                        if self._has_time(settle):
+                            cost = await self.roads.lookup.acost(answer)
+                            await self._off_loop(partial(self.books.reconciled, answer, cost))
                 case AskPace(pace):
                     self._may_send = await pace.aacquire(blocking=True)
                 case GiveUp():
@@ -151,7 +155,7 @@ class Attempts:
 
     def _granted(self) -> Next:
         """Ask the route for the next action; a paid attempt must get its reservation as well."""
-        if self.route.needs_listing:
+        if self.route.needs_listing(self.clock.now()):
             return Ask(Topic.LISTING)
         while True:
             action = self.books.decide(self.route, self.call_ends - self.clock.monotonic())
@@ -167,7 +171,7 @@ class Attempts:
                 log.warning("%s is not asked: %s", action.candidate.model, UNBOOKABLE)
                 self.route.unbookable(action.candidate)
             elif answers := self._disputed():
-                return Settle(answers)
+                return Settle(answers, action.candidate, bought)
             else:
                 self.route.refused(action.candidate, bought)
 
@@ -178,12 +182,22 @@ class Attempts:
         self._has_settled = True
         return self.books.disputed()[:_MOST_SETTLED]
 
+    def _has_time(self, settle: Settle) -> bool:
+        """Tell whether the call may ask on; else the budget is what stood in its way."""
+        if self.call_ends > self.clock.monotonic():
+            return True
+        self.route.refused(settle.candidate, settle.shortfall)
+        return False
+
     def _undo(self, action: Next) -> None:
         """Give back what an action took for a caller who does not want it any more."""
         if isinstance(action, Turn):
             self.books.give_back(action)
-        elif isinstance(action, Wait) and action.slot is not None:
-            self.books.release(action.slot)
+        elif isinstance(action, Wait):
+            if action.slot is not None:
+                self.books.release(action.slot)
+            if action.turn is not None:
+                self.books.leave_row(action.turn)
 
     def _attempt(self, turn: Turn) -> Attempt:
         self._may_send = False
@@ -219,7 +233,7 @@ class Attempts:
     def _found(self, topic: Topic, found: Listing | Funds | int | None) -> None:
         """Take note of what was found out."""
         if topic is Topic.LISTING:
-            self.route.listed(found if isinstance(found, Listing) else None)
+            self.route.listed(found if isinstance(found, Listing) else None, self.clock.now())
         elif isinstance(found, Funds):
             self.route.funded(found)
             if self.route.paid_rps == "balance":
@@ -243,7 +257,15 @@ class Attempts:
             attempt.bill = bill_of(attempt.model, said.model, said.usage, expected=self.roads.beside)
         ends = partial(self._end, attempt)
         settled = self.books.settle(
-            attempt.turn, how, said.usage, attempt.heard, attempt.measured(said), ends, attempt.bill, attempt.answer
+            attempt.turn,
+            how,
+            said.usage,
+            attempt.heard,
+            attempt.measured(said),
+            ends,
+            attempt.bill,
+            attempt.answer,
+            sent=attempt.sent,
         )
         attempt.warnings = settled.warnings
         return self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
@@ -338,6 +360,11 @@ class Attempt:
         self._unnamed = False
         if self.answer:
             self._owner.books.named(self.turn, self.answer)
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request may have left."""
+        return self._source.sent
 
     @property
     def answer(self) -> str:

@@ -37,7 +37,7 @@ class PaidModel:
         prompt_price: US dollars for a million prompt tokens; needed for a chat model, and for an id only
             to override the catalogue.
         completion_price: US dollars for a million completion tokens; the same.
-        name: how errors and the route call it; default: the id, or the chat model's own name.
+        name: how errors and the route call a chat model; default: its own name. An id is called by itself.
         request_price: US dollars for a request, beside its tokens.
         private: for a chat model: you know that nothing sent to it is kept or trained on. Only then is it asked
             where `privacy` is not `"any"`.
@@ -58,8 +58,10 @@ class PaidModel:
     @property
     def label(self) -> str:
         """Its name in errors and in the route."""
-        if self.name or isinstance(self.model, str):
-            return self.name or str(self.model)
+        if isinstance(self.model, str):
+            return self.model
+        if self.name:
+            return self.name
         named = getattr(self.model, "model_name", None) or getattr(self.model, "model", None)
         return f"{type(self.model).__name__}:{named}" if isinstance(named, str) else type(self.model).__name__
 
@@ -147,6 +149,11 @@ class ExternalSource:
         self._achunks: AsyncIterator[Any] | None = None
         self._over = False
         self._finished = False
+
+    @property
+    def sent(self) -> bool:
+        """When another package sends is its secret."""
+        return True
 
     @property
     def heard(self) -> None:

@@ -25,6 +25,8 @@ _FARTHEST_HOLD = 25 * 3600.0
 _ASK_AGAIN = 600.0
 # How long others wait for the answer of a call that asks, in seconds.
 _INQUIRY = 6.0
+# By how much the clocks of machines that share a book may differ, in seconds, before one is taken for wrong.
+_CLOCK_DIFFERENCE = 60.0
 _NOTHING: dict[str, Any] = {}
 _UNUSED = Windows()
 # More breakers than this are not kept: those of models that are well go first.
@@ -106,7 +108,7 @@ class Ledger(NamedTuple):
         inquired: when `GET /key` was last asked about the day's limit.
         inquiring_until: a call is asking it until then.
         skew: seconds by which the server's clock is ahead of this machine's.
-        paid_from: the next free turn in the row of paid requests.
+        paid_row: the next free turn in the row of paid requests, and when it was last booked.
         paid_rate: paid requests a second by the balance, and when that was asked.
     """
 
@@ -121,7 +123,7 @@ class Ledger(NamedTuple):
     inquired: float = 0.0
     inquiring_until: float = 0.0
     skew: float = 0.0
-    paid_from: float = 0.0
+    paid_row: tuple[float, float] = (0.0, 0.0)
     paid_rate: tuple[float, float] | None = None
 
     # -- what may be asked
@@ -234,12 +236,17 @@ class Ledger(NamedTuple):
         return self._replace(quarantined={**kept, bill.model: Quarantine(now + QUARANTINE, bill.cost)})
 
     def turn(self, now: float) -> float:
-        """Return the next turn in the row of paid requests; one a day ahead was booked by a clock that was wrong."""
-        return self.paid_from if now < self.paid_from <= now + DAY else now
+        """Return the next turn in the row of paid requests; one that was booked by a clock that was wrong is void."""
+        turn, booked = self.paid_row
+        return max(turn, now) if booked <= now + _CLOCK_DIFFERENCE else now
 
-    def in_row(self, until: float) -> Ledger:
+    def in_row(self, until: float, now: float) -> Ledger:
         """Return the book with the row of paid requests taken until then."""
-        return self._replace(paid_from=until)
+        return self._replace(paid_row=(until, now))
+
+    def out_of_row(self, turn: float, until: float) -> Ledger:
+        """Give back a turn that nobody uses, if it is the last of the row."""
+        return self._replace(paid_row=(turn, self.paid_row[1])) if self.paid_row[0] == until else self
 
     def rated(self, rate: float, now: float) -> Ledger:
         """Return the book after the balance was asked for the sake of the pace."""

@@ -20,6 +20,7 @@ from langchain_openrouter_free.budget import nano
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.funds import Funds
+from langchain_openrouter_free.routing import LISTING_KEPT
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
 from langchain_openrouter_free.verdicts import classify_listing
@@ -29,7 +30,6 @@ Finding = Listing | Funds | int | None
 
 log = logging.getLogger("langchain_openrouter_free")
 
-_KEPT_SECONDS = 3600.0
 # A list that lacks what is asked for is fetched anew when it is older than this, in seconds.
 _YOUNG_SECONDS = 60.0
 # A list that could not be had is not asked for again for so long, in seconds.
@@ -70,16 +70,17 @@ class Listings:
         """Return the copy for a base URL, while it is fresh and has these ids or is young."""
         with self._lock:
             kept = self._kept.get(url)
-        if kept is None or not 0 <= now - kept.at < _KEPT_SECONDS:
+        if kept is None or not 0 <= now - kept.at < LISTING_KEPT:
             return None
         young = now - kept.at < _YOUNG_SECONDS
         return kept if young or all(one in kept.rows for one in ids) else None
 
     def tried(self, url: str, since: float, now: float) -> bool:
-        """Tell whether there is no use in fetching: another has since then, or could not a moment ago."""
+        """Tell whether there is no use in fetching: another has about then, or could not a moment ago."""
         with self._lock:
             kept, failed = self._kept.get(url), self._failed.get(url)
-        return (kept is not None and kept.at >= since) or (failed is not None and 0 <= now - failed < _AGAIN_SECONDS)
+        young = kept is not None and kept.at > since - _YOUNG_SECONDS
+        return young or (failed is not None and 0 <= now - failed < _AGAIN_SECONDS)
 
     def last(self, url: str) -> Listing | None:
         """Return the last good copy, however old."""

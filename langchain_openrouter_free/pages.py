@@ -34,7 +34,7 @@ def encode(book: Ledger) -> str:
         "unsaid": book.unsaid,
         "inquired": [book.inquired, book.inquiring_until],
         "skew": book.skew,
-        "paid": [book.paid_from, book.paid_rate],
+        "paid": [book.paid_row, book.paid_rate],
         "quarantined": {model: [kept.until, kept.cost] for model, kept in book.quarantined.items()},
     }
     return _ENCODE(head) + _TAIL.encode(_Models(book.cooldowns, book.health, book.metered))
@@ -52,7 +52,7 @@ def decode(text: str) -> Ledger:
         if head["v"] != VERSION:
             raise ValueError(f"a ledger of version {head['v']!r}")
         unsaid, models = head["unsaid"], _TAIL.decode(newline + rest)
-        paid_from, rate = head.get("paid") or (0.0, None)
+        row, rate = head.get("paid") or ((0.0, 0.0), None)
         return Ledger(
             holds={window: Hold(window, *hold) for window, hold in head["holds"].items()},
             windows=_read_windows(head["windows"]),
@@ -64,7 +64,7 @@ def decode(text: str) -> Ledger:
             inquired=float(head["inquired"][0]),
             inquiring_until=float(head["inquired"][1]),
             skew=float(head["skew"]),
-            paid_from=float(paid_from),
+            paid_row=(float(row[0]), float(row[1])),
             paid_rate=None if rate is None else (float(rate[0]), float(rate[1])),
             quarantined={model: Quarantine(float(until), cost) for model, (until, cost) in head["quarantined"].items()},
         )

@@ -91,7 +91,7 @@ class Payments:
             if isinstance(bought, Held) and self._is_blind(pocket):
                 bought = None
         if not isinstance(bought, Held):
-            self._change(touched, partial(Purse.settled, key=key, cost=0, now=now), now)
+            self._change(touched, partial(Purse.settled, key=key, cost=0, now=now))
         return bought
 
     def _hold_back(self, pocket: Pocket, held: Held, prices: Prices, now: float) -> Held | Shortfall:
@@ -116,46 +116,61 @@ class Payments:
         capped = pocket.budget is not None and pocket.budget.caps().keys() - {"call"}
         return bool(capped) and bool(getattr(self.store, "degraded", False))
 
-    def named(self, key: str, generation: str, now: float) -> None:
+    def named(self, key: str, generation: str) -> None:
         """Book the service's id of an answer while it is coming: if this process dies, its cost can be asked for."""
-        self._change(self.pockets, partial(Purse.named, key=key, generation=generation), now)
+        self._change(self.pockets, partial(Purse.named, key=key, generation=generation))
 
     def settle(
-        self, key: str, how: Verdict, usage: dict[str, Any] | None, prices: Prices | None, generation: str, now: float
+        self,
+        key: str,
+        how: Verdict,
+        usage: dict[str, Any] | None,
+        prices: Prices | None,
+        generation: str,
+        now: float,
+        *,
+        sent: bool = True,
     ) -> tuple[BudgetWarning, ...]:
         """Book the cost of an attempt; return which caps are to be warned of.
 
-        A refusal before any content costs nothing. A broken-off answer is booked at its worst case.
+        What never left, or was refused before any content, costs nothing. A broken-off answer is booked at its worst
+        case.
         """
-        cost = money.cost_of(usage, prices, now)
+        cost = money.cost_of(usage, prices, self.need, now)
         refused = not how.ok and how.status is not None and how.status != 200
-        if cost is None and (refused or how.kind is Kind.UNREACHABLE):
+        if cost is None and (refused or how.kind is Kind.UNREACHABLE or not sent):
             cost = 0
-        settled = partial(Purse.settled, key=key, cost=cost, now=now, generation=generation)
-        return self._change(self.pockets, settled, now)
+        return self._booked(partial(Purse.settled, key=key, cost=cost, now=now, generation=generation), now)
 
     def book(self, cost: int, now: float) -> tuple[BudgetWarning, ...]:
         """Book a cost that nobody had reserved; return which caps are to be warned of."""
-        return self._change(self.pockets, partial(Purse.booked, cost=cost, now=now), now)
+        return self._booked(partial(Purse.booked, cost=cost, now=now), now)
 
-    def disputed(self, now: float) -> tuple[str, ...]:
-        """Return the answers whose cost `GET /generation` may tell by now."""
-        return tuple(dict.fromkeys(one for purse in self.look(now) for one in purse.due(now)))
+    def disputed(self, now: float, *, again: bool = False) -> tuple[str, ...]:
+        """Return the answers whose cost `GET /generation` may tell by now; see `Purse.due`."""
+        return tuple(dict.fromkeys(one for purse in self.look(now) for one in purse.due(now, again=again)))
 
-    def reconcile(self, generation: str, cost: int, now: float) -> None:
-        """Book what `GET /generation` told."""
-        self._change(self.pockets, partial(Purse.reconciled, generation=generation, cost=cost, now=now), now)
+    def reconcile(self, generation: str, cost: int | None, now: float) -> None:
+        """Book what `GET /generation` told of an answer; None if it told nothing."""
+        if cost is None:
+            self._change(self.pockets, partial(Purse.unanswered, generation=generation, now=now))
+        else:
+            self._change(self.pockets, partial(Purse.reconciled, generation=generation, cost=cost, now=now))
 
     def look(self, now: float) -> list[Purse]:
         """Return the pages as they are, one for each pocket."""
         seen = [self.store.update(one.page, lambda purse: (purse or Purse(),) * 2) for one in self.pockets]
         return [purse.turned_to(now) for purse in seen]
 
-    def _change(
-        self, pockets: Iterable[Pocket], change: Callable[[Purse], Purse], now: float
-    ) -> tuple[BudgetWarning, ...]:
+    def _change(self, pockets: Iterable[Pocket], change: Callable[[Purse], Purse]) -> None:
+        for one in pockets:
+            self.store.update(one.page, lambda purse: (change(purse or Purse()), None))
+
+    def _booked(self, change: Callable[[Purse], Purse], now: float) -> tuple[BudgetWarning, ...]:
+        """Change all pages, and mark what is warned of: only who tells it may mark it."""
+
         def changed(purse: Purse | None, pocket: Pocket) -> tuple[Purse, tuple[BudgetWarning, ...]]:
             after = change(purse or Purse())
             return (after, ()) if pocket.budget is None else after.crossed(pocket.budget, now, pocket.whose)
 
-        return tuple(w for one in pockets for w in self.store.update(one.page, partial(changed, pocket=one)))
+        return tuple(w for one in self.pockets for w in self.store.update(one.page, partial(changed, pocket=one)))

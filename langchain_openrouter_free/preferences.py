@@ -24,20 +24,26 @@ _NOTHING = {"prompt": 0, "completion": 0, "request": 0, "image": 0}
 
 def costs_beside(body: Mapping[str, Any]) -> Iterator[str]:
     """Name the parts of a body that are billed beside the model's tokens."""
-    plugins = body.get("plugins")
-    for plugin in plugins if isinstance(plugins, list) else ():
+    for plugin in _several(body.get("plugins")):
         name = plugin.get("id") if isinstance(plugin, Mapping) else plugin
         if not (isinstance(name, str) and name in _FREE_PLUGINS) and not _reads_for_nothing(plugin):
             yield f"plugins: {name!r}"
-    if body.get("web_search_options"):
+    if body.get("web_search_options") is not None:  # an empty table is how search is switched on
         yield "web_search_options"
     if body.get("service_tier") not in (None, *_USUAL_TIERS):
         yield f"service_tier={body['service_tier']!r}"
-    tools = body.get("tools")
-    for tool in tools if isinstance(tools, list) else ():
+    for tool in _several(body.get("tools")):
         kind = tool.get("type") if isinstance(tool, Mapping) else None
-        if isinstance(kind, str) and kind.startswith("openrouter:"):
+        # What is not the caller's own runs at the service or at a provider.
+        if kind not in (None, "function", "custom"):
             yield f"tools: {kind!r}"
+
+
+def _several(value: object) -> Sequence[Any]:
+    """Return what JSON writes as a list, and one thing alone as well."""
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _reads_for_nothing(plugin: object) -> bool:
@@ -51,7 +57,7 @@ def with_free_parser(plugins: object, messages: Sequence[Mapping[str, Any]]) -> 
 
     Unless it is told, the service may choose a way to read a PDF that is billed, for free models too.
     """
-    given = plugins if isinstance(plugins, list) else []
+    given = _several(plugins)
     if any(isinstance(one, Mapping) and one.get("id") == "file-parser" for one in given):
         return None
     parts = (part for message in messages if isinstance(found := message.get("content"), list) for part in found)

@@ -78,12 +78,14 @@ class Reservation(NamedTuple):
         until: Unix seconds at which it counts as spent, whatever became of it.
         generation: the service's id of the answer, once known.
         since: Unix seconds at which it was made.
+        day: the book's UTC day at that moment.
     """
 
     amount: int
     until: float
     generation: str = ""
     since: float = 0.0
+    day: str = ""
 
 
 class Dispute(NamedTuple):
@@ -93,11 +95,13 @@ class Dispute(NamedTuple):
         amount: what was booked.
         day: the UTC day that it was booked on, as `2026-11-22`.
         since: Unix seconds at which it was.
+        again: Unix seconds from which its cost is to be asked for.
     """
 
     amount: int
     day: str
     since: float
+    again: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +144,19 @@ class Purse:
             if page.pop("v") not in (1, VERSION):
                 raise ValueError("a purse of another version")
             page["reservations"] = {
-                str(key): Reservation(int(kept[0]), float(kept[1]), *kept[2:])
+                str(key): Reservation(int(kept[0]), _moment(kept[1]), *kept[2:])
                 for key, kept in page["reservations"].items()
             }
-            disputes = page.get("disputes", {})
             page["disputes"] = {
-                str(key): Dispute(int(kept[0]), str(kept[1]), float(kept[2])) for key, kept in disputes.items()
+                str(key): Dispute(int(kept[0]), str(kept[1]), *map(_moment, kept[2:]))
+                for key, kept in page.get("disputes", {}).items()
             }
-            return cls(**page)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            book = cls(**page)
+            if not all(isinstance(n, int) for n in (book.spent_day, book.spent_month, book.spent_total, book.unknown)):
+                raise ValueError("amounts that are no whole numbers")
+        except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
             raise ValueError(f"no purse: {error!r}") from error
+        return book
 
     # -- what it says
 
@@ -180,13 +187,17 @@ class Purse:
         ]
         return min(left) if left else None
 
-    def due(self, now: float) -> tuple[str, ...]:
+    def due(self, now: float, *, again: bool = False) -> tuple[str, ...]:
         """Return the answers that `GET /generation` may tell the cost of by now, the oldest first.
 
         Those of attempts that never came back are among them: what it tells is told when an answer is over.
+
+        Args:
+            now: Unix seconds.
+            again: whether those are among them that nobody could tell a short while ago.
         """
         since = {kept.generation: kept.since for kept in self.reservations.values() if kept.generation}
-        since |= {generation: known.since for generation, known in self.disputes.items()}
+        since |= {name: known.since for name, known in self.disputes.items() if again or known.again <= now}
         return tuple(sorted((one for one in since if since[one] + _KNOWN_AFTER <= now), key=lambda one: since[one]))
 
     # -- what changes it
@@ -210,8 +221,9 @@ class Purse:
             reservations={key: kept for key, kept in self.reservations.items() if key not in lost},
         )
         for kept in lost.values():
-            # What is lost counts in the window in which its lease ended, whenever that is found out.
-            book = _booked_unseen(book, kept, _date(kept.until), kept.until)
+            # What is lost counts in the window in which its lease ended, whenever that is found out; after a clock
+            # that has jumped back, in the one that was open when it was made.
+            book = _booked_unseen(book, kept, max(_date(kept.until), kept.day), kept.until)
         return _without_old_disputes(book, now)
 
     def _is_stale(self, now: float) -> bool:
@@ -224,7 +236,8 @@ class Purse:
     def reserved_for(self, key: str, amount: int, now: float) -> Purse:
         """Return the book with `amount` held back under `key`."""
         book = self.turned_to(now)
-        return replace(book, reservations={**book.reservations, key: Reservation(amount, now + LEASE, "", now)})
+        held = Reservation(amount, now + LEASE, "", now, book.day)
+        return replace(book, reservations={**book.reservations, key: held})
 
     def named(self, key: str, generation: str) -> Purse:
         """Return the book with the service's id for the answer that `key` is held back for."""
@@ -265,7 +278,7 @@ class Purse:
         book = self.turned_to(now)
         held = book.reservations.get(key)
         if held is None:
-            return book if cost is None else book.reconciled(generation or key, cost, now)
+            return book if cost is None else book.reconciled(generation, cost, now)
         book = replace(book, reservations={k: kept for k, kept in book.reservations.items() if k != key})
         if cost is not None:
             return _plus(book, cost, book.day)
@@ -277,14 +290,24 @@ class Purse:
         An attempt that never came back is settled by it as well.
         """
         book = self.turned_to(now)
+        if not generation:
+            return book
         for key, kept in book.reservations.items():
-            if generation in (kept.generation, key):
+            if generation == kept.generation:
                 return book.settled(key, cost, now)
         known = book.disputes.get(generation)
         if known is None:
             return book
         book = replace(book, disputes={name: kept for name, kept in book.disputes.items() if name != generation})
         return _plus(book, cost - known.amount, known.day)
+
+    def unanswered(self, generation: str, now: float) -> Purse:
+        """Return the book after nobody could tell what an answer cost: it is asked for ever more seldom."""
+        known = self.disputes.get(generation)
+        if known is None:
+            return self
+        again = now + max(now - known.since, _KNOWN_AFTER)
+        return replace(self, disputes={**self.disputes, generation: known._replace(again=again)})
 
 
 def _plus(book: Purse, amount: int, day: str) -> Purse:
@@ -300,7 +323,7 @@ def _plus(book: Purse, amount: int, day: str) -> Purse:
 def _booked_unseen(book: Purse, kept: Reservation, day: str, since: float) -> Purse:
     """Return the book with a reservation booked in full; with an id of its answer it can be disputed."""
     book = _plus(book, kept.amount, day)
-    if not kept.generation:
+    if not kept.generation or kept.generation in book.disputes or not kept.amount:
         return replace(book, unknown=book.unknown + kept.amount)
     return replace(book, disputes={**book.disputes, kept.generation: Dispute(kept.amount, day, since)})
 
@@ -310,7 +333,15 @@ def _without_old_disputes(book: Purse, now: float) -> Purse:
     by_age = sorted(book.disputes.items(), key=lambda item: item[1].since)[-_MOST_DISPUTES:]
     kept = {name: known for name, known in by_age if known.since + _DISPUTED > now}
     gone = sum(known.amount for name, known in book.disputes.items() if name not in kept)
-    return replace(book, disputes=kept, unknown=book.unknown + gone) if gone else book
+    return book if len(kept) == len(book.disputes) else replace(book, disputes=kept, unknown=book.unknown + gone)
+
+
+def _moment(value: object) -> float:
+    """Read a moment of a page; one that never comes would hold money for ever."""
+    moment = float(value)  # type: ignore[arg-type]
+    if moment - moment != 0:
+        raise ValueError(f"{value!r} is no moment")
+    return moment
 
 
 def _date(moment: float) -> str:

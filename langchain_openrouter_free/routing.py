@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
-from langchain_openrouter_free.actions import Action, Ask, Candidate, GiveUp, Road, Topic, Try, Wait
+from langchain_openrouter_free.actions import Action, Ask, Candidate, GiveUp, PaidTurn, Road, Topic, Try, Wait
 from langchain_openrouter_free.budget import LEAST_TOKENS, dollars
 from langchain_openrouter_free.catalogue import Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
@@ -34,6 +34,8 @@ UNBOOKABLE = (
 )
 
 
+# How long a list of models is good, in seconds.
+LISTING_KEPT = 3600.0
 _NO_LISTING = "the service's catalogue cannot be read, so nothing proves that it is free"
 # How the service says that it wants money.
 OF_MONEY = frozenset({Kind.UNPAID, Kind.IN_DEBT, Kind.TOO_DEAR, Kind.KEY_LIMIT})
@@ -99,9 +101,13 @@ class Route:
     _prices: dict[str, Prices] = field(default_factory=dict)
     _doubts: dict[str, str] = field(default_factory=dict)
     _lowered: dict[str, int] = field(default_factory=dict)
-    _paid_at: float | None = None
+    _turn: PaidTurn | None = None
+    _next_turn: float | None = None
+    _pays_soon: bool = True
+    _looked_at: float = 0.0
     _asked: set[Topic] = field(default_factory=set)
     funds: Funds | None = None
+    money: Verdict | None = None
     _no_free: bool = False
     _no_service: bool = False
     _unreachable: int = 0
@@ -137,7 +143,7 @@ class Route:
     def took(self, action: Action) -> None:
         """Take note of the slot that a wait has booked, or of its use."""
         self._slot = action.slot if isinstance(action, Wait) else None
-        self._paid_at = action.paid_at if isinstance(action, Wait) else None
+        self._turn = action.turn if isinstance(action, Wait) else None
         if isinstance(action, Ask):
             self._asked.add(action.topic)
 
@@ -151,13 +157,15 @@ class Route:
             return book, GiveUp()
         self.hold = book.hold(now)
         patience = max(min(self.patience - (self.waited - self.uncounted), left), 0.0)
+        in_row = self._rate(book, now) is not None and book.turn(now) - now > patience
+        self._pays_soon = not in_row and bool(self._paid_untried())
         decided = self._free_step(book, now, patience)
         if decided is not None:
             return decided
         book, action = self._paid_step(book, now, patience)
         if isinstance(action, Try):
             book = book.begun(action.candidate.model, None, now, self.lease)
-        if isinstance(action, GiveUp) and self._lacks_money() and Topic.FUNDS not in self._asked:
+        if isinstance(action, GiveUp) and self.money is not None and Topic.FUNDS not in self._asked:
             return book, Ask(Topic.FUNDS)
         return book, action
 
@@ -193,7 +201,7 @@ class Route:
 
     def _longest_queue(self, patience: float) -> float:
         """Return how long to stand in the queue for a minute: a batch pays first, as far as it may."""
-        return DAY if self.paced and not self._paid_untried() else patience
+        return DAY if self.paced and not self._pays_soon else patience
 
     def _admitted(
         self, book: Ledger, candidate: Candidate, now: float, patience: float
@@ -237,64 +245,72 @@ class Route:
             if rests > now:
                 waits.append(rests)
                 continue
-            book, queued = self._in_row(book, now, patience)
-            if queued is not None:
-                return book, queued
+            book, turn = self._in_row(book, now, patience)
+            if turn is not None and not isinstance(turn, PaidTurn):
+                return book, turn
+            if turn is not None and turn.at > now:
+                return book, Wait(turn.at, "the pace of paid requests", uncounted=self.paced, turn=turn)
             asked = replace(candidate, prices=candidate.prices or self._prices.get(candidate.model))
             generation, most = book.generation(candidate.model), self._lowered.get(candidate.model)
-            return book, Try(asked, generation=generation, most_tokens=most)
+            return book, Try(asked, generation=generation, most_tokens=most, turn=turn)
         if waits and min(waits) - now <= patience:
             return book, Wait(min(waits), "every model cools down")
         return book, GiveUp()
 
-    def _in_row(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action | None]:
-        """Take a turn in the row of paid requests; no action where it is this call's turn, or there is no row."""
-        rate = self.paid_rps
-        if rate == "balance":
-            known = book.rate(now) if self.funds is None else self.funds.rps
-            if known is None and Topic.FUNDS not in self._asked:
+    def _in_row(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, PaidTurn | Ask | GiveUp | None]:
+        """Take a turn in the row of paid requests, or keep the one that was booked; None where there is no row."""
+        if self._turn is not None and self._turn.at - now <= self._turn.wait + 1.0:
+            return book, self._turn
+        rate = self._rate(book, now)
+        if self.paid_rps == "balance" and rate is None:
+            if Topic.FUNDS not in self._asked:
                 return book, Ask(Topic.FUNDS)
-            rate = known or 1.0
+            rate = 1.0
         if rate is None:
             return book, None
-        turn = self._paid_at
-        if turn is None:
-            turn = book.turn(now)
-            if turn - now > (DAY if self.paced else patience):
-                return book, GiveUp()
-            book = book.in_row(turn + 1 / rate)
-        late = turn > now
-        return book, Wait(turn, "the pace of paid requests", uncounted=self.paced, paid_at=turn) if late else None
+        at = book.turn(now)
+        if at - now > (DAY if self.paced else patience):
+            self._next_turn = at
+            return book, GiveUp()
+        return book.in_row(at + 1 / rate, now), PaidTurn(at, at + 1 / rate, at - now)
+
+    def _rate(self, book: Ledger, now: float) -> float | None:
+        """Return the most paid requests a second; None where nothing limits them, or the balance is not known."""
+        if self.paid_rps != "balance":
+            return self.paid_rps
+        return book.rate(now) if self.funds is None else self.funds.rps
 
     def _paid_untried(self) -> list[Candidate]:
         closed = self._no_service or self._account_waits > _ACCOUNT_WAITS
         left = [c for c in self.paid if not (closed and c.road is Road.SERVICE)]
         return [c for c in left if c.model not in self._done and (c.prices or c.model in self._prices)]
 
-    @property
-    def needs_listing(self) -> bool:
-        """Whether the service's list must be looked at before anybody is asked."""
-        if Topic.LISTING in self._asked:
+    def needs_listing(self, now: float) -> bool:
+        """Tell whether the service's list must be looked at before anybody is asked: at first, and in a long wait."""
+        if Topic.LISTING in self._asked and 0 <= now - self._looked_at < LISTING_KEPT:
             return False
         return any(c.road is Road.SERVICE and c.prices is None for c in (*self.free, *self.paid))
 
-    def listed(self, listing: Listing | None) -> None:
+    def listed(self, listing: Listing | None, now: float) -> None:
         """Take note of what the service offers; None where its list cannot be had.
 
         A free candidate that the list doesn't prove free is not asked, nor a paid one without a price.
+
+        Args:
+            listing: the list.
+            now: Unix seconds at which it was looked at.
         """
         self._asked.add(Topic.LISTING)
-        for candidate in self.free:
-            doubt = _NO_LISTING if listing is None and self.strict else None
-            if listing is not None:
-                doubt = listing.doubt(candidate.model)
-            if doubt is not None:
-                self._doubts[candidate.model] = doubt
-        for candidate in self.paid:
-            if candidate.prices is None:
-                prices = None if listing is None else listing.prices(candidate.model)
-                if prices is not None:
-                    self._prices[candidate.model] = prices
+        self._looked_at = now
+        self._doubts = {c.model: doubt for c in self.free if (doubt := self._doubt(listing, c.model)) is not None}
+        unpriced = [] if listing is None else [c.model for c in self.paid if c.prices is None]
+        found = {} if listing is None else {model: listing.prices(model) for model in unpriced}
+        self._prices = {model: prices for model, prices in found.items() if prices is not None}
+
+    def _doubt(self, listing: Listing | None, model: str) -> str | None:
+        if listing is None:
+            return _NO_LISTING if self.strict else None
+        return listing.doubt(model)
 
     def funded(self, funds: Funds) -> None:
         """Take note of what is left of the account's money."""
@@ -316,6 +332,8 @@ class Route:
         again = self._lowers(candidate, verdict)
         self.trail.append(told)
         self.verdicts.append(verdict)
+        if verdict.kind in OF_MONEY and candidate.road is Road.SERVICE:
+            self.money = verdict
         self._unreachable = self._unreachable + 1 if verdict.kind is Kind.UNREACHABLE else 0
         if verdict.step is Step.WAIT:
             self._account_waits += 1
@@ -334,9 +352,6 @@ class Route:
             return False
         self._lowered[model] = affords
         return affords >= LEAST_TOKENS
-
-    def _lacks_money(self) -> bool:
-        return any(verdict.kind in OF_MONEY for verdict in self.verdicts)
 
     def _in_context(self, candidate: Candidate, verdict: Verdict) -> Verdict:
         """Read a verdict in the light of the earlier ones of this call."""
@@ -378,6 +393,8 @@ class Route:
             return "its price is unknown, so its cost cannot be bounded", None
         if candidate.model in self._unbookable:
             return UNBOOKABLE, None
+        if candidate.paid and self._next_turn is not None:
+            return "no turn in the row of paid requests (paid_rps) comes in time", self._next_turn
         if candidate.paid and self.shortfall is not None:
             return "the budget does not hold it", self.shortfall.frees_at
         if hold is not None and not candidate.paid:
@@ -394,7 +411,7 @@ class Route:
         if self.shortfall is not None:
             return Ending.BUDGET
         paid_tried = {c.model for c in self.paid} & {r.model for r in self.trail}
-        if self._lacks_money():
+        if self.money is not None:
             return Ending.CREDITS
         if self.privacy and kinds and kinds <= {Kind.POLICY}:
             return Ending.PRIVACY

@@ -27,7 +27,7 @@ from langchain_openrouter_free.stores import MemoryStore, StateStore
 
 DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 
-_MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?$")
+_MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?\Z")
 _PATH_LIKE = re.compile(r"[/\\\\]|\.(?:sqlite3?|db)$")
 _SHARED = MemoryStore()
 _NO_LIMIT = 7 * 86_400.0
@@ -35,6 +35,7 @@ _MOST_REQUESTS = 10_000_000
 # What most accounts have: 20 a minute, and 50 a day until credits were bought once (the service's limits page).
 _USUAL = Limits(per_minute=20, per_day=50, guessed=True)
 _SERVICE_HOST = "openrouter.ai"
+_SLOWEST_PACE = 0.001
 _WINDOWS = ("per_minute", "per_day")
 _PERCENT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
 
@@ -306,19 +307,23 @@ def paid_rps(given: object) -> float | Literal["balance"] | None:
     """Read the most paid requests a second: a number, or `"balance"` for one for each dollar of it."""
     if given is None or given == "balance":
         return "balance" if given else None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
-        raise ConfigurationError(f"paid_rps={given!r} must be a positive number of requests a second, or 'balance'.")
+    if isinstance(given, bool) or not isinstance(given, int | float) or not _SLOWEST_PACE <= given < math.inf:
+        raise ConfigurationError(
+            f"paid_rps={given!r} must be a number of requests a second, {_SLOWEST_PACE:g} or more, or 'balance'."
+        )
     return float(given)
 
 
 def is_service(url: str) -> bool:
     """Tell whether a base URL is the service's own."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").rstrip(".")
     return host == _SERVICE_HOST or host.endswith(f".{_SERVICE_HOST}")
 
 
-def privacy(wanted: object, provider: Mapping[str, Any] | None) -> None:
+def privacy(wanted: object, provider: object) -> None:
     """Check what is asked of providers, against the user's own preferences."""
+    if provider is not None and not isinstance(provider, Mapping):
+        raise ConfigurationError(f"provider={provider!r} must be a table, e.g. {{'data_collection': 'deny'}}.")
     if wanted not in PRIVACY:
         hint = did_you_mean(str(wanted), PRIVACY)
         raise ConfigurationError(f"privacy={wanted!r} is none of {', '.join(PRIVACY)}{hint}.")

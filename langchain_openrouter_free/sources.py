@@ -108,6 +108,11 @@ class Source(Protocol):
         ...
 
     @property
+    def sent(self) -> bool:
+        """Whether the request may have left."""
+        ...
+
+    @property
     def heard(self) -> Heard | None:
         """The server's time, as the head of its reply told it."""
         ...
@@ -164,6 +169,7 @@ class ServiceSource:
         self._async_reply: AsyncReply | None = None
         self._reader: ReplyReader | None = None
         self.heard: Heard | None = None
+        self.sent = False
         self._over = False
         self._open = False
 
@@ -179,14 +185,16 @@ class ServiceSource:
 
     def open(self) -> None:
         """Send the request; return when the head of its reply is there."""
-        client = self._client or CLIENTS.sync()
-        self._reply = Reply(client, self._request(), self._watch.connect, self._watch.read)
+        client, request = self._client or CLIENTS.sync(), self._request()
+        self.sent = True
+        self._reply = Reply(client, request, self._watch.connect, self._watch.read)
         self._begun(self._reply)
 
     async def aopen(self) -> None:
         """Send the request; return when the head of its reply is there."""
-        client = self._async_client or await CLIENTS.asynchronous()
-        self._async_reply = await AsyncReply.open(client, self._request(), self._watch.connect, self._watch.read)
+        client, request = self._async_client or await CLIENTS.asynchronous(), self._request()
+        self.sent = True
+        self._async_reply = await AsyncReply.open(client, request, self._watch.connect, self._watch.read)
         self._begun(self._async_reply)
 
     def read(self) -> list[Delta] | None:

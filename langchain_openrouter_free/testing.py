@@ -18,6 +18,10 @@ class FakeClock:
         self._lock = threading.Lock()
         self.slept: list[float] = []
 
+    def __deepcopy__(self, memo: object) -> FakeClock:
+        """It is the same time for copies of a model."""
+        return self
+
     def now(self) -> float:
         """Return the wall time in Unix seconds."""
         return self._now

@@ -6,7 +6,7 @@ Owns the order and the wording of these refusals. It counts nothing.
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from langchain_openrouter_free.simulator import brain
@@ -165,7 +165,11 @@ def excluded(row: Row, body: Json, now: float) -> str | None:
     for what, bound in most.items() if isinstance(most, dict) else ():
         # Tokens are priced by the million there.
         unit = 1_000_000 if what in ("prompt", "completion") else 1
-        if what in _PRICED and row.price(what, 0, now) * unit > Decimal(str(bound)):
+        try:
+            most_of_it = Decimal(str(bound))
+        except InvalidOperation:
+            raise RefusedError("400-temperature", _out_of_range("max_price to be a number", bound)) from None
+        if what in _PRICED and row.price(what, 0, now) * unit > most_of_it:
             return "404-max-price"
     return None
 

@@ -1,0 +1,373 @@
+"""The book of money and its two pockets, against a plain list of everything that happened."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import assume, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, precondition, rule
+from purse_story import DAY, KNOWN_AFTER, NOW, Paid, Story, Timed
+
+from langchain_openrouter_free.budget import NANO, Budget, Need
+from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.payments import Held, Payments, Pocket
+from langchain_openrouter_free.purse import LEASE, VERSION, Purse, Shortfall
+from langchain_openrouter_free.stores import MemoryStore
+from langchain_openrouter_free.verdicts import Kind, verdict
+
+CENT = 10_000_000
+# What a cost is of what was held back for it.
+SHARES = st.sampled_from([Decimal(0), Decimal("0.3"), Decimal("0.999999999"), Decimal(1), Decimal("1.5")])
+CENTS = st.integers(1, 60)
+# Most of what may happen to an attempt happens before it is settled.
+STATES = st.sampled_from([("open",), ("disputed",), ()])
+
+
+def part(amount: int, share: Decimal) -> int:
+    return int(amount * share)
+
+
+class PurseMachine(Timed):
+    """One book: reserve, name, settle, refund, crash, reconcile."""
+
+    caps = Budget(per_call=Decimal("0.4"), per_day=Decimal(1), per_month=Decimal(3), total=Decimal(9))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.purse, self.story = Purse(), Story(self.caps)
+
+    def touch(self) -> None:
+        self.purse = self.purse.turned_to(self.now)
+
+    def a_key(self, data: st.DataObject, *states: str) -> str:
+        keys = [key for key, paid in self.story.all.items() if not states or paid.state in states]
+        assume(keys)
+        return data.draw(st.sampled_from(keys))
+
+    @rule(amount=CENTS.map(lambda cents: cents * CENT), names=st.booleans())
+    def reserve(self, amount: int, names: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Granted if and only if it fits under every cap; a refusal names the first that it does not."""
+        self.story.at(self.now)
+        blocked = self.story.too_much(amount)
+        short = self.purse.shortfall(self.caps, amount, self.now)
+        assert (short.window if short else None) == blocked
+        if short is not None:
+            assert (short.cap, short.asked) == (self.caps.caps()[short.window], amount)
+            assert short.spent + short.reserved + amount > short.cap
+            return
+        key = self.new_key()
+        self.purse = self.purse.reserved_for(key, amount, self.now)
+        self.story.all[key] = Paid(amount, self.now, self.story.day)
+        self.story.is_within()
+        if names:
+            self.purse = self.purse.named(key, f"gen-{key}")
+            self.story.all[key].generation = f"gen-{key}"
+
+    @rule(more=st.integers(0, 1))
+    def reserve_what_is_left(self, more: int) -> None:
+        """The last nano-dollar is granted, the one after it is not."""
+        self.story.at(self.now)
+        room = self.purse.room(self.caps, self.now)
+        assert room is not None
+        assert (self.story.too_much(max(room, 0)) is None) == (room >= 0)
+        assert self.story.too_much(room + 1) is not None
+        if room + more > 0:
+            self.reserve(room + more)
+
+    @rule(data=st.data())
+    def name(self, data: st.DataObject) -> None:
+        """The answer's id arrives."""
+        key = self.a_key(data, "open")
+        self.purse = self.purse.named(key, f"gen-{key}")
+        self.story.all[key].generation = f"gen-{key}"
+
+    @rule(data=st.data(), share=SHARES, names=st.booleans())
+    def settle(self, data: st.DataObject, share: Decimal, names: bool) -> None:  # noqa: FBT001
+        """In time, after the lease, after a reconcile, or for the second time: booked once."""
+        key = self.a_key(data, *data.draw(STATES))
+        self.story.at(self.now)
+        cost = part(self.story.all[key].amount, share)
+        generation = f"gen-{key}" if names else self.story.all[key].generation
+        self.purse = self.purse.settled(key, cost, self.now, generation)
+        self.story.settle(key, cost, generation, self.now)
+
+    @rule(data=st.data(), names=st.booleans())
+    def settle_unseen(self, data: st.DataObject, names: bool) -> None:  # noqa: FBT001
+        """Nobody told the cost: the whole reservation, in dispute if the answer has a name."""
+        key = self.a_key(data)
+        self.story.at(self.now)
+        generation = f"gen-{key}" if names else ""
+        self.purse = self.purse.settled(key, None, self.now, generation)
+        self.story.settle(key, None, generation, self.now)
+
+    @rule(data=st.data())
+    def refund(self, data: st.DataObject) -> None:
+        key = self.a_key(data, "open")
+        self.story.at(self.now)
+        generation = self.story.all[key].generation
+        self.purse = self.purse.settled(key, 0, self.now, generation)
+        self.story.settle(key, 0, generation, self.now)
+
+    @precondition(lambda self: self.story.sum_of("open"))
+    @rule()
+    def crash(self) -> None:
+        """Whoever was under way never comes back: all leases run out."""
+        self.now += LEASE
+
+    @rule(data=st.data(), share=SHARES, times=st.integers(1, 2))
+    def reconcile(self, data: st.DataObject, share: Decimal, times: int) -> None:
+        """Of whatever is known by a name: open, in dispute, settled, or too old; twice is once."""
+        key = self.a_key(data, *data.draw(STATES))
+        self.story.at(self.now)
+        paid = self.story.all[key]
+        assume(paid.generation)
+        cost = part(paid.amount, share)
+        for _ in range(times):
+            self.purse = self.purse.reconciled(paid.generation, cost, self.now)
+        self.story.reconcile(paid.generation, cost)
+
+    @rule(generation=st.sampled_from(["gen-of-nobody", "gen-r", "gen-r0"]))
+    def reconcile_what_is_not_ours(self, generation: str) -> None:
+        self.story.at(self.now)
+        self.purse = self.purse.reconciled(generation, 7, self.now)
+
+    @rule(cost=CENTS)
+    def book_what_nobody_reserved(self, cost: int) -> None:
+        self.story.at(self.now)
+        self.purse = self.purse.booked(cost, self.now)
+        self.story.all[self.new_key()] = Paid(cost, self.now, self.story.day, state="told")
+
+    @invariant()
+    def books_agree(self) -> None:
+        """What stands in the page is what was read from it, and says what the list says."""
+        self.story.at(self.now)
+        self.story.agrees(self.purse.turned_to(self.now), self.now)
+        self.purse = Purse.decode(self.purse.encode())
+        assert Purse.decode(self.purse.encode()) == self.purse
+
+
+TestPurse = PurseMachine.TestCase
+TestPurse.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+
+
+# -- two projects and the ceiling of their account
+
+PROJECTS = {
+    "one": Budget(per_call=Decimal("0.5"), per_day=Decimal("0.7"), total=Decimal(4)),
+    "two": Budget(per_month=Decimal("0.9")),
+}
+WHOSE = ("project", "account")
+CEILING = Budget(per_day=Decimal(1), total=Decimal(5))
+# A nano-dollar a token: an attempt may cost as many as it may use.
+PRICES = Prices(Decimal(0), 1 / NANO)
+REFUSED = verdict(Kind.OVERLOADED, status=503)
+UNSENT = verdict(Kind.UNREACHABLE)
+BROKEN_OFF = verdict(Kind.ABANDONED, status=200)
+ANSWERED = verdict(Kind.OK, status=200)
+
+
+class PocketsMachine(Timed):
+    """Each attempt is held back in its project's book and in the account's, or in none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = MemoryStore()
+        self.payments = {name: self._payments(name) for name in PROJECTS}
+        self.stories = {**{name: Story(caps) for name, caps in PROJECTS.items()}, "": Story(CEILING)}
+        self.owners: dict[str, str] = {}
+
+    def _payments(self, name: str) -> Payments:
+        pockets = (Pocket("project", name, PROJECTS[name]), Pocket("account", "hash", CEILING))
+        return Payments(self.store, pockets, Need())
+
+    def touch(self) -> None:
+        for payments in self.payments.values():
+            payments.book(0, self.now)
+
+    def both(self, owner: str) -> tuple[Story, Story]:
+        for story in self.stories.values():
+            story.at(self.now)
+        return self.stories[owner], self.stories[""]
+
+    def an_attempt(self, data: st.DataObject) -> tuple[str, str, Paid]:
+        assume(self.owners)
+        key = data.draw(st.sampled_from(list(self.owners)))
+        self.both(self.owners[key])
+        return key, self.owners[key], self.stories[""].all[key]
+
+    @rule(owner=st.sampled_from(list(PROJECTS)), amount=CENTS.map(lambda cents: cents * CENT), more=st.integers(0, 1))
+    def reserve(self, owner: str, amount: int, more: int) -> None:
+        """Granted if and only if it fits under the caps of both; a refusal leaves no trace in either."""
+        stories = self.both(owner)
+        blocks = [(story.too_much(amount + more), whose) for story, whose in zip(stories, WHOSE, strict=True)]
+        key, payments = self.new_key(), replace(self.payments[owner], need=Need(max_tokens=amount + more))
+        held = payments.reserve(key, PRICES, None, self.now)
+        first = next(((window, whose) for window, whose in blocks if window), None)
+        if isinstance(held, Shortfall):
+            assert (held.window, held.whose) == first
+            return
+        assert held == Held(key, amount + more)
+        assert first is None
+        self.owners[key] = owner
+        for story in stories:
+            story.all[key] = Paid(amount + more, self.now, story.day)
+            story.is_within()
+
+    @rule(data=st.data())
+    def name(self, data: st.DataObject) -> None:
+        key, owner, paid = self.an_attempt(data)
+        assume(paid.state == "open")
+        self.payments[owner].named(key, f"gen-{key}")
+        for story in self.both(owner):
+            story.all[key].generation = f"gen-{key}"
+
+    @rule(data=st.data(), share=SHARES, in_tokens=st.booleans())
+    def settle(self, data: st.DataObject, share: Decimal, in_tokens: bool) -> None:  # noqa: FBT001
+        """At the stated cost, else at the price of the tokens."""
+        key, owner, paid = self.an_attempt(data)
+        cost = part(paid.amount, share)
+        usage = {"prompt_tokens": 3, "completion_tokens": cost} if in_tokens else {"cost": cost / NANO}
+        self._settled(key, owner, paid, cost, usage)
+
+    @rule(data=st.data(), names=st.booleans(), usage=st.sampled_from([None, {}, {"cost": None}, {"cost": -1}]))
+    def settle_unseen(self, data: st.DataObject, names: bool, usage: dict | None) -> None:  # noqa: FBT001
+        key, owner, _ = self.an_attempt(data)
+        generation = f"gen-{key}" if names else ""
+        self.payments[owner].settle(key, BROKEN_OFF, usage, PRICES, generation, self.now)
+        for story in self.both(owner):
+            story.settle(key, None, generation, self.now)
+
+    @rule(data=st.data(), how=st.sampled_from([REFUSED, UNSENT]))
+    def refund(self, data: st.DataObject, how: object) -> None:
+        key, owner, paid = self.an_attempt(data)
+        self._settled(key, owner, paid, 0, None, how)
+
+    def _settled(self, key: str, owner: str, paid: Paid, cost: int, usage: object, how: object = ANSWERED) -> None:
+        self.payments[owner].settle(key, how, usage, PRICES, paid.generation, self.now)
+        for story in self.both(owner):
+            story.settle(key, cost, paid.generation, self.now)
+
+    @rule(data=st.data(), share=SHARES)
+    def reconcile_what_is_due(self, data: st.DataObject, share: Decimal) -> None:
+        """Whoever of the account asks; the other project's book is not his, the account's is."""
+        asking = data.draw(st.sampled_from(list(PROJECTS)))
+        own, whole = self.both(asking)
+        due = self.payments[asking].disputed(self.now)
+        assert set(due) == own.due(self.now) | whole.due(self.now)
+        assume(due)
+        generation = data.draw(st.sampled_from(due))
+        cost = part(whole.all[generation.removeprefix("gen-")].amount, share)
+        self.payments[asking].reconcile(generation, cost, self.now)
+        for story in (own, whole):
+            story.reconcile(generation, cost)
+
+    @invariant()
+    def books_agree(self) -> None:
+        self.both("one")
+        for name, payments in self.payments.items():
+            own, whole = payments.look(self.now)
+            self.stories[name].agrees(own, self.now)
+            self.stories[""].agrees(whole, self.now)
+            assert Purse.decode(own.encode()) == own
+            assert Purse.decode(whole.encode()) == whole
+
+
+TestPockets = PocketsMachine.TestCase
+TestPockets.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+# -- single cases
+
+
+def test_a_crash_after_the_clock_jumped_back_is_spent_in_the_open_day() -> None:
+    """What was held against a day's cap goes on counting against it when nobody settles it."""
+    purse = Purse().booked(0, NOW + 5 * DAY).reserved_for("r", 500, NOW)
+    assert purse.reserved == 500
+    purse = purse.turned_to(NOW + LEASE)
+    assert purse.spent("total") == 500
+    assert purse.spent("day") == 500
+
+
+def test_a_page_of_version_1_is_read() -> None:
+    """It knew reservations of two fields, and no disputes; what it held back is counted when nobody settles it."""
+    page = {"v": 1, "day": "2026-09-21", "month": "2026-09", "spent_day": 5, "spent_month": 7, "spent_total": 11}
+    page |= {"reservations": {"a": [100, NOW + 60], "b": [30, NOW + LEASE]}, "warned": {"day": 50}}
+    purse = Purse.decode(json.dumps(page))
+    assert (purse.reserved, purse.disputes, purse.unknown) == (130, {}, 0)
+    assert purse.warned == {"day": 50}
+    assert purse.due(NOW + 50) == ()
+    later = purse.settled("b", None, NOW + 60, "gen-b")
+    assert (later.reserved, later.spent("day"), later.unknown) == (0, 135, 100)
+    assert later.due(NOW + 60 + KNOWN_AFTER) == ("gen-b",)
+    assert json.loads(later.encode())["v"] == VERSION == 2
+    assert Purse.decode(later.encode()) == later
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "null",
+        '{"v":3,"reservations":{}}',
+        '{"v":2}',
+        '{"v":2,"reservations":{"a":[1]}}',
+        '{"v":2,"reservations":{},"disputes":{"g":[1,"2026-09-21"]}}',
+        '{"v":2,"reservations":{},"more":1}',
+    ],
+)
+def test_what_is_no_page_is_refused(text: str) -> None:
+    """The store sets it aside; half a book would be a budget that begins anew unseen."""
+    with pytest.raises(ValueError):
+        Purse.decode(text)
+
+
+@pytest.mark.parametrize("cost", [0, 40, 100, 130])
+def test_who_was_taken_for_dead_settles_late(cost: int) -> None:
+    """The lease was over, the whole was booked; the true cost takes its place on the day of the lease's end, once."""
+    ends = (NOW // DAY + 1) * DAY - 1
+    purse = Purse().reserved_for("r", 100, ends - LEASE).named("r", "gen").turned_to(ends)
+    assert (purse.spent("day"), purse.reserved) == (100, 0)
+    settled = purse.settled("r", cost, ends, "gen")
+    assert (settled.spent("day"), settled.spent("total"), settled.disputes) == (cost, cost, {})
+    assert settled.settled("r", cost, ends, "gen") == settled == settled.reconciled("gen", 7, ends)
+    next_day = purse.settled("r", cost, ends + 2, "gen")
+    assert (next_day.spent("day"), next_day.spent("month"), next_day.spent("total")) == (0, cost, cost)
+
+
+def test_of_too_many_disputes_the_oldest_are_unknown() -> None:
+    """Five hundred are kept; not one nano-dollar is lost with the rest."""
+    purse = Purse()
+    for number in range(510):
+        purse = purse.reserved_for(f"r{number}", number, NOW + number)
+        purse = purse.settled(f"r{number}", None, NOW + number, f"gen-{number}")
+    purse = purse.turned_to(NOW + 510)
+    assert list(purse.disputes) == [f"gen-{number}" for number in range(10, 510)]
+    assert purse.unknown == sum(range(10))
+    assert purse.spent_total == sum(range(510))
+
+
+def test_a_dispute_about_nothing_ends_as_well() -> None:
+    """An answer that could cost nothing is not asked for again for ever, before all others."""
+    purse = Purse().reserved_for("r", 0, NOW).settled("r", None, NOW, "gen").turned_to(NOW + 10 * DAY)
+    assert purse.due(NOW + 10 * DAY) == ()
+
+
+@pytest.mark.parametrize("told", ["named", "reconcile"])
+def test_a_lost_reservation_is_warned_of(told: str) -> None:
+    """A crash spent 60 % of the cap: the next call says so, whatever finds it out."""
+    payments = Payments(MemoryStore(), (Pocket("project", "p", Budget(total=Decimal(1))),), Need(max_tokens=1))
+    replace(payments, need=Need(max_tokens=600_000_000)).reserve("lost", PRICES, None, NOW)
+    now = NOW + LEASE
+    payments.reserve("next", PRICES, None, now)
+    if told == "named":
+        payments.named("next", "gen")
+    elif told == "reconcile":
+        payments.reconcile("gen-of-nobody", 0, now)
+    warnings = payments.settle("next", ANSWERED, {"cost": 0}, PRICES, "gen", now)
+    assert [(one.window, one.percent) for one in warnings] == [("total", 50)]
