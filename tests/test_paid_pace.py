@@ -279,7 +279,9 @@ def test_a_refusal_after_the_reading_asks_no_second_time(path: str) -> None:
         assert questions(sim) == 1
 
 
-@pytest.mark.parametrize("rps", [0, -1, -0.5, 1e-5, 1e-320, math.nan, math.inf, True, False, "fast", "2", "", [], {}, [2]])
+@pytest.mark.parametrize(
+    "rps", [0, -1, -0.5, 1e-5, 1e-320, math.nan, math.inf, True, False, "fast", "2", "", [], {}, [2]]
+)
 def test_bad_values_are_errors_at_construction(sim: Simulator, rps: Any) -> None:
     """Said at once, with the field's name."""
     with pytest.raises(ConfigurationError, match="paid_rps"):
