@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from langchain_openrouter_free.catalogue import Prices
@@ -27,6 +28,9 @@ class Candidate:
         index: position among the external models.
         prices: what it costs, once known; free candidates have none.
         private: whether nothing that is sent to an external chat model is kept, as the user says.
+        takes: parameters that a request to it may hold; None where nobody says.
+        group: position of the user's entry that it came by.
+        score: how good the catalogue makes it, from 0 to 1; None where the user's own order counts.
     """
 
     model: str
@@ -35,6 +39,22 @@ class Candidate:
     index: int = 0
     prices: Prices | None = None
     private: bool = False
+    takes: frozenset[str] | None = None
+    group: int = 0
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The free candidates of a call, by the service's list.
+
+    Attributes:
+        candidates: in the order in which they are to be asked.
+        doubts: id -> why it is not asked all the same.
+    """
+
+    candidates: tuple[Candidate, ...]
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

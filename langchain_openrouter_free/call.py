@@ -26,6 +26,7 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.engine import Attempt, Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
 from langchain_openrouter_free.external import ExternalSource
+from langchain_openrouter_free.fitness import Needs, fitted, needs_of
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.preferences import costs_beside, provider_of, with_free_parser
 from langchain_openrouter_free.purse import BudgetWarning
@@ -35,6 +36,8 @@ from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch, 
 from langchain_openrouter_free.transport import Outgoing, Service
 from langchain_openrouter_free.wire import Delta
 
+# Few languages and no code need fewer tokens than these: what is called too long by them is too long.
+_CHARACTERS_PER_TOKEN, _TOKENS_PER_TOOL = 4, 60
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
 
 
@@ -56,6 +59,7 @@ class Call:
         warned: gets the warning of a cap of the budget.
         privacy: what is asked of providers.
         price_lock: whether a free attempt says that nothing may cost anything.
+        ids: the free ids that are named, for which a list must have a place.
     """
 
     service: Service
@@ -71,6 +75,7 @@ class Call:
     warned: Callable[[BudgetWarning], None] = lambda _: None
     privacy: str = "any"
     price_lock: bool = False
+    ids: Sequence[str] = ()
     _needed: Need | None = None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -82,8 +87,8 @@ class Call:
         tools = self.params.get("tools") or []
         names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
         lookup = ServiceLookup(self.service, self.clock, min(timeouts.attempt, timeouts.call))
-        candidates = [c for c in (*route.free, *route.paid) if c.road is Road.SERVICE and c.prices is None]
-        listing = lookup.known([candidate.model for candidate in candidates])
+        unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
+        listing = lookup.known([*self.ids, *unpriced])
         if listing is not None:
             route.listed(listing, listing.at)
         beside = next(costs_beside(self.params), None) is not None
@@ -91,6 +96,14 @@ class Call:
         payments = accounts.payments(self._need() if route.paid else Need())
         books = Books(accounts, self.clock, payments, lambda: uuid.uuid4().hex, self.chance)
         return Attempts(route, roads, books, self.clock, timeouts)
+
+    def needs(self) -> Needs:
+        """Return what the request needs of a model; its tokens are an estimate."""
+        wired = self.wire_messages(None)
+        text = sum(len(said) for message in wired if isinstance(said := message.get("content"), str))
+        text += sum(len(str(part.get("text", ""))) for part in _parts(wired))
+        tokens = text // _CHARACTERS_PER_TOKEN + len(self.params.get("tools") or ()) * _TOKENS_PER_TOOL
+        return needs_of(self.params, to_service.needs(self.messages), tokens)
 
     def _need(self) -> Need:
         """Return what a paid attempt could use; worked out once."""
@@ -137,7 +150,8 @@ class Call:
     def body(self, candidate: Candidate, max_tokens: int | None = None) -> bytes:
         """Return the request's body for one candidate."""
         model = candidate.model
-        body: dict[str, Any] = {"model": model, "messages": self.wire_messages(model), **self.params}
+        params = fitted(self.params, candidate.takes)
+        body: dict[str, Any] = {"model": model, "messages": self.wire_messages(model), **params}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
         if self.stream:

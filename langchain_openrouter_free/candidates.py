@@ -24,13 +24,14 @@ class Candidates:
     """What `models`, `paid_models` and `budget` name.
 
     Attributes:
-        free, paid: candidates by rank.
+        ranking: the free ids, patterns and `auto`, best first.
+        paid: candidates by rank.
         externals: the paid chat models of other packages.
         budget: None where nothing may be paid.
         ceiling: what the account's projects may spend together; None where that is not bounded.
     """
 
-    free: tuple[Candidate, ...]
+    ranking: tuple[str, ...]
     paid: tuple[Candidate, ...]
     externals: tuple[BaseChatModel, ...]
     budget: Budget | None
@@ -66,7 +67,7 @@ class Candidates:
         named = [paid if isinstance(paid, PaidModel) else PaidModel(paid) for paid in paid_models]
         settings.paid_ids([paid.label for paid in named], free)
         paid, externals = _roads(named)
-        return cls(tuple(Candidate(model) for model in free), paid, externals, caps, ceiling)
+        return cls(free, paid, externals, caps, ceiling)
 
     @property
     def unbounded(self) -> bool:
@@ -76,8 +77,8 @@ class Candidates:
 
     def asked(
         self, pinned: str | None, *, allow_paid: bool, privacy: str = "any", sensitive: bool = False
-    ) -> tuple[Sequence[Candidate], Sequence[Candidate]]:
-        """Return the free and the paid candidates of a call.
+    ) -> tuple[tuple[str, ...], Sequence[Candidate]]:
+        """Return the ranking of free models, and the paid candidates of a call.
 
         Args:
             pinned: the only one, if the call names one.
@@ -92,10 +93,10 @@ class Candidates:
         paid = self.paid if allow_paid else ()
         if privacy != "any" or sensitive:
             paid = tuple(c for c in paid if c.road is Road.SERVICE or c.private)
-        free = self.free
+        free = self.ranking
         if pinned is not None and pinned != ALIAS:
             settings.model_id(pinned, "model")
-            free = (Candidate(pinned),) if says_free(pinned) else ()
+            free = (pinned,) if says_free(pinned) else ()
             known = allow_paid and any(candidate.model == pinned for candidate in self.paid)
             paid = tuple(candidate for candidate in paid if candidate.model == pinned)
             if known and not paid:

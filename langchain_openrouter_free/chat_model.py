@@ -30,12 +30,14 @@ from langchain_openrouter_free.binding import Binding
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.candidates import ALIAS, Candidates
+from langchain_openrouter_free.choosing import Chooser
 from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, FreeModelBilled, RequestRejected
 from langchain_openrouter_free.health import Strategy
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.selection import AUTO, is_pattern
 from langchain_openrouter_free.transport import CLIENTS, Service
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -62,8 +64,9 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, arbitrary_types_allowed=True)
 
-    models: list[str]
-    """Free ids, best first. Each must end in `:free` (or be `openrouter/free`)."""
+    models: list[str] = Field(default_factory=lambda: [AUTO])
+    """Free ids, best first; each must end in `:free` (or be `openrouter/free`). Patterns such as `"qwen/*"` stand for
+    all usable ones that they match, and `"auto"` (the default) for all others, best first by the catalogue's facts."""
     allow_paid: bool = False
     """The budget flag: paid models may be asked when no free one answers. Needs `budget`."""
     paid_models: list[Any] = Field(default_factory=list)
@@ -302,6 +305,9 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
         privacy = "zdr" if options.sensitive else options.privacy or self.privacy
         settings.privacy(privacy, params.get("provider"))
         named, service, accounts = self._candidates(), self._service(), self._accounts()
+        ranking, paid = named.asked(
+            options.model, allow_paid=self._may_pay, privacy=privacy, sensitive=options.sensitive
+        )
         call = Call(
             service,
             self.clock,
@@ -316,10 +322,13 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
             warned=self._happened,
             privacy=privacy,
             price_lock=self.price_lock,
+            ids=[entry for entry in self.models if entry != AUTO and not is_pattern(entry)],
         )
-        free, paid = named.asked(options.model, allow_paid=self._may_pay, privacy=privacy, sensitive=options.sensitive)
+        ranking, paid = named.asked(
+            options.model, allow_paid=self._may_pay, privacy=privacy, sensitive=options.sensitive
+        )
         route = Route(
-            free,
+            (),
             paid,
             patience=self.max_wait if options.max_wait is None else options.max_wait,
             paced=is_paced(),
@@ -328,7 +337,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
             strategy=Strategy(self.strategy),
             chance=self.chance(),
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
-            strict=settings.is_service(service.url),
+            choose=Chooser(ranking, call.needs(), settings.is_service(service.url)) if ranking else None,
             paid_rps=settings.paid_rps(self.paid_rps),
             privacy="sensitive=True" if options.sensitive else preferences.named(params.get("provider"), privacy),
         )

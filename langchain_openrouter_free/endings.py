@@ -105,7 +105,7 @@ def _used(hold: Hold, book: Ledger, now: float) -> int:
 def _unsuitable(route: Route) -> str:
     kinds = {how.kind for how in route.verdicts}
     if not kinds:
-        return "No id of the list is proven free, so none was asked. Check the ids against the service's catalogue."
+        return "No model can be asked for nothing: none is proven free and fit for this request. See each one's reason."
     if kinds == {Kind.DELISTED}:
         return "No id of the list is offered, or still free. Check the ids against the service's list of models."
     if kinds == {Kind.POLICY}:

@@ -5,17 +5,17 @@ Knows no clock, no network and no LangChain: verdicts and the account's book go 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
-from langchain_openrouter_free.actions import Action, Ask, Candidate, GiveUp, PaidTurn, Road, Topic, Try, Wait
+from langchain_openrouter_free.actions import Action, Ask, Candidate, Choice, GiveUp, PaidTurn, Road, Topic, Try, Wait
 from langchain_openrouter_free.budget import LEAST_TOKENS, dollars
 from langchain_openrouter_free.catalogue import Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.health import Strategy, ordered
+from langchain_openrouter_free.health import Health, Strategy, ordered
 from langchain_openrouter_free.ledger import Hold, Ledger
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Share, Slot
@@ -36,7 +36,6 @@ UNBOOKABLE = (
 
 # How long a list of models is good, in seconds.
 LISTING_KEPT = 3600.0
-_NO_LISTING = "the service's catalogue cannot be read, so nothing proves that it is free"
 # How the service says that it wants money.
 OF_MONEY = frozenset({Kind.UNPAID, Kind.IN_DEBT, Kind.TOO_DEAR, Kind.KEY_LIMIT})
 
@@ -69,7 +68,7 @@ class Route:
         chance: from 0 to 1, for what is left to chance.
         lease: seconds for which an attempt after a cooldown keeps others from the same model.
         max_attempts: most attempts, or None.
-        strict: whether an id counts as paid while the service's list cannot be had.
+        choose: makes the free candidates out of the service's list; None where they are given.
         paid_rps: most paid requests a second: a number, `"balance"` for one for each dollar, or None.
         privacy: the setting by which the request asks providers for privacy; "" where it asks for none.
     """
@@ -84,7 +83,7 @@ class Route:
     chance: float = 1.0
     lease: float = 60.0
     max_attempts: int | None = None
-    strict: bool = False
+    choose: Callable[[Listing | None], Choice] | None = None
     paid_rps: float | Literal["balance"] | None = None
     privacy: str = ""
     trail: list[AttemptRecord] = field(default_factory=list)
@@ -99,7 +98,7 @@ class Route:
     _done: set[str] = field(default_factory=set)
     _unbookable: set[str] = field(default_factory=set)
     _prices: dict[str, Prices] = field(default_factory=dict)
-    _doubts: dict[str, str] = field(default_factory=dict)
+    _doubts: Mapping[str, str] = field(default_factory=dict)
     _lowered: dict[str, int] = field(default_factory=dict)
     _turn: PaidTurn | None = None
     _next_turn: float | None = None
@@ -157,8 +156,8 @@ class Route:
             return book, GiveUp()
         self.hold = book.hold(now)
         patience = max(min(self.patience - (self.waited - self.uncounted), left), 0.0)
-        in_row = self._rate(book, now) is not None and book.turn(now) - now > patience
-        self._pays_soon = not in_row and bool(self._paid_untried())
+        behind = self._turn is None and self._rate(book, now) is not None and book.turn(now) - now > patience
+        self._pays_soon = not behind and bool(self._paid_untried())
         decided = self._free_step(book, now, patience)
         if decided is not None:
             return decided
@@ -192,12 +191,15 @@ class Route:
 
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
         """Return the free candidates in the order in which they are to be asked."""
+        free = self.free
+        if self.strategy is Strategy.RANKED and book.health and any(one.score is not None for one in free):
+            free = sorted(free, key=lambda one: (one.group, -_worth(one, book, now)))
         if self.strategy is Strategy.RANKED and not any(health.unhealthy(now) for health in book.health.values()):
-            return self.free
-        models = [candidate.model for candidate in self.free]
+            return free
+        models = [candidate.model for candidate in free]
         plentiful = self.strategy is Strategy.ADAPTIVE and book.plentiful(self.limits, now)
         order = ordered(models, book.health, self.strategy, now, chance=self.chance, plentiful=plentiful)
-        return [self.free[index] for index in order]
+        return [free[index] for index in order]
 
     def _longest_queue(self, patience: float) -> float:
         """Return how long to stand in the queue for a minute: a batch pays first, as far as it may."""
@@ -289,7 +291,8 @@ class Route:
         """Tell whether the service's list must be looked at before anybody is asked: at first, and in a long wait."""
         if Topic.LISTING in self._asked and 0 <= now - self._looked_at < LISTING_KEPT:
             return False
-        return any(c.road is Road.SERVICE and c.prices is None for c in (*self.free, *self.paid))
+        unpriced = any(c.road is Road.SERVICE and c.prices is None for c in self.paid)
+        return unpriced or self.choose is not None
 
     def listed(self, listing: Listing | None, now: float) -> None:
         """Take note of what the service offers; None where its list cannot be had.
@@ -302,15 +305,12 @@ class Route:
         """
         self._asked.add(Topic.LISTING)
         self._looked_at = now
-        self._doubts = {c.model: doubt for c in self.free if (doubt := self._doubt(listing, c.model)) is not None}
+        if self.choose is not None:
+            choice = self.choose(listing)
+            self.free, self._doubts = choice.candidates, choice.doubts
         unpriced = [] if listing is None else [c.model for c in self.paid if c.prices is None]
         found = {} if listing is None else {model: listing.prices(model) for model in unpriced}
         self._prices = {model: prices for model, prices in found.items() if prices is not None}
-
-    def _doubt(self, listing: Listing | None, model: str) -> str | None:
-        if listing is None:
-            return _NO_LISTING if self.strict else None
-        return listing.doubt(model)
 
     def funded(self, funds: Funds) -> None:
         """Take note of what is left of the account's money."""
@@ -420,6 +420,12 @@ class Route:
         unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
         if kinds and kinds <= unsuitable | {Kind.TOO_LONG}:
             return Ending.TOO_LONG if Kind.TOO_LONG in kinds else Ending.UNSUITABLE
-        if not kinds and self._doubts and len(self._doubts) == len(self.free) and not self._paid_untried():
+        if not kinds and len(self._doubts) == len(self.free) and not self._paid_untried():
             return Ending.UNSUITABLE
         return Ending.FAILED
+
+
+def _worth(candidate: Candidate, book: Ledger, now: float) -> float:
+    """Return what a candidate of a pattern or of `auto` is worth: the catalogue's score times what was measured."""
+    health = book.health.get(candidate.model) or Health()
+    return (candidate.score or 0.0) * health.success_rate(now)

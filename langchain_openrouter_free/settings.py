@@ -22,12 +22,14 @@ from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.preferences import PRIVACY, conflict, costs_beside
 from langchain_openrouter_free.quota import Limits, Part, Share
+from langchain_openrouter_free.selection import AUTO, is_pattern
 from langchain_openrouter_free.sources import Timeouts
 from langchain_openrouter_free.stores import MemoryStore, StateStore
 
 DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 
 _MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?\Z")
+_PATTERN = re.compile(r"^[A-Za-z0-9_.~/:*?\[\]!-]+\Z")
 _PATH_LIKE = re.compile(r"[/\\\\]|\.(?:sqlite3?|db)$")
 _SHARED = MemoryStore()
 _NO_LIMIT = 7 * 86_400.0
@@ -53,17 +55,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def free_models(models: Sequence[object]) -> tuple[str, ...]:
-    """Check the ranked list of free ids.
+    """Check the ranking: free ids, patterns such as `"qwen/*"`, and `"auto"` for all others.
 
     Raises:
-        ConfigurationError: if it is empty, holds an id twice, no id, or an id that does not claim to be free.
+        ConfigurationError: if it is empty, holds an entry twice, no id, or an id that does not claim to be free.
     """
     if isinstance(models, str) or not isinstance(models, Sequence):
         raise ConfigurationError("models must be a list of ids, best first.")
     if not models:
-        raise ConfigurationError("models is empty: name at least one ':free' id, best first.")
-    checked = tuple(model_id(model, "models") for model in models)
-    paid = next((model for model in checked if not says_free(model)), None)
+        raise ConfigurationError("models is empty: name at least one ':free' id, or 'auto', best first.")
+    checked = tuple(_ranked(model) for model in models)
+    paid = next((model for model in checked if not says_free(model) and not _stands_for_many(model)), None)
     if paid is not None:
         raise ConfigurationError(
             f"models: {paid!r} does not end in ':free', so it may cost money. "
@@ -71,6 +73,16 @@ def free_models(models: Sequence[object]) -> tuple[str, ...]:
         )
     _refuse_doubles(checked, "models")
     return checked
+
+
+def _stands_for_many(entry: str) -> bool:
+    return entry == AUTO or is_pattern(entry)
+
+
+def _ranked(entry: object) -> str:
+    if isinstance(entry, str) and (entry == AUTO or (is_pattern(entry) and _PATTERN.match(entry))):
+        return entry
+    return model_id(entry, "models")
 
 
 def model_id(model: object, field: str) -> str:

@@ -1,0 +1,150 @@
+"""One model as the catalogue describes it: facts only, read from whatever shape a row has. Pure.
+
+Rows changed their fields several times from 2025 to 2026, and values are odd in all of them: limits that are null or
+larger than the context, lists that are missing, dates that mean "none". A value that makes no sense is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from langchain_openrouter_free.catalogue import priced
+
+# What the catalogue writes where nothing is planned.
+_NEVER = "2098-12-31"
+_INDICES = ("intelligence_index", "coding_index", "agentic_index")
+_KNOWN = frozenset(
+    {"id", "name", "created", "context_length", "top_provider", "architecture", "supported_parameters", "reasoning"}
+    | {"expiration_date", "benchmarks", "pricing"}
+)
+_MOST_TOKENS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the catalogue says of a model.
+
+    Attributes:
+        id: its id.
+        name: for people.
+        created: Unix seconds at which its base model appeared; None where nobody says.
+        context: most tokens of prompt and answer together: the smaller of the model's and its top provider's.
+        output_limit: most tokens of an answer; None where nobody says. Never more than the context.
+        inputs, outputs: modalities, such as `"text"`, `"image"`, `"audio"`, `"file"`, `"video"`.
+        parameters: what a request may hold; None where the catalogue does not say.
+        reasoning: `"none"`, `"optional"`, `"mandatory"`, or `"unknown"`.
+        expires_at: Unix seconds of the announced end; None where none is. Dates move.
+        benchmarks: index -> value; comparable inside one catalogue only.
+        price: what of its prices is not zero, in words; None where all are.
+        rest: all other fields of its row.
+    """
+
+    id: str
+    name: str = ""
+    created: float | None = None
+    context: int | None = None
+    output_limit: int | None = None
+    inputs: frozenset[str] = frozenset({"text"})
+    outputs: frozenset[str] = frozenset({"text"})
+    parameters: frozenset[str] | None = None
+    reasoning: str = "unknown"
+    expires_at: float | None = None
+    benchmarks: Mapping[str, float] = field(default_factory=dict)
+    price: str | None = None
+    rest: Mapping[str, Any] = field(default_factory=dict)
+
+    def takes(self, parameter: str) -> bool:
+        """Tell whether a request may hold a parameter, as far as is known."""
+        return self.parameters is None or parameter in self.parameters
+
+
+def facts_of(row: Mapping[str, Any]) -> ModelFacts | None:
+    """Return what a row of the catalogue says; None where it has no id."""
+    model = row.get("id")
+    if not isinstance(model, str) or not model:
+        return None
+    provider = _table(row.get("top_provider"))
+    contexts = [_tokens(row.get("context_length")), _tokens(provider.get("context_length"))]
+    context = min((length for length in contexts if length is not None), default=None)
+    output = _tokens(provider.get("max_completion_tokens"))
+    shape = _table(row.get("architecture"))
+    inputs, outputs = _modalities(shape)
+    name = row.get("name")
+    return ModelFacts(
+        id=model,
+        name=name if isinstance(name, str) else "",
+        created=_moment(row.get("created")),
+        context=context,
+        output_limit=output if output is None or context is None else min(output, context),
+        inputs=inputs,
+        outputs=outputs,
+        parameters=_parameters(row.get("supported_parameters")),
+        reasoning=_reasoning(row),
+        expires_at=_date(row.get("expiration_date")),
+        benchmarks=_benchmarks(row.get("benchmarks")),
+        price=priced(row),
+        rest={name: value for name, value in row.items() if name not in _KNOWN},
+    )
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _words(value: object) -> frozenset[str]:
+    return frozenset(one for one in value if isinstance(one, str)) if isinstance(value, list) else frozenset()
+
+
+def _tokens(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST_TOKENS:
+        return None
+    return int(value)
+
+
+def _moment(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e11 else None
+
+
+def _date(value: object) -> float | None:
+    """Return the beginning of an announced last day, UTC."""
+    if not isinstance(value, str) or value.startswith(_NEVER):
+        return None
+    try:
+        date = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def _modalities(shape: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return what goes in and what comes out; older rows have `"text+image->text"` only."""
+    before, arrow, after = str(shape.get("modality") or "").partition("->")
+    inputs = _words(shape.get("input_modalities")) or frozenset(before.split("+") if arrow else ("text",))
+    outputs = _words(shape.get("output_modalities")) or frozenset(after.split("+") if arrow else ("text",))
+    return inputs, outputs
+
+
+def _parameters(value: object) -> frozenset[str] | None:
+    # An empty list is one that nobody filled in (April 2025), not a model that takes nothing.
+    return _words(value) or None
+
+
+def _reasoning(row: Mapping[str, Any]) -> str:
+    stated, known = row.get("reasoning"), _parameters(row.get("supported_parameters"))
+    if isinstance(stated, Mapping):
+        return "mandatory" if stated.get("mandatory") is True else "optional"
+    if known is None:
+        return "unknown"
+    return "optional" if "reasoning" in known else "none"
+
+
+def _benchmarks(value: object) -> Mapping[str, float]:
+    stated = _table(_table(value).get("artificial_analysis"))
+    return {
+        name: float(stated[name])
+        for name in _INDICES
+        if isinstance(stated.get(name), int | float) and not isinstance(stated[name], bool) and stated[name] >= 0
+    }

@@ -1,0 +1,101 @@
+"""Which models are for chat, and which of them are better, by the catalogue's facts alone. Pure.
+
+The score is deterministic: the same catalogue gives the same order. Benchmarks count by their place among the models
+of one catalogue, since the published indices were rescaled in 2026 from one month to the next.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+
+from langchain_openrouter_free.catalogue import FREE_ROUTER
+from langchain_openrouter_free.facts import ModelFacts
+
+_DAY = 86_400.0
+# An announced end this near, in seconds, makes a model the last choice; dates move, so it does not remove it.
+NEAR_END = 3 * _DAY
+# Words of ids and names by which the catalogue's free models are no partners in a conversation (2025 to 2026).
+_NOT_CHAT = {
+    "a content classifier": r"content.?safety|\bguard\b|-guard-|shield|moderation",
+    "for embeddings": r"\bembed",
+    "a reranker": r"rerank",
+    "for music": r"\blyria\b|\bmusic\b",
+    "for speech": r"\btts\b|text-to-speech|\bwhisper\b|transcri|fish-audio",
+    "for reading scans": r"\bocr\b",
+    "for images": r"flash-image|image-preview|image-gen|\bdall-e\b",
+    "for steering a screen": r"ui-tars",
+    "for proofs": r"\bprover\b",
+    "a base model": r"[-_ ]base\b|\(base\)",
+}
+_PATTERNS = {what: re.compile(words, re.IGNORECASE) for what, words in _NOT_CHAT.items()}
+# What each fact weighs. A model about which nothing is known scores about a third.
+_WEIGHTS = {"benchmarks": 4.0, "tools": 1.5, "structured": 1.0, "context": 1.0, "output": 0.5, "recency": 1.0}
+_UNKNOWN_PLACE = 0.35
+_SMALL_CONTEXT, _LARGE_CONTEXT = 8_192, 1_048_576
+_LONG_OUTPUT = 32_768
+_OLD = 540 * _DAY
+
+
+def not_for_chat(facts: ModelFacts) -> str | None:
+    """Say what else than chat a model is for; None if it is for chat."""
+    if facts.id == FREE_ROUTER:
+        return "a router, asked only where it is named"
+    if "text" not in facts.outputs:
+        return f"for {' and '.join(sorted(facts.outputs)) or 'nothing known'}"
+    if facts.outputs - {"text"}:
+        return f"for {' and '.join(sorted(facts.outputs - {'text'}))}"
+    if "text" not in facts.inputs:
+        return "not for text"
+    told = f"{facts.id.partition(':')[0]} {facts.name}"
+    return next((what for what, pattern in _PATTERNS.items() if pattern.search(told)), None)
+
+
+def scored(models: Sequence[ModelFacts], now: float) -> dict[str, float]:
+    """Return a score from 0 to 1 for each model, compared inside this catalogue.
+
+    Args:
+        models: all that are compared.
+        now: Unix seconds, for recency and announced ends.
+    """
+    places = {
+        index: sorted(facts.benchmarks[index] for facts in models if index in facts.benchmarks)
+        for index in {name for facts in models for name in facts.benchmarks}
+    }
+    return {facts.id: _score(facts, places, now) for facts in models}
+
+
+def _score(facts: ModelFacts, places: Mapping[str, list[float]], now: float) -> float:
+    known = facts.parameters or frozenset()
+    structured = "structured_outputs" in known
+    parts = {
+        "benchmarks": _place(facts, places),
+        "tools": 1.0 if "tools" in known else 0.0,
+        "structured": 1.0 if structured else 0.5 if "response_format" in known else 0.0,
+        "context": _between(facts.context, _SMALL_CONTEXT, _LARGE_CONTEXT),
+        "output": min((facts.output_limit or facts.context or 0) / _LONG_OUTPUT, 1.0),
+        "recency": 0.0 if facts.created is None else min(max(1.0 - (now - facts.created) / _OLD, 0.0), 1.0),
+    }
+    score = sum(_WEIGHTS[name] * part for name, part in parts.items()) / sum(_WEIGHTS.values())
+    return score * (0.1 if ends_soon(facts, now) else 1.0)
+
+
+def ends_soon(facts: ModelFacts, now: float) -> bool:
+    """Tell whether a model's announced end is near, or past."""
+    return facts.expires_at is not None and facts.expires_at - now < NEAR_END
+
+
+def _place(facts: ModelFacts, places: Mapping[str, list[float]]) -> float:
+    """Return the mean of a model's places among all that have the index, from 0 to 1."""
+    found = [
+        bisect_left(places[index], value) / max(len(places[index]) - 1, 1) for index, value in facts.benchmarks.items()
+    ]
+    return sum(found) / len(found) if found else _UNKNOWN_PLACE
+
+
+def _between(tokens: int | None, small: int, large: int) -> float:
+    if not tokens or tokens <= small:
+        return 0.0
+    return min(math.log(tokens / small) / math.log(large / small), 1.0)
