@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         StreamInterrupted,
     )
     from langchain_openrouter_free.external import PaidModel
+    from langchain_openrouter_free.facts import ModelFacts
+    from langchain_openrouter_free.outlook import Considered, Explanation
     from langchain_openrouter_free.purse import BudgetWarning
     from langchain_openrouter_free.spending import Spending, Spent
     from langchain_openrouter_free.stores import MemoryStore, StateStore
@@ -44,11 +46,14 @@ __all__ = [
     "ChatOpenRouterFree",
     "Clock",
     "ConfigurationError",
+    "Considered",
     "ContextTooLong",
+    "Explanation",
     "FreeModelBilled",
     "FreeQuotaExhausted",
     "InsufficientCredits",
     "MemoryStore",
+    "ModelFacts",
     "NoSuitableModel",
     "OpenRouterFreeError",
     "PaidModel",
@@ -66,7 +71,10 @@ _ELSEWHERE = {
     "BudgetWarning": "purse",
     "ChatOpenRouterFree": "chat_model",
     "Clock": "clock",
+    "Considered": "outlook",
+    "Explanation": "outlook",
     "MemoryStore": "stores",
+    "ModelFacts": "facts",
     "PaidModel": "external",
     "Spending": "spending",
     "Spent": "spending",

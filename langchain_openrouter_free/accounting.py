@@ -12,6 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
+from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.spending import Spending, spending
 from langchain_openrouter_free.transport import Service
@@ -71,4 +72,5 @@ class Accounting(BaseChatModel):
         return books
 
     def _lookup(self) -> ServiceLookup:
-        return ServiceLookup(self._service(), self.clock)
+        accounts = self._accounts()
+        return ServiceLookup(self._service(), self.clock, Shelf(accounts.store, accounts.account))

@@ -51,10 +51,12 @@ class Choice:
     Attributes:
         candidates: in the order in which they are to be asked.
         doubts: id -> why it is not asked all the same.
+        left_out: id -> why no entry of the ranking stands for it.
     """
 
     candidates: tuple[Candidate, ...]
     doubts: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

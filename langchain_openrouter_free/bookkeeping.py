@@ -55,6 +55,10 @@ class Accounts:
         """The account's page."""
         return PageRef(f"account:{self.account}", pages.encode, pages.decode)
 
+    def look(self) -> Ledger:
+        """Return the account's book as it is."""
+        return self.store.update(self.book, lambda book: (book or Ledger(),) * 2)
+
     def payments(self, need: Need) -> Payments:
         """Return the pages of money, for a call that needs so much."""
         pockets = [Pocket("project", self.project, self.budget)]
@@ -299,7 +303,7 @@ class Books:
 
     def look(self) -> Ledger:
         """Return the account's book as it is."""
-        return self._update(lambda book: (book or Ledger(), book or Ledger()))
+        return self.accounts.look()
 
     def _update(self, change: Change[Ledger, T]) -> T:
         return self.accounts.store.update(self.accounts.book, change)

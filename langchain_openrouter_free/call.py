@@ -27,7 +27,9 @@ from langchain_openrouter_free.engine import Attempt, Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
 from langchain_openrouter_free.external import ExternalSource
 from langchain_openrouter_free.fitness import Needs, fitted, needs_of
+from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
+from langchain_openrouter_free.parameters import Options
 from langchain_openrouter_free.preferences import costs_beside, provider_of, with_free_parser
 from langchain_openrouter_free.purse import BudgetWarning
 from langchain_openrouter_free.roads import Pace, Roads
@@ -60,6 +62,7 @@ class Call:
         privacy: what is asked of providers.
         price_lock: whether a free attempt says that nothing may cost anything.
         ids: the free ids that are named, for which a list must have a place.
+        options: what the call says about routing.
     """
 
     service: Service
@@ -76,6 +79,7 @@ class Call:
     privacy: str = "any"
     price_lock: bool = False
     ids: Sequence[str] = ()
+    options: Options = field(default_factory=Options)
     _needed: Need | None = None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -86,11 +90,12 @@ class Call:
         """Return the attempts of this call along a route."""
         tools = self.params.get("tools") or []
         names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
-        lookup = ServiceLookup(self.service, self.clock, min(timeouts.attempt, timeouts.call))
+        shelf = Shelf(accounts.store, accounts.account)
+        lookup = ServiceLookup(self.service, self.clock, shelf, min(timeouts.attempt, timeouts.call))
         unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
         listing = lookup.known([*self.ids, *unpriced])
         if listing is not None:
-            route.listed(listing, listing.at)
+            route.listed(listing, self.clock.now())
         beside = next(costs_beside(self.params), None) is not None
         roads = Roads(self._open, lookup, names, self.pace, self.billed, self.warned, beside)
         payments = accounts.payments(self._need() if route.paid else Need())

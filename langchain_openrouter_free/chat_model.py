@@ -28,6 +28,7 @@ from langchain_openrouter_free import parameters, preferences, settings
 from langchain_openrouter_free.accounting import Accounting
 from langchain_openrouter_free.binding import Binding
 from langchain_openrouter_free.bookkeeping import Accounts
+from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.candidates import ALIAS, Candidates
 from langchain_openrouter_free.choosing import Chooser
@@ -35,6 +36,7 @@ from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, FreeModelBilled, RequestRejected
 from langchain_openrouter_free.health import Strategy
+from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.selection import AUTO, is_pattern
@@ -45,7 +47,7 @@ log = logging.getLogger("langchain_openrouter_free")
 _UNREACHABLE = "a walk ends in an answer or in an error"
 
 
-class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
+class ChatOpenRouterFree(PacedBatches, Binding, Accounting, Outlook, BaseChatModel):
     """Chat model that asks a ranked list of OpenRouter `:free` models until one answers.
 
     It moves on when a model is rate limited, down, slow, delisted or talking nonsense, stops at once when the
@@ -298,6 +300,17 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
     ) -> tuple[Call, Attempts]:
         """Prepare a call: its parameters, its candidates, whose quota and money it uses."""
+        call, route, accounts = self._planned(messages, stop, kwargs, stream=stream)
+        timeouts = settings.timeouts({**self.timeouts, **call.options.timeouts}, call.options.timeout or self.timeout)
+        if not stream:
+            # A plain reply shows nothing but padding until it is whole: slow and dead look alike.
+            timeouts = replace(timeouts, first_token=timeouts.attempt)
+        return call, call.attempts(route, accounts, timeouts)
+
+    def _planned(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
+    ) -> tuple[Call, Route, Accounts]:
+        """Return a call, its route, and whose quota and money it uses."""
         if not messages:
             raise RequestRejected("There are no messages to send.")
         options = parameters.Options.taken_from(kwargs)
@@ -322,6 +335,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
             warned=self._happened,
             privacy=privacy,
             price_lock=self.price_lock,
+            options=options,
             ids=[entry for entry in self.models if entry != AUTO and not is_pattern(entry)],
         )
         ranking, paid = named.asked(
@@ -337,15 +351,11 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, BaseChatModel):
             strategy=Strategy(self.strategy),
             chance=self.chance(),
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
-            choose=Chooser(ranking, call.needs(), settings.is_service(service.url)) if ranking else None,
+            choose=Chooser(ranking, call.needs(), bundled, settings.is_service(service.url)) if ranking else None,
             paid_rps=settings.paid_rps(self.paid_rps),
             privacy="sensitive=True" if options.sensitive else preferences.named(params.get("provider"), privacy),
         )
-        timeouts = settings.timeouts({**self.timeouts, **options.timeouts}, options.timeout or self.timeout)
-        if not stream:
-            # A plain reply shows nothing but padding until it is whole: slow and dead look alike.
-            timeouts = replace(timeouts, first_token=timeouts.attempt)
-        return call, call.attempts(route, accounts, timeouts)
+        return call, route, accounts
 
     def _service(self) -> Service:
         """Return how the service is reached."""

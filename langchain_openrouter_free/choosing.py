@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from langchain_openrouter_free.actions import Candidate, Choice
 from langchain_openrouter_free.catalogue import Listing, says_free
 from langchain_openrouter_free.facts import ModelFacts, facts_of
 from langchain_openrouter_free.fitness import Needs, lacks
-from langchain_openrouter_free.selection import AUTO, Selection, is_pattern, selected
+from langchain_openrouter_free.selection import Selection, selected
 
+log = logging.getLogger("langchain_openrouter_free")
+
+_DAY = 86_400.0
 NO_LISTING = "the service's catalogue cannot be read, so nothing proves that it is free"
 
 
@@ -32,11 +36,11 @@ def free_in(listing: Listing) -> list[ModelFacts]:
     return found
 
 
-def selection_of(ranking: Sequence[str], listing: Listing) -> Selection:
-    """Return what a ranking means in a list; worked out once."""
-    key = ("selection", tuple(ranking))
+def selection_of(ranking: Sequence[str], listing: Listing, now: float) -> Selection:
+    """Return what a ranking means in a list; worked out once a day."""
+    key = ("selection", tuple(ranking), int(now // _DAY))
     if key not in listing.memo:
-        listing.memo[key] = selected(ranking, free_in(listing), listing.at)
+        listing.memo[key] = selected(ranking, free_in(listing), now)
     found: Selection = listing.memo[key]
     return found
 
@@ -48,28 +52,40 @@ class Chooser:
     Attributes:
         ranking: the user's entries, best first.
         needs: what the request needs.
-        strict: whether an id counts as paid while the service's list cannot be had.
+        bundle: gives the facts that came with the package, for where the service's list cannot be had.
+        strict: whether an id counts as paid then unless those facts prove it free.
     """
 
     ranking: tuple[str, ...]
     needs: Needs
+    bundle: Callable[[], Listing]
     strict: bool = False
 
-    def __call__(self, listing: Listing | None) -> Choice:
-        """Return the candidates by a list; None where it cannot be had: then only ids are known."""
-        if listing is None:
-            named = tuple(Candidate(e, group=g) for g, e in enumerate(self.ranking) if e != AUTO and not is_pattern(e))
-            return Choice(named, {one.model: NO_LISTING for one in named} if self.strict else {})
-        chosen = selection_of(self.ranking, listing).chosen
+    def __call__(self, listing: Listing | None, now: float) -> Choice:
+        """Return the candidates by a list; None where it cannot be had."""
+        if listing is not None:
+            return self._by(listing, now)
+        log.warning("the service's list of models cannot be had: the facts that came with the package serve")
+        choice = self._by(self.bundle(), now)
+        if self.strict:
+            unknown = {one.model for one in choice.candidates} - self.bundle().rows.keys()
+            return replace(choice, doubts={**choice.doubts, **dict.fromkeys(unknown, NO_LISTING)})
+        # Elsewhere it is not known what is offered: what is named is believed.
+        named = {one.model for one in choice.candidates if one.score is None}
+        candidates = tuple(replace(c, takes=None) if c.model in named else c for c in choice.candidates)
+        return Choice(candidates, {m: doubt for m, doubt in choice.doubts.items() if m not in named}, choice.left_out)
+
+    def _by(self, listing: Listing, now: float) -> Choice:
+        selection = selection_of(self.ranking, listing, now)
         candidates, doubts = [], {}
-        for one in chosen:
+        for one in selection.chosen:
             facts = facts_in(listing, one.model)
             takes = None if facts is None else facts.parameters
             candidates.append(Candidate(one.model, takes=takes, group=one.group, score=one.score))
             doubt = listing.doubt(one.model) or (None if facts is None else self._lacks(facts))
             if doubt is not None:
                 doubts[one.model] = doubt
-        return Choice(tuple(candidates), doubts)
+        return Choice(tuple(candidates), doubts, selection.left_out)
 
     def _lacks(self, facts: ModelFacts) -> str | None:
         lacking = lacks(facts, self.needs)

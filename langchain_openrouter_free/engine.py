@@ -268,6 +268,8 @@ class Attempts:
             sent=attempt.sent,
         )
         attempt.warnings = settled.warnings
+        if settled.verdict.kind is Kind.DELISTED and not attempt.turn.candidate.paid:
+            self.roads.lookup.outdated()
         return self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
 
     def _end(self, attempt: Attempt, settled: Settled) -> CallRecord | None:

@@ -1,8 +1,8 @@
 """What is asked of the service beside the attempts, and costs no free request.
 
-Its list of models is fetched before the first attempt and kept for an hour for each base URL: it proves what is
-free, and tells what the rest costs. The day's limit, the account's money and the cost of an answer are asked for
-where they help, never where an answer only waits for them.
+Its list of models is looked at before the first attempt: it proves what is free, and tells what the rest costs. The
+day's limit, the account's money and the cost of an answer are asked for where they help, never where an answer only
+waits for them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -20,7 +19,7 @@ from langchain_openrouter_free.budget import nano
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.routing import LISTING_KEPT
+from langchain_openrouter_free.listings import LISTINGS, USABLE, Shelf
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
 from langchain_openrouter_free.verdicts import classify_listing
@@ -30,81 +29,15 @@ Finding = Listing | Funds | int | None
 
 log = logging.getLogger("langchain_openrouter_free")
 
-# A list that lacks what is asked for is fetched anew when it is older than this, in seconds.
-_YOUNG_SECONDS = 60.0
-# A list that could not be had is not asked for again for so long, in seconds.
-_AGAIN_SECONDS = 30.0
 _LIST_PATIENCE = Timeouts(connect=5.0, first_token=15.0, stall=15.0, attempt=20.0, call=20.0)
 # A question about the quota or the money must not hold a call up for long.
 _PATIENCE = Timeouts(connect=3.0, first_token=5.0, stall=5.0, attempt=5.0, call=5.0)
 # No account is known to have more than 1000; more than this is nonsense.
 _MOST_A_DAY = 1_000_000
 _MAX_BYTES = 32 * 1024 * 1024
-_MODELS = "/models"
+# What the account may use (8 free ids where the other one showed 18, recorded 2026-09), and what is on offer.
+_LISTS = ("/models/user", "/models")
 _PATHS = {Topic.DAY_LIMIT: ("/key",), Topic.FUNDS: ("/key", "/credits")}
-
-
-class Listings:
-    """The process's copies of the service's list, by base URL."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: dict[str, Listing] = {}
-        self._failed: dict[str, float] = {}
-        self._turns: dict[str, threading.Lock] = {}
-        self._loops: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = {}
-
-    def turn(self, url: str) -> threading.Lock:
-        """Return what a thread holds while it fetches: others wait for its copy."""
-        with self._lock:
-            return self._turns.setdefault(url, threading.Lock())
-
-    def turn_on_this_loop(self, url: str) -> asyncio.Lock:
-        """Return what a task of the running loop holds while it fetches."""
-        with self._lock:
-            self._loops = {loop: turns for loop, turns in self._loops.items() if not loop.is_closed()}
-            turns = self._loops.setdefault(asyncio.get_running_loop(), {})
-            return turns.setdefault(url, asyncio.Lock())
-
-    def known(self, url: str, now: float, ids: Sequence[str] = ()) -> Listing | None:
-        """Return the copy for a base URL, while it is fresh and has these ids or is young."""
-        with self._lock:
-            kept = self._kept.get(url)
-        if kept is None or not 0 <= now - kept.at < LISTING_KEPT:
-            return None
-        young = now - kept.at < _YOUNG_SECONDS
-        return kept if young or all(one in kept.rows for one in ids) else None
-
-    def tried(self, url: str, since: float, now: float) -> bool:
-        """Tell whether there is no use in fetching: another has about then, or could not a moment ago."""
-        with self._lock:
-            kept, failed = self._kept.get(url), self._failed.get(url)
-        young = kept is not None and kept.at > since - _YOUNG_SECONDS
-        return young or (failed is not None and 0 <= now - failed < _AGAIN_SECONDS)
-
-    def last(self, url: str) -> Listing | None:
-        """Return the last good copy, however old."""
-        with self._lock:
-            return self._kept.get(url)
-
-    def keep(self, url: str, listing: Listing | None, now: float) -> Listing | None:
-        """Keep a new copy, or that there is none; return the last good one."""
-        with self._lock:
-            if listing is None:
-                self._failed[url] = now
-            else:
-                self._failed.pop(url, None)
-                self._kept[url] = listing
-            return self._kept.get(url)
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        with self._lock:
-            self._kept.clear()
-            self._failed.clear()
-
-
-LISTINGS = Listings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +47,25 @@ class ServiceLookup:
     Attributes:
         service: how it is reached.
         clock: where time comes from.
+        shelf: where its list is kept.
         most: longest that one question may take, in seconds.
     """
 
     service: Service
     clock: Clock
+    shelf: Shelf
     most: float = 20.0
 
     def known(self, ids: Sequence[str]) -> Listing | None:
-        """Return the service's list without asking, if there is a copy that will do for these ids."""
-        return LISTINGS.known(self.service.url, self.clock.now(), ids)
+        """Return the service's list without waiting, if there is a copy that will do for these ids."""
+        listing, is_stale = LISTINGS.usable(self.shelf.account, ids, self.clock.now())
+        if is_stale:
+            LISTINGS.in_background(self.shelf.account, self.refresh)
+        return listing
+
+    def outdated(self) -> None:
+        """Have the list fetched anew in the background: an id that it has is not offered any more."""
+        LISTINGS.in_background(self.shelf.account, self._listing)
 
     def ask(self, topic: Topic) -> Finding:
         """Ask about a topic; None where nobody says."""
@@ -138,18 +80,60 @@ class ServiceLookup:
         return _found(topic, [await self._afetch(path, _PATIENCE) for path in _PATHS[topic]])
 
     def _listing(self) -> Listing | None:
-        url, since = self.service.url, self.clock.now()
-        with LISTINGS.turn(url):
-            if LISTINGS.tried(url, since, self.clock.now()):
-                return LISTINGS.last(url)
-            return self._listed(self._fetch(_MODELS, _LIST_PATIENCE))
+        account, since = self.shelf.account, self.clock.now()
+        with LISTINGS.turn(account):
+            if LISTINGS.is_settled(account, since, self.clock.now()):
+                return LISTINGS.last(account)
+            return self._kept(self.shelf.load()) or self._fetched()
 
     async def _alisting(self) -> Listing | None:
-        url, since = self.service.url, self.clock.now()
-        async with LISTINGS.turn_on_this_loop(url):
-            if LISTINGS.tried(url, since, self.clock.now()):
-                return LISTINGS.last(url)
-            return self._listed(await self._afetch(_MODELS, _LIST_PATIENCE))
+        account, since = self.shelf.account, self.clock.now()
+        async with LISTINGS.turn_on_this_loop(account):
+            if LISTINGS.is_settled(account, since, self.clock.now()):
+                return LISTINGS.last(account)
+            return self._kept(await asyncio.to_thread(self.shelf.load)) or await self._afetched()
+
+    def refresh(self) -> Listing | None:
+        """Fetch the list now; return it, or the last good copy."""
+        with LISTINGS.turn(self.shelf.account):
+            return self._fetched()
+
+    async def arefresh(self) -> Listing | None:
+        """The same on an event loop."""
+        async with LISTINGS.turn_on_this_loop(self.shelf.account):
+            return await self._afetched()
+
+    def _kept(self, copy: Listing | None) -> Listing | None:
+        """Return another process's copy, if it is newer than ours and will do."""
+        now, account = self.clock.now(), self.shelf.account
+        mine = LISTINGS.last(account)
+        if copy is None or copy.at > now or (mine is not None and copy.at <= mine.at):
+            return None
+        LISTINGS.keep(account, copy, now)
+        return copy if now - copy.at < USABLE else None
+
+    def _fetched(self) -> Listing | None:
+        """Fetch what this account may use, or else all that is on offer."""
+        fetched = None
+        for path in _LISTS:
+            fetched = self._fetch(path, _LIST_PATIENCE)
+            if fetched is None or Listing.of(_parsed(fetched), 0.0) is not None:
+                break
+        listing = self._listed(fetched)
+        if listing is not None:
+            self.shelf.save(listing)
+        return listing or LISTINGS.last(self.shelf.account)
+
+    async def _afetched(self) -> Listing | None:
+        fetched = None
+        for path in _LISTS:
+            fetched = await self._afetch(path, _LIST_PATIENCE)
+            if fetched is None or Listing.of(_parsed(fetched), 0.0) is not None:
+                break
+        listing = self._listed(fetched)
+        if listing is not None:
+            await asyncio.to_thread(self.shelf.save, listing)
+        return listing or LISTINGS.last(self.shelf.account)
 
     def cost(self, answer: str) -> int | None:
         """Return what `GET /generation` says an answer cost, in nano-dollars; None where it doesn't know (yet)."""
@@ -160,14 +144,15 @@ class ServiceLookup:
         return cost_of(await self._afetch(f"/generation?id={quote(answer, safe='')}", _PATIENCE))
 
     def _listed(self, fetched: Fetched | None) -> Listing | None:
-        now, url = self.clock.now(), self.service.url
+        now = self.clock.now()
         listing = Listing.of(_parsed(fetched), now)
         if listing is None:
             why = "no reply"
             if fetched is not None:
                 why = "no list" if fetched[0] == 200 else classify_listing(fetched[0], None, fetched[1], now=now).reason
             log.warning("the list of models cannot be had (%s): prices are not known", why)
-        return LISTINGS.keep(url, listing, now)
+        LISTINGS.keep(self.shelf.account, listing, now)
+        return listing
 
     def _request(self, path: str) -> Outgoing:
         return Outgoing(f"{self.service.url}{path}", self.service.headers, method="GET")

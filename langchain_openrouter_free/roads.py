@@ -26,6 +26,10 @@ class Lookup(Protocol):
         """The same on an event loop."""
         ...
 
+    def outdated(self) -> None:
+        """Take note that an id of the service's list is not offered any more."""
+        ...
+
     def cost(self, answer: str) -> int | None:
         """Return what an answer cost in nano-dollars, or None if nobody says (yet)."""
         ...

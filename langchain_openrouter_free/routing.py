@@ -34,6 +34,7 @@ UNBOOKABLE = (
 )
 
 
+_IN_TIME = "the call ended before its turn"
 # How long a list of models is good, in seconds.
 LISTING_KEPT = 3600.0
 # How the service says that it wants money.
@@ -83,7 +84,7 @@ class Route:
     chance: float = 1.0
     lease: float = 60.0
     max_attempts: int | None = None
-    choose: Callable[[Listing | None], Choice] | None = None
+    choose: Callable[[Listing | None, float], Choice] | None = None
     paid_rps: float | Literal["balance"] | None = None
     privacy: str = ""
     trail: list[AttemptRecord] = field(default_factory=list)
@@ -105,6 +106,7 @@ class Route:
     _pays_soon: bool = True
     _looked_at: float = 0.0
     _asked: set[Topic] = field(default_factory=set)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     funds: Funds | None = None
     money: Verdict | None = None
     _no_free: bool = False
@@ -306,8 +308,8 @@ class Route:
         self._asked.add(Topic.LISTING)
         self._looked_at = now
         if self.choose is not None:
-            choice = self.choose(listing)
-            self.free, self._doubts = choice.candidates, choice.doubts
+            choice = self.choose(listing, now)
+            self.free, self._doubts, self.left_out = choice.candidates, choice.doubts, choice.left_out
         unpriced = [] if listing is None else [c.model for c in self.paid if c.prices is None]
         found = {} if listing is None else {model: listing.prices(model) for model in unpriced}
         self._prices = {model: prices for model, prices in found.items() if prices is not None}
@@ -375,6 +377,14 @@ class Route:
             Skipped(c.model, *self._why_not(c, book, now)) for c in (*self.free, *self.paid) if c.model not in asked
         ]
 
+    def outlook(self, book: Ledger, now: float) -> list[tuple[Candidate, str, float | None]]:
+        """Say of every candidate, in the order in which they would be asked now, what stands in its way, or ""."""
+        told = []
+        for candidate in (*self._in_order(book, now), *self.paid):
+            why, until = self._why_not(candidate, book, now)
+            told.append((candidate, "" if why == _IN_TIME else why, until))
+        return told
+
     def _why_not(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None]:
         hold = book.hold(now) or self.hold
         billed = book.quarantined.get(candidate.model)
@@ -400,7 +410,7 @@ class Route:
         if hold is not None and not candidate.paid:
             whose = "the project's share of the" if hold.share else "the account's"
             return f"{whose} {hold.window} quota is used up", hold.until
-        return "the call ended before its turn", None
+        return _IN_TIME, None
 
     def ending(self) -> Ending:
         """Say how the call failed, by what was learned on the way; the most precise word first."""

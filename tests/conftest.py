@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
-from langchain_openrouter_free.lookup import LISTINGS
+from langchain_openrouter_free.listings import LISTINGS
 from langchain_openrouter_free.simulator import Simulator
 
 # A busy machine is not a slow function.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
+from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.simulator import Simulator
 
 PATHS = ("invoke", "ainvoke", "stream", "astream")
@@ -74,6 +75,12 @@ def at_once(work: Callable[[], object], times: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def book_of(store: MemoryStore) -> Ledger:
+    """The account's book in a store that has one."""
+    (book,) = (page for page in store._pages.values() if isinstance(page, Ledger))
+    return book
 
 
 def asked(sim: Simulator) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, drive, make
+from driving import PATHS, TWENTY, book_of, drive, make
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from turning import Crowd, TurningClock
@@ -148,7 +148,7 @@ def test_a_rate_limiter_is_asked_once_for_each_attempt(sim: Simulator, path: str
     model = make(sim, TWENTY[:3], rate_limiter=limiter, state=store, clock=FakeClock(START))
     assert len(drive(model, path).outcomes) == 3
     assert limiter.passed == 3 == len(sim.chats())
-    (book,) = store._pages.values()
+    book = book_of(store)
     assert sum(book.windows.days.values()) == 3
     assert drive(model, path).outcomes == ["ok"]
     assert limiter.passed == 4 == len(sim.chats())

@@ -71,7 +71,7 @@ def test_a_larger_limit_is_asked_for_once(path: str) -> None:
             assert drive(model, path).outcomes == ["ok"]
         assert len(keys(sim)) == 1
         first = [one.path for one in sim.received][:2]
-        assert first == ["/api/v1/models", "/api/v1/key"], "before the first request for an answer"
+        assert first == ["/api/v1/models/user", "/api/v1/key"], "before the first request for an answer"
         clock.advance(700)
         assert drive(model, path).outcomes == ["ok"]
         assert len(keys(sim)) == 1

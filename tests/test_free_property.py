@@ -19,7 +19,7 @@ from langchain_core.runnables import ConfigurableField
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, MemoryStore, NoSuitableModel
 from langchain_openrouter_free import OpenRouterFreeError as Failed
-from langchain_openrouter_free.lookup import LISTINGS
+from langchain_openrouter_free.listings import LISTINGS, USABLE
 from langchain_openrouter_free.settings import DEFAULT_BASE_URL
 from langchain_openrouter_free.testing import FakeClock
 
@@ -217,7 +217,7 @@ def test_only_what_is_proven_free_is_asked(place: tuple[Service, str], scene: di
         proven = [name for name in ([pinned] if pinned else models) if is_proven(found, name)]
         if proven and not behave:
             assert service.asked == proven[:1]
-        clock.advance(3601)
+        clock.advance(USABLE + 1)
 
 
 # -- no door beside
@@ -326,7 +326,7 @@ def test_an_old_copy_serves_when_no_new_one_can_be_had(path: str) -> None:
     assert drive(own(service, clock=clock), path).text
     assert service.looks == 1
     service.list = 500
-    clock.advance(2)
+    clock.advance(USABLE)
     assert drive(own(service, [C, B], clock=clock), path).meta["route"]["model"] == B
     assert service.looks == 2
     service.list = [{"id": A, "pricing": PRICED["pricing"]}]

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from driving import TWENTY, make
+from driving import TWENTY, book_of, make
 
 from langchain_openrouter_free import MemoryStore
 from langchain_openrouter_free.handover import handed_over
@@ -102,7 +102,9 @@ def test_a_call_that_is_cancelled_while_it_takes_a_slot() -> None:
     """The slot goes back into the account's minute and day, and nothing is sent."""
     store = HeldStore()
     with Simulator() as sim:
-        model = make(sim, TWENTY[:1], state=store, clock=FakeClock(), limits={"per_minute": 3, "per_day": 3})
+        clock = FakeClock()
+        make(sim, TWENTY[:1], clock=clock).refresh()
+        model = make(sim, TWENTY[:1], state=store, clock=clock, limits={"per_minute": 3, "per_day": 3})
 
         async def run() -> None:
             task = asyncio.create_task(model.ainvoke("hi"))
@@ -115,7 +117,7 @@ def test_a_call_that_is_cancelled_while_it_takes_a_slot() -> None:
         asyncio.run(run())
         with store.changed:
             assert store.changed.wait_for(lambda: store.updates == 2, 10)
-        (book,) = store._pages.values()
+        book = book_of(store)
         assert sum(book.windows.days.values()) == 0
         assert not any(book.windows.minutes.values())
         assert sim.chats() == []

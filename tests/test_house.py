@@ -45,6 +45,7 @@ RULES = {
 }
 PURE = RULES | {"messages", "replies"}
 LANGCHAIN = {
+    "outlook",
     "accounting",
     "binding",
     "chat_model",

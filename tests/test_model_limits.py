@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, asked, drive, make
+from driving import PATHS, TWENTY, asked, book_of, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.ledger import Ledger
@@ -25,8 +25,7 @@ FIRST, SECOND = TWENTY[:2]
 
 
 def page(store: MemoryStore) -> Ledger:
-    (book,) = store._pages.values()
-    return book
+    return book_of(store)
 
 
 def statuses(sim: Simulator) -> list[int | None]:

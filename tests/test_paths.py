@@ -358,7 +358,7 @@ def test_a_web_page_instead_of_the_api(sim: Simulator) -> None:
     model = model.model_copy(update={"base_url": sim.base_url.replace("/api/v1", "/api/v7")})
     with pytest.raises(RequestRejected, match="base_url"):
         model.invoke("hi")
-    assert [one.method for one in sim.received] == ["GET", "POST"], "the list of models, and one attempt"
+    assert [one.method for one in sim.received] == ["GET", "GET", "POST"], "two lists of models, and one attempt"
 
 
 # -- cancelled in the middle

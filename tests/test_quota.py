@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from driving import PATHS, TWENTY, asked, at_once, drive, make
+from driving import PATHS, TWENTY, asked, at_once, book_of, drive, make
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -238,7 +238,7 @@ def test_a_cancelled_wait_gives_its_slot_back() -> None:
                 await task
 
         asyncio.run(run())
-    (book,) = store._pages.values()
+    book = book_of(store)
     assert sum(book.windows.minutes.values()) == 1
     assert sum(book.windows.days.values()) == 1
 
@@ -265,7 +265,7 @@ def test_attempts_that_began_together_fail_as_one() -> None:
         model = make(sim, TWENTY[:2], clock=clock, state=store)
         at_once(lambda: model.invoke("hi"), 10)
         assert asked(sim).count(TWENTY[0]) > 1
-    (book,) = store._pages.values()
+    book = book_of(store)
     assert book.cooldowns[TWENTY[0]].failures == 1
     assert book.cooldowns[TWENTY[0]].until == clock.now() + 5
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, asked, drive, make
+from driving import PATHS, TWENTY, asked, book_of, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,8 +94,7 @@ def shifted(clock: FakeClock, offset: float, scenario: Scenario | None = None) -
 
 
 def page(store: MemoryStore) -> Ledger:
-    (book,) = store._pages.values()
-    return book
+    return book_of(store)
 
 
 def refused(model: Any, path: str) -> FreeQuotaExhausted:

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, asked, drive, make
+from driving import PATHS, TWENTY, asked, book_of, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore, RequestRejected
 from langchain_openrouter_free.health import Health
@@ -17,12 +17,6 @@ from langchain_openrouter_free.testing import FakeClock
 
 NOW = 1_790_000_000.0
 WELL = Health(NOW, 10.0, 10.0, 1.0, 60.0)
-
-
-def book_of(store: MemoryStore) -> Ledger:
-    (book,) = store._pages.values()
-    assert isinstance(book, Ledger)
-    return book
 
 
 def knowing(model: Any, health: dict[str, Health], used_today: int = 0) -> MemoryStore:

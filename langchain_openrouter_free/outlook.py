@@ -1,0 +1,120 @@
+"""What a user asks of the route before a call: what is on offer, and who would be asked in which order."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import BaseMessage
+
+from langchain_openrouter_free.bookkeeping import Accounts
+from langchain_openrouter_free.bundle import bundled
+from langchain_openrouter_free.call import Call
+from langchain_openrouter_free.catalogue import Listing
+from langchain_openrouter_free.choosing import free_in
+from langchain_openrouter_free.errors import at
+from langchain_openrouter_free.facts import ModelFacts
+from langchain_openrouter_free.listings import LISTINGS
+from langchain_openrouter_free.lookup import ServiceLookup
+from langchain_openrouter_free.routing import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """One model of an explanation.
+
+    Attributes:
+        model: its id, or the name of another package's chat model.
+        paid: whether asking it may cost money.
+        reason: why it would not be asked now; "" where it would.
+        until: Unix seconds at which that ends, where it does.
+    """
+
+    model: str
+    paid: bool
+    reason: str = ""
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Who would be asked now.
+
+    Attributes:
+        models: all that were considered, in the order in which they would be asked; then the others.
+        listed_at: Unix seconds at which the catalogue was fetched that this goes by.
+        bundled: whether it is the one that came with the package.
+    """
+
+    models: tuple[Considered, ...]
+    listed_at: float
+    bundled: bool
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The models that would be asked, the first one first."""
+        return tuple(one.model for one in self.models if not one.reason)
+
+    def __str__(self) -> str:
+        came = "came with the package" if self.bundled else "was fetched"
+        lines = [f"By the catalogue of {at(self.listed_at)}, which {came}:"]
+        rank = 0
+        for one in self.models:
+            rank += not one.reason
+            till = f" until {at(one.until)}" if one.until else ""
+            lines.append(f"  {'-' if one.reason else rank} {one.model}{': ' if one.reason else ''}{one.reason}{till}")
+        return "\n".join(lines)
+
+
+class Outlook(BaseChatModel):
+    """The methods of the model that look ahead; none of them asks a model anything."""
+
+    clock: Any
+
+    @abstractmethod
+    def _lookup(self) -> ServiceLookup:
+        """Return what asks the service beside the attempts."""
+
+    @abstractmethod
+    def _planned(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
+    ) -> tuple[Call, Route, Accounts]:
+        """Return a call, its route, and whose quota and money it uses."""
+
+    @property
+    def catalogue(self) -> tuple[ModelFacts, ...]:
+        """Facts of all free models, as far as they are known without a request."""
+        return tuple(free_in(self._listing()))
+
+    def explain(self, messages: LanguageModelInput = "hello", **kwargs: Any) -> Explanation:
+        """Tell who would be asked in which order, and why the others not; without a request.
+
+        Args:
+            messages: the prompt, as `invoke` takes it.
+            **kwargs: the call's parameters, as `invoke` takes them: `tools`, `response_format`, `sensitive` and so on.
+        """
+        told = self._convert_input(messages).to_messages()
+        _, route, accounts = self._planned(told, None, kwargs, stream=True)
+        listing, book = self._listing(), accounts.look()
+        now = self.clock.now() + book.skew
+        route.listed(listing, now)
+        considered = [Considered(c.model, c.paid, why, until) for c, why, until in route.outlook(book, now)]
+        considered.sort(key=lambda one: bool(one.reason))
+        known = {one.model for one in considered}
+        others = [Considered(model, False, why) for model, why in route.left_out.items() if model not in known]
+        return Explanation((*considered, *others), listing.at, listing is bundled())
+
+    def refresh(self) -> None:
+        """Fetch the service's list of models now; without that a copy of up to an hour serves."""
+        self._lookup().refresh()
+
+    async def arefresh(self) -> None:
+        """The same on an event loop."""
+        await self._lookup().arefresh()
+
+    def _listing(self) -> Listing:
+        """Return what is known without a request: this process's copy, the state's, or what came with the package."""
+        shelf = self._lookup().shelf
+        return LISTINGS.last(shelf.account) or shelf.load() or bundled()

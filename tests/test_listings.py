@@ -1,0 +1,189 @@
+"""Copies of the service's list: who waits for a new one, who fetches it, and who shares it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import PATHS, TWENTY, asked, drive, make
+
+from langchain_openrouter_free import MemoryStore, NoSuitableModel
+from langchain_openrouter_free.catalogue import Listing
+from langchain_openrouter_free.listings import FRESH, LISTINGS, USABLE, decode, encode
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.stores.sqlite import SqliteStore
+from langchain_openrouter_free.testing import FakeClock
+
+USER, ALL = "/api/v1/models/user", "/api/v1/models"
+
+
+def lists(sim: Simulator) -> list[str]:
+    """The lists that were fetched, in order."""
+    return [one.path for one in sim.received if one.path in (USER, ALL)]
+
+
+def settled() -> None:
+    """Wait for what goes on in the background."""
+    for thread in threading.enumerate():
+        if thread.name == "openrouter-free-catalogue":
+            thread.join(10)
+
+
+def failing(sim: Simulator, *paths: str, status: int = 500) -> None:
+    """Let the simulator refuse some lists."""
+    from langchain_openrouter_free.simulator.reply import json_reply  # noqa: PLC0415
+
+    world = sim._service.world
+    honest = world.answer
+
+    def answer(request: Any) -> Any:
+        if request.path in paths:
+            return json_reply(status, {"error": {"message": "no", "code": status}})
+        return honest(request)
+
+    world.answer = answer  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_the_account_may_use_comes_first(path: str) -> None:
+    """Of two lists the account's own is asked for; a model that is closed to it costs no request."""
+    with Simulator(Scenario(closed=[TWENTY[0]])) as sim:
+        told = drive(make(sim, TWENTY[:2]), path)
+        assert (told.meta["route"]["model"], told.outcomes) == (TWENTY[1], ["ok"])
+        assert lists(sim) == [USER]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+@pytest.mark.parametrize("path", PATHS)
+def test_without_it_all_that_is_on_offer_will_do(path: str, status: int) -> None:
+    with Simulator() as sim:
+        model = make(sim, TWENTY[:1])
+        failing(sim, USER, status=status)
+        assert drive(model, path).text
+        assert lists(sim) == [USER, ALL]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nobody_waits_while_a_usable_copy_exists(path: str) -> None:
+    """After an hour a call goes by the old copy, and the next one by the new one."""
+    clock = FakeClock()
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:2], clock=clock)
+        assert drive(model, path).text
+        clock.advance(FRESH - 1)
+        assert drive(model, path).text
+        assert len(lists(sim)) == 1
+        sim.reset(Scenario(gone=[TWENTY[0]], models=[TWENTY[1]]))
+        clock.advance(2)
+        assert drive(model, path).outcomes == ["delisted", "ok"], "the old copy still had it"
+        settled()
+        assert len(lists(sim)) == 1
+        assert drive(model, path).outcomes == ["ok"]
+        assert asked(sim) == [TWENTY[0], TWENTY[1], TWENTY[1]]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_copy_that_is_too_old_is_waited_for(path: str) -> None:
+    clock = FakeClock()
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:2], clock=clock)
+        assert drive(model, path).text
+        sim.reset(Scenario(gone=[TWENTY[0]], models=[TWENTY[1]]))
+        clock.advance(USABLE + 1)
+        assert drive(model, path).outcomes == ["ok"]
+        assert asked(sim) == [TWENTY[1]]
+
+
+def test_a_refresh_that_fails_is_not_tried_at_every_call() -> None:
+    """And the copy serves on."""
+    clock = FakeClock()
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:1], clock=clock)
+        model.invoke("hi")
+        failing(sim, USER, ALL)
+        clock.advance(FRESH + 1)
+        for _ in range(3):
+            assert model.invoke("hi").text
+            settled()
+        assert lists(sim) == [USER, USER, ALL]
+        clock.advance(31)
+        assert model.invoke("hi").text
+        settled()
+        assert len(lists(sim)) == 5
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_dead_id_costs_one_request_and_one_list(path: str) -> None:
+    """A delisting error has the list fetched anew; from then on the id is not asked, and nothing more is fetched."""
+    clock = FakeClock()
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:2], clock=clock)
+        assert drive(model, path).text
+        sim.reset(Scenario(gone=[TWENTY[0]], models=[TWENTY[1]]))
+        clock.advance(600)
+        for _ in range(3):
+            assert drive(model, path).meta["route"]["model"] == TWENTY[1]
+            settled()
+            clock.advance(90)
+        assert asked(sim).count(TWENTY[0]) == 1
+        assert len(lists(sim)) == 1
+
+
+def test_processes_share_a_copy(tmp_path: Path) -> None:
+    """A new process on the same state fetches nothing; one of another account does."""
+    file, clock = tmp_path / "state.sqlite3", FakeClock()
+    with Simulator(Scenario(keys=["sk-one", "sk-two"]), clock=clock.now) as sim:
+        for key, count in (("sk-one", 1), ("sk-one", 1), ("sk-two", 2)):
+            LISTINGS.clear()  # as in a new process
+            assert make(sim, TWENTY[:1], clock=clock, state=SqliteStore(file), api_key=key).invoke("hi").text
+            assert len(lists(sim)) == count
+        LISTINGS.clear()
+        clock.advance(FRESH + 1)
+        assert make(sim, TWENTY[:1], clock=clock, state=SqliteStore(file), api_key="sk-one").invoke("hi").text
+        settled()
+        assert len(lists(sim)) == 2, "it was usable"
+        assert make(sim, TWENTY[:1], clock=clock, state=SqliteStore(file), api_key="sk-one").invoke("hi").text
+        settled()
+        assert len(lists(sim)) == 3, "and not fresh"
+
+
+def test_on_demand() -> None:
+    """`refresh` fetches at once, whatever the age of the copy."""
+    clock = FakeClock()
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:2], clock=clock)
+        model.invoke("hi")
+        sim.reset(Scenario(models=["test/other:free"]))
+        sim.script({TWENTY[0]: "404-delisted"})
+        sim._service.world.state.catalogue.gone.update(TWENTY[:2])
+        model.refresh()
+        with pytest.raises(NoSuitableModel):
+            model.invoke("hi")
+        assert asked(sim) == []
+
+
+def test_a_list_is_read_as_it_was_written() -> None:
+    """Less what is for people only."""
+    rows = [{"id": "a/b:free", "pricing": {"prompt": "0"}, "new": [1], "description": "long"}, {"id": "c/d"}]
+    listing = Listing.of({"data": rows}, 12.5)
+    assert listing is not None
+    again = decode(encode(listing))
+    assert again.at == 12.5
+    assert again.rows == {"a/b:free": ({"id": "a/b:free", "pricing": {"prompt": "0"}, "new": [1]},), "c/d": (rows[1],)}
+    for broken in ("{}", "[]", '{"v": 9, "at": 1, "data": []}', "x"):
+        with pytest.raises(ValueError, match=r".*"):
+            decode(broken)
+
+
+def test_a_store_that_fails_costs_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(MemoryStore):
+        def update(self, ref: Any, change: Any) -> Any:
+            if ref.key.startswith("catalogue:"):
+                raise OSError("no disk")
+            return super().update(ref, change)
+
+    with Simulator() as sim:
+        assert make(sim, TWENTY[:1], state=Failing()).invoke("hi").text
+    assert "cannot be kept" in caplog.text
