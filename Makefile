@@ -43,6 +43,7 @@ bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its 
 	for bench in happy_path decision import simulator store; do $(PY) tests/benchmarks/bench_$$bench.py || exit 1; done
 	$(PY) -m pytest tests/benchmarks/test_bench_quota.py -o addopts= --benchmark-columns=median,iqr,ops,rounds
 	$(PY) -m pytest tests/benchmarks/test_bench_money.py -o addopts= -s -q
+	$(PY) -m pytest tests/benchmarks/test_bench_catalogue.py -o addopts= --benchmark-columns=median,iqr,ops,rounds
 
 soak: $(READY) ## 5,000 random calls with faults, cancellations and killed processes: the bill against the book
 	$(PY) tests/soak/money.py $(ARGS)

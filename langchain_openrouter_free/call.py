@@ -122,7 +122,7 @@ class Call:
         parts = list(_parts(wired))
         return Need(
             prompt_tokens=to_service.prompt_bytes(wired, self.params.get("tools") or []) + to_service.json_bytes(rest),
-            images=sum(1 for part in parts if part.get("type") in _IMAGE_PARTS),
+            images=sum(1 for part in parts if str(part.get("type")) in _IMAGE_PARTS),
             sound=any(part.get("type") == "input_audio" for part in parts),
             linked=any(to_service.is_linked(part) for part in parts),
             max_tokens=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,

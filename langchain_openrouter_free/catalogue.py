@@ -7,7 +7,7 @@ non-negative number counts as unknown, and what is unknown is neither free nor p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -24,6 +24,7 @@ _NEAR = 900.0
 _MILLION = 1_000_000
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 # What is smaller or larger than this is no price, in US dollars.
+_ZERO = Decimal(0)
 _LEAST, _MOST = Decimal("1e-18"), Decimal(1_000_000)
 
 
@@ -246,6 +247,8 @@ def _context(row: Row) -> int | None:
 
 
 def _amount(value: object) -> Decimal | None:
+    if value == "0":  # as nearly all of them
+        return _ZERO
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
@@ -281,12 +284,20 @@ class Listing:
         if not isinstance(found, list):
             return None
         rows: dict[str, tuple[Row, ...]] = {}
-        for row in _tables(found):
-            rows[row["id"]] = (*rows.get(row["id"], ()), row)
+        for row in found:
+            model = row.get("id") if isinstance(row, dict) else None
+            if isinstance(model, str):
+                rows[model] = (*rows[model], row) if model in rows else (row,)
         return cls(rows, at)
 
     def doubt(self, model: str) -> str | None:
         """Say why an id is not proven free; None if it is: it says so, and every price that it has is zero."""
+        known: dict[str, str | None] = self.memo.setdefault("doubts", {})
+        if model not in known:
+            known[model] = self._doubt(model)
+        return known[model]
+
+    def _doubt(self, model: str) -> str | None:
         if not says_free(model):
             return "its id does not end in ':free', so it may cost money"
         rows = self.rows.get(model)
@@ -299,7 +310,3 @@ class Listing:
         """Return what a paid id costs, or None where it is missing or its cost cannot be bounded."""
         found = [parse_prices(row) for row in self.rows.get(model, ())]
         return found[0] if len(found) == 1 else None
-
-
-def _tables(rows: Iterable[object]) -> Iterator[Row]:
-    return (row for row in rows if isinstance(row, Mapping) and isinstance(row.get("id"), str))

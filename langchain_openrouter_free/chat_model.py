@@ -338,9 +338,6 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, Outlook, BaseChatMod
             options=options,
             ids=[entry for entry in self.models if entry != AUTO and not is_pattern(entry)],
         )
-        ranking, paid = named.asked(
-            options.model, allow_paid=self._may_pay, privacy=privacy, sensitive=options.sensitive
-        )
         route = Route(
             (),
             paid,

@@ -20,6 +20,7 @@ _KNOWN = frozenset(
     {"id", "name", "created", "context_length", "top_provider", "architecture", "supported_parameters", "reasoning"}
     | {"expiration_date", "benchmarks", "pricing"}
 )
+_MOST_INDEX = 1_000_000
 _MOST_TOKENS = 1_000_000_000
 
 
@@ -99,7 +100,7 @@ def _words(value: object) -> frozenset[str]:
 
 
 def _tokens(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= _MOST_TOKENS:
         return None
     return int(value)
 
@@ -143,8 +144,8 @@ def _reasoning(row: Mapping[str, Any]) -> str:
 
 def _benchmarks(value: object) -> Mapping[str, float]:
     stated = _table(_table(value).get("artificial_analysis"))
-    return {
-        name: float(stated[name])
-        for name in _INDICES
-        if isinstance(stated.get(name), int | float) and not isinstance(stated[name], bool) and stated[name] >= 0
-    }
+    return {name: float(stated[name]) for name in _INDICES if _is_index(stated.get(name))}
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_INDEX

@@ -12,7 +12,7 @@ not be what was asked for |
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,16 @@ class Needs:
     prompt_tokens: int = 0
     output_tokens: int = 0
 
+    @property
+    def room(self) -> int:
+        """Tokens of prompt and answer together, with a margin for the estimate."""
+        return int(self.prompt_tokens * _MARGIN) + (self.output_tokens or _SOME_ANSWER)
+
+    @property
+    def kind(self) -> tuple[frozenset[str], frozenset[str], bool]:
+        """What all requests have in common that the same models are fit for."""
+        return self.features, self.inputs, self.no_reasoning
+
 
 # Which listed parameters satisfy a feature; any of them does.
 _FEATURES: Mapping[str, tuple[str, ...]] = {
@@ -99,14 +109,8 @@ def needs_of(params: Mapping[str, Any], inputs: frozenset[str], prompt_tokens: i
     return Needs(frozenset(features), inputs - {"file"}, off, prompt_tokens, most if isinstance(most, int) else 0)
 
 
-def lacks(facts: ModelFacts, needs: Needs, ratio: float = 1.0) -> str | None:
-    """Say what a model lacks for a request; None if it is fit, as far as is known.
-
-    Args:
-        facts: the model's.
-        needs: the request's.
-        ratio: tokens that this model really counts for each one estimated.
-    """
+def lacks(facts: ModelFacts, needs: Needs) -> str | None:
+    """Say what a model lacks for a request, beside room; None if it is fit, as far as is known."""
     for feature in sorted(needs.features):
         if not any(facts.takes(name) for name in _FEATURES[feature]):
             return f"no {feature}"
@@ -115,11 +119,14 @@ def lacks(facts: ModelFacts, needs: Needs, ratio: float = 1.0) -> str | None:
         return f"no {' or '.join(missing)} input"
     if needs.no_reasoning and facts.reasoning == "mandatory":
         return "it always reasons"
-    if facts.context is not None:
-        wanted = int(needs.prompt_tokens * ratio * _MARGIN) + (needs.output_tokens or _SOME_ANSWER)
-        if needs.prompt_tokens and wanted > facts.context:
-            return f"a context of {facts.context} tokens is too small for about {wanted}"
     return None
+
+
+def too_long(facts: ModelFacts, needs: Needs) -> str | None:
+    """Say that a request has no room in a model's context; None if it has, as far as is known."""
+    if facts.context is None or needs.room <= facts.context:
+        return None
+    return f"a context of {facts.context} tokens is too small for about {needs.room}"
 
 
 def fitted(params: Mapping[str, Any], takes: frozenset[str] | None) -> dict[str, Any]:
@@ -127,8 +134,3 @@ def fitted(params: Mapping[str, Any], takes: frozenset[str] | None) -> dict[str,
     if takes is None:
         return dict(params)
     return {name: value for name, value in params.items() if name not in LEFT_OUT or name in takes}
-
-
-def together(models: Sequence[ModelFacts], feature: str) -> bool:
-    """Tell whether at least one of these models offers a feature, as far as is known."""
-    return any(any(facts.takes(name) for name in _FEATURES[feature]) for facts in models)

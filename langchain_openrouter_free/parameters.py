@@ -111,10 +111,21 @@ def check(params: Mapping[str, Any]) -> None:
         ConfigurationError: for NaN, infinity, or a number out of the common range.
     """
     settings.finite(params)
+    tools, stop = params.get("tools"), params.get("stop")
+    if tools is not None and not (isinstance(tools, list | tuple) and all(_is_tool(tool) for tool in tools)):
+        raise ConfigurationError(f"tools={tools!r} must be a list of tables, as bind_tools makes them.")
+    words = [stop] if isinstance(stop, str | None) else stop
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str | None) for word in words):
+        raise ConfigurationError(f"stop={stop!r} must be a text, or a list of texts.")
     for name, (least, most) in _RANGES.items():
         value = params.get(name)
         if isinstance(value, int | float) and not least <= value <= most:
             raise ConfigurationError(f"{name}={value!r} is out of its range, {least:g} to {most:g}.")
+
+
+def _is_tool(tool: object) -> bool:
+    about = tool.get("function", {}) if isinstance(tool, Mapping) else None
+    return isinstance(about, Mapping) and isinstance(about.get("name", ""), str)
 
 
 def body(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 
 from langchain_openrouter_free.catalogue import FREE_ROUTER
@@ -19,7 +19,7 @@ _DAY = 86_400.0
 NEAR_END = 3 * _DAY
 # Words of ids and names by which the catalogue's free models are no partners in a conversation (2025 to 2026).
 _NOT_CHAT = {
-    "a content classifier": r"content.?safety|\bguard\b|-guard-|shield|moderation",
+    "a content classifier": r"content.?safety|guard(?:ian)?(?![a-z])|shield|moderation",
     "for embeddings": r"\bembed",
     "a reranker": r"rerank",
     "for music": r"\blyria\b|\bmusic\b",
@@ -31,6 +31,7 @@ _NOT_CHAT = {
     "a base model": r"[-_ ]base\b|\(base\)",
 }
 _PATTERNS = {what: re.compile(words, re.IGNORECASE) for what, words in _NOT_CHAT.items()}
+_ANY = re.compile("|".join(_NOT_CHAT.values()), re.IGNORECASE)
 # What each fact weighs. A model about which nothing is known scores about a third.
 _WEIGHTS = {"benchmarks": 4.0, "tools": 1.5, "structured": 1.0, "context": 1.0, "output": 0.5, "recency": 1.0}
 _UNKNOWN_PLACE = 0.35
@@ -50,11 +51,13 @@ def not_for_chat(facts: ModelFacts) -> str | None:
     if "text" not in facts.inputs:
         return "not for text"
     told = f"{facts.id.partition(':')[0]} {facts.name}"
+    if not _ANY.search(told):
+        return None
     return next((what for what, pattern in _PATTERNS.items() if pattern.search(told)), None)
 
 
 def scored(models: Sequence[ModelFacts], now: float) -> dict[str, float]:
-    """Return a score from 0 to 1 for each model, compared inside this catalogue.
+    """Return a score from 0 to 1 for each model, compared inside this catalogue; below 0 where its end is near.
 
     Args:
         models: all that are compared.
@@ -79,7 +82,7 @@ def _score(facts: ModelFacts, places: Mapping[str, list[float]], now: float) -> 
         "recency": 0.0 if facts.created is None else min(max(1.0 - (now - facts.created) / _OLD, 0.0), 1.0),
     }
     score = sum(_WEIGHTS[name] * part for name, part in parts.items()) / sum(_WEIGHTS.values())
-    return score * (0.1 if ends_soon(facts, now) else 1.0)
+    return score - 1.0 if ends_soon(facts, now) else score
 
 
 def ends_soon(facts: ModelFacts, now: float) -> bool:
@@ -89,10 +92,16 @@ def ends_soon(facts: ModelFacts, now: float) -> bool:
 
 def _place(facts: ModelFacts, places: Mapping[str, list[float]]) -> float:
     """Return the mean of a model's places among all that have the index, from 0 to 1."""
-    found = [
-        bisect_left(places[index], value) / max(len(places[index]) - 1, 1) for index, value in facts.benchmarks.items()
-    ]
-    return sum(found) / len(found) if found else _UNKNOWN_PLACE
+    found = [_rank(value, places[index]) for index, value in facts.benchmarks.items()]
+    # To be measured never counts less than not to be.
+    return _UNKNOWN_PLACE + (1 - _UNKNOWN_PLACE) * sum(found) / len(found) if found else _UNKNOWN_PLACE
+
+
+def _rank(value: float, values: list[float]) -> float:
+    """Return the middle of a value's places among all values, from 0 to 1."""
+    if len(values) < 2:
+        return 0.5
+    return (bisect_left(values, value) + bisect_right(values, value) - 1) / 2 / (len(values) - 1)
 
 
 def _between(tokens: int | None, small: int, large: int) -> float:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from langchain_openrouter_free.actions import Action, Ask, Candidate, Choice, GiveUp, PaidTurn, Road, Topic, Try, Wait
 from langchain_openrouter_free.budget import LEAST_TOKENS, dollars
-from langchain_openrouter_free.catalogue import Listing, Prices
+from langchain_openrouter_free.catalogue import FREE_ROUTER, Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.health import Health, Strategy, ordered
@@ -192,7 +192,12 @@ class Route:
         return book, Wait(ready, why, self._booked, self.paced and queued)
 
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
-        """Return the free candidates in the order in which they are to be asked."""
+        """Return the free candidates in the order in which they are to be asked; the service's own router is last."""
+        order = self._by_strategy(book, now)
+        routers = [candidate for candidate in order if candidate.model == FREE_ROUTER]
+        return [*(candidate for candidate in order if candidate.model != FREE_ROUTER), *routers] if routers else order
+
+    def _by_strategy(self, book: Ledger, now: float) -> Sequence[Candidate]:
         free = self.free
         if self.strategy is Strategy.RANKED and book.health and any(one.score is not None for one in free):
             free = sorted(free, key=lambda one: (one.group, -_worth(one, book, now)))
@@ -373,9 +378,10 @@ class Route:
     def skipped(self, book: Ledger, now: float) -> list[Skipped]:
         """Say of every candidate that was not asked why."""
         asked = {record.model for record in self.trail}
-        return [
+        told = [
             Skipped(c.model, *self._why_not(c, book, now)) for c in (*self.free, *self.paid) if c.model not in asked
         ]
+        return told if self.free else [*told, *(Skipped(model, why) for model, why in self.left_out.items())]
 
     def outlook(self, book: Ledger, now: float) -> list[tuple[Candidate, str, float | None]]:
         """Say of every candidate, in the order in which they would be asked now, what stands in its way, or ""."""
@@ -387,6 +393,8 @@ class Route:
 
     def _why_not(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None]:
         hold = book.hold(now) or self.hold
+        if candidate.model in self._doubts:
+            return self._doubts[candidate.model], None
         billed = book.quarantined.get(candidate.model)
         if billed is not None and billed.until > now:
             cost = "an unknown cost" if billed.cost is None else f"${dollars(billed.cost)}"
@@ -397,8 +405,6 @@ class Route:
         full = book.full_model(candidate.model, now)
         if full is not None:
             return f"the service's limit on this model ({full.limit} a {full.window}) is used up", full.until
-        if candidate.model in self._doubts:
-            return self._doubts[candidate.model], None
         if candidate.paid and candidate.prices is None and candidate.model not in self._prices:
             return "its price is unknown, so its cost cannot be bounded", None
         if candidate.model in self._unbookable:
