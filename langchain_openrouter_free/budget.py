@@ -22,9 +22,11 @@ USUAL_TOKENS = 4096
 # An amount of more US dollars than this is a mistake, of ours or of a server.
 _MOST = Decimal(1_000_000_000)
 
+_CAPS = {"call": "per_call", "day": "per_day", "month": "per_month", "total": "total"}
+_WORDS = {"request": "call", "daily": "day", "monthly": "month"}
 _AMOUNT = re.compile(
     r"^\s*(?:\$|usd)?\s*(?P<amount>\d+(?:\.\d+)?)\s*(?:\$|usd|dollars?)?\s*"
-    r"(?:(?:/|per|a)\s*(?P<window>call|day|month|total))?\s*$",
+    r"(?:(?:/|per\b|an?\b|in)?\s*(?P<window>call|request|daily|day|monthly|month|total))?\s*$",
     re.IGNORECASE,
 )
 
@@ -38,12 +40,25 @@ class Budget:
         per_day: for one UTC day.
         per_month: for one UTC calendar month.
         total: ever, as far as the state reaches back.
+
+    Raises:
+        ValueError: if an amount is none, or is not above zero. Numbers and text are read as they are written.
     """
 
     per_call: Decimal | None = None
     per_day: Decimal | None = None
     per_month: Decimal | None = None
     total: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        for name in _CAPS.values():
+            given = getattr(self, name)
+            if given is None:
+                continue
+            amount = _dollars(given)
+            if not amount.is_finite() or amount <= 0:
+                raise ValueError(f"budget: {name}={given!r} must be a positive amount of US dollars")
+            object.__setattr__(self, name, amount)
 
     @classmethod
     def parse(cls, given: object) -> Budget:
@@ -52,42 +67,41 @@ class Budget:
         Several amounts may be joined by commas: `"$0.01/call, $1/day"`.
 
         Raises:
-            ValueError: if it is not an amount, is negative or zero, or names a window twice.
+            ValueError: if it is not an amount, is negative or zero, names a window twice, or names none at all.
         """
-        if isinstance(given, Budget):
-            return cls._checked(given)
-        if isinstance(given, Mapping):
-            return cls._checked(cls(**{str(k): _dollars(v) for k, v in given.items()}))
         if isinstance(given, str) and given.strip().lower() == UNLIMITED:
             return cls()
-        if isinstance(given, int | float | Decimal) and not isinstance(given, bool):
-            return cls._checked(cls(total=_dollars(given)))
-        if not isinstance(given, str):
+        if isinstance(given, Mapping):
+            named = {str(name): amount for name, amount in given.items()}
+            given = cls(**{_CAPS.get(name, name): amount for name, amount in named.items()})
+        elif isinstance(given, int | float | Decimal) and not isinstance(given, bool):
+            given = cls(total=_dollars(given))
+        elif isinstance(given, str):
+            given = cls(**_amounts(given))
+        if not isinstance(given, Budget):
             raise ValueError(f"budget={given!r} is no amount: write for example '$0.50/day'")
-        found: dict[str, Decimal] = {}
-        for part in given.split(","):
-            hit = _AMOUNT.match(part)
-            if not hit:
-                raise ValueError(f"budget={given!r} is no amount: write for example '$0.50/day' or 'unlimited'")
-            window = (hit["window"] or "total").lower()
-            name = "total" if window == "total" else f"per_{window}"
-            if name in found:
-                raise ValueError(f"budget={given!r} names an amount for {window!r} twice")
-            found[name] = _dollars(hit["amount"])
-        return cls._checked(cls(**found))
-
-    @staticmethod
-    def _checked(budget: Budget) -> Budget:
-        for name in ("per_call", "per_day", "per_month", "total"):
-            amount = getattr(budget, name)
-            if amount is not None and not (isinstance(amount, Decimal) and amount.is_finite() and amount > 0):
-                raise ValueError(f"budget: {name}={amount!r} must be a positive Decimal amount of US dollars")
-        return budget
+        if not given.caps():
+            raise ValueError("budget names no amount: write for example '$0.50/day', or 'unlimited', spelled out")
+        return given
 
     def caps(self) -> dict[str, int]:
         """Return the caps by window, in nano-dollars."""
-        named = {"call": self.per_call, "day": self.per_day, "month": self.per_month, "total": self.total}
+        named = {window: getattr(self, name) for window, name in _CAPS.items()}
         return {window: int(cap * NANO) for window, cap in named.items() if cap is not None}
+
+
+def _amounts(text: str) -> dict[str, Decimal]:
+    """Read amounts in words."""
+    found: dict[str, Decimal] = {}
+    for part in text.split(","):
+        hit = _AMOUNT.match(part)
+        if not hit:
+            raise ValueError(f"budget={text!r} is no amount: write for example '$0.50/day' or 'unlimited'")
+        window = _WORDS.get(said := (hit["window"] or "total").lower(), said)
+        if _CAPS[window] in found:
+            raise ValueError(f"budget={text!r} names an amount for {window!r} twice")
+        found[_CAPS[window]] = _dollars(hit["amount"])
+    return found
 
 
 def _dollars(value: object) -> Decimal:

@@ -40,6 +40,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a budget of nothing": ({"allow_paid": True, "budget": "$0", "paid_models": ["a/b"]}, "positive"),
     "a negative budget": ({"allow_paid": True, "budget": -1, "paid_models": ["a/b"]}, "positive"),
     "a budget in words": ({"allow_paid": True, "budget": "a lot", "paid_models": ["a/b"]}, "no amount"),
+    "a budget without an amount": ({"allow_paid": True, "budget": Budget(), "paid_models": ["a/b"]}, "unlimited"),
+    "an empty budget": ({"allow_paid": True, "budget": {}, "paid_models": ["a/b"]}, "unlimited"),
+    "a budget of a year": ({"allow_paid": True, "budget": {"per_year": 1}, "paid_models": ["a/b"]}, "per_year"),
+    "a ceiling in words": (
+        {"allow_paid": True, "budget": "$1", "account_budget": "a lot", "paid_models": ["a/b"]},
+        "no amount",
+    ),
     "a budget window twice": ({"allow_paid": True, "budget": "$1/day, $2/day", "paid_models": ["a/b"]}, "twice"),
     "NaN budget": ({"allow_paid": True, "budget": math.nan, "paid_models": ["a/b"]}, "positive"),
     "a chat model without prices": (
@@ -168,6 +175,12 @@ def test_an_image_for_models_without_eyes(sim: Simulator) -> None:
         (2, {"total": 2_000_000_000}),
         (0.1, {"total": 100_000_000}),
         ({"per_day": "0.25"}, {"day": 250_000_000}),
+        ({"day": 0.25, "total": 3}, {"day": 250_000_000, "total": 3_000_000_000}),
+        (Budget(per_day=0.5), {"day": 500_000_000}),  # type: ignore[arg-type]
+        (
+            "$5 monthly, 0.5 usd daily, $9 in total",
+            {"month": 5_000_000_000, "day": 500_000_000, "total": 9_000_000_000},
+        ),
         ("unlimited", {}),
     ],
 )
