@@ -91,8 +91,8 @@ class Call:
         tools = self.params.get("tools") or []
         names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
         shelf = Shelf(accounts.store, accounts.account)
-        lookup = ServiceLookup(self.service, self.clock, shelf, min(timeouts.attempt, timeouts.call))
         unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
+        lookup = ServiceLookup(self.service, self.clock, shelf, unpriced, min(timeouts.attempt, timeouts.call))
         listing = lookup.known([*self.ids, *unpriced])
         if listing is not None:
             route.listed(listing, self.clock.now())

@@ -48,12 +48,14 @@ class ServiceLookup:
         service: how it is reached.
         clock: where time comes from.
         shelf: where its list is kept.
+        paid: the paid ids whose prices must be known.
         most: longest that one question may take, in seconds.
     """
 
     service: Service
     clock: Clock
     shelf: Shelf
+    paid: Sequence[str] = ()
     most: float = 20.0
 
     def known(self, ids: Sequence[str]) -> Listing | None:
@@ -113,27 +115,33 @@ class ServiceLookup:
         return copy if now - copy.at < USABLE else None
 
     def _fetched(self) -> Listing | None:
-        """Fetch what this account may use, or else all that is on offer."""
-        fetched = None
+        """Fetch what this account may use; where that is no list, or lacks a paid id, all that is on offer as well."""
+        found: list[Fetched | None] = []
         for path in _LISTS:
-            fetched = self._fetch(path, _LIST_PATIENCE)
-            if fetched is None or Listing.of(_parsed(fetched), 0.0) is not None:
+            found.append(self._fetch(path, _LIST_PATIENCE))
+            if self._suffices(found):
                 break
-        listing = self._listed(fetched)
+        listing = self._listed(found)
         if listing is not None:
             self.shelf.save(listing)
         return listing or LISTINGS.last(self.shelf.account)
 
     async def _afetched(self) -> Listing | None:
-        fetched = None
+        """The same on an event loop."""
+        found: list[Fetched | None] = []
         for path in _LISTS:
-            fetched = await self._afetch(path, _LIST_PATIENCE)
-            if fetched is None or Listing.of(_parsed(fetched), 0.0) is not None:
+            found.append(await self._afetch(path, _LIST_PATIENCE))
+            if self._suffices(found):
                 break
-        listing = self._listed(fetched)
+        listing = self._listed(found)
         if listing is not None:
             await asyncio.to_thread(self.shelf.save, listing)
         return listing or LISTINGS.last(self.shelf.account)
+
+    def _suffices(self, found: list[Fetched | None]) -> bool:
+        """Tell whether the next list need not be asked for: the service cannot be reached, or all is known."""
+        listing = Listing.of(_parsed(found[-1]), 0.0)
+        return found[-1] is None or (listing is not None and all(model in listing.rows for model in self.paid))
 
     def cost(self, answer: str) -> int | None:
         """Return what `GET /generation` says an answer cost, in nano-dollars; None where it doesn't know (yet)."""
@@ -143,15 +151,20 @@ class ServiceLookup:
         """The same on an event loop."""
         return cost_of(await self._afetch(f"/generation?id={quote(answer, safe='')}", _PATIENCE))
 
-    def _listed(self, fetched: Fetched | None) -> Listing | None:
-        now = self.clock.now()
-        listing = Listing.of(_parsed(fetched), now)
-        if listing is None:
-            why = "no reply"
-            if fetched is not None:
-                why = "no list" if fetched[0] == 200 else classify_listing(fetched[0], None, fetched[1], now=now).reason
+    def _listed(self, found: list[Fetched | None]) -> Listing | None:
+        now, account = self.clock.now(), self.shelf.account
+        lists = [listing for one in found if (listing := Listing.of(_parsed(one), now)) is not None]
+        if not lists:
+            why, last = "no reply", found[-1]
+            if last is not None:
+                why = "no list" if last[0] == 200 else classify_listing(last[0], None, last[1], now=now).reason
             log.warning("the list of models cannot be had (%s): prices are not known", why)
-        LISTINGS.keep(self.shelf.account, listing, now)
+            LISTINGS.keep(account, None, now)
+            return None
+        # Of the second list the paid ids alone: what the account may use for nothing stands in the first.
+        more = {model: rows for one in lists[1:] for model, rows in one.rows.items() if model in self.paid}
+        listing = Listing({**more, **lists[0].rows}, now)
+        LISTINGS.keep(account, listing, now)
         return listing
 
     def _request(self, path: str) -> Outgoing:

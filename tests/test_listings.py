@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
-from langchain_openrouter_free import MemoryStore, NoSuitableModel
+from langchain_openrouter_free import AllModelsFailed, MemoryStore, NoSuitableModel
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.listings import FRESH, LISTINGS, USABLE, decode, encode
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -63,6 +63,19 @@ def test_without_it_all_that_is_on_offer_will_do(path: str, status: int) -> None
         failing(sim, USER, status=status)
         assert drive(model, path).text
         assert lists(sim) == [USER, ALL]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_paid_id_that_the_accounts_list_lacks(path: str) -> None:
+    """Its price stands in the other list; a free id of that one is not taken over."""
+    paid = {"id": "simulated/dear", "pricing": {"prompt": "0.000001", "completion": "0.000001"}}
+    with Simulator(Scenario(models=[paid, *TWENTY[:2]], closed=[TWENTY[0]], scripts={TWENTY[1]: "503"})) as sim:
+        sim._service.world.state.scenario.closed.append("simulated/dear")
+        model = make(sim, TWENTY[:2], allow_paid=True, paid_models=["simulated/dear"], budget="$1", project=path)
+        with pytest.raises(AllModelsFailed, match="simulated/dear: closed"):
+            drive(model, path)
+        assert lists(sim) == [USER, ALL]
+        assert asked(sim) == [TWENTY[1], "simulated/dear"], "its price was known; the account may not use it"
 
 
 @pytest.mark.parametrize("path", PATHS)
