@@ -346,7 +346,7 @@ def sound(facts: ModelFacts) -> None:
     assert facts.reasoning in ("none", "optional", "mandatory", "unknown")
     assert all(isinstance(value, float) and value >= 0 for value in facts.benchmarks.values())
     assert isinstance(not_for_chat(facts), str | None)
-    assert all(0 <= score <= 1 for score in scored([facts], 1.79e9).values())
+    assert all(-1 <= score <= 1 for score in scored([facts], 1.79e9).values())
 
 
 @given(rows)
