@@ -66,7 +66,7 @@ class Chooser:
         """Return the candidates by a list; None where it cannot be had."""
         if listing is not None:
             return self._by(listing, now)
-        log.warning("the service's list of models cannot be had: the facts that came with the package serve")
+        log.info("the service's list of models cannot be had: the facts that came with the package serve")
         choice = self._by(self.bundle(), now)
         if self.strict:
             unknown = {one.model for one in choice.candidates} - self.bundle().rows.keys()

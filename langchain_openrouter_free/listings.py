@@ -90,11 +90,16 @@ class _Kept:
     """What this process knows of one account's list."""
 
     listing: Listing | None = None
-    failed: float | None = None
+    again: tuple[float, float] | None = None
     sought: set[str] = field(default_factory=set)
     turn: threading.Lock = field(default_factory=threading.Lock)
     turns: dict[asyncio.AbstractEventLoop, asyncio.Lock] = field(default_factory=dict)
     refreshing: bool = False
+
+
+def _waits(kept: _Kept, now: float) -> bool:
+    """Tell whether the list could not be had a while ago, and is left alone."""
+    return kept.again is not None and kept.again[0] <= now < kept.again[1]
 
 
 class Listings:
@@ -118,7 +123,7 @@ class Listings:
             if new and now - listing.at >= YOUNG:
                 kept.sought |= new
                 return None, False
-            waits = kept.failed is not None and 0 <= now - kept.failed < AGAIN
+            waits = _waits(kept, now)
         return listing, now - listing.at >= FRESH and not waits
 
     def last(self, account: str) -> Listing | None:
@@ -131,13 +136,13 @@ class Listings:
         with self._lock:
             kept = self._of(account)
             young = kept.listing is not None and since - YOUNG < kept.listing.at <= now
-            return young or (kept.failed is not None and 0 <= now - kept.failed < AGAIN)
+            return young or _waits(kept, now)
 
-    def keep(self, account: str, listing: Listing | None, now: float) -> Listing | None:
-        """Keep a new copy, or that there is none; return the last good one."""
+    def keep(self, account: str, listing: Listing | None, now: float, again: float = AGAIN) -> Listing | None:
+        """Keep a new copy, or that there is none for so many seconds; return the last good one."""
         with self._lock:
             kept = self._of(account)
-            kept.failed = now if listing is None else None
+            kept.again = (now, now + again) if listing is None else None
             if listing is not None and kept.listing is not None:
                 # What has just vanished need not be looked for again.
                 kept.sought |= kept.listing.rows.keys() - listing.rows.keys()

@@ -19,7 +19,7 @@ from langchain_openrouter_free.budget import nano
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.listings import LISTINGS, USABLE, Shelf
+from langchain_openrouter_free.listings import AGAIN, FRESH, LISTINGS, USABLE, Shelf
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
 from langchain_openrouter_free.verdicts import classify_listing
@@ -37,6 +37,8 @@ _MOST_A_DAY = 1_000_000
 _MAX_BYTES = 32 * 1024 * 1024
 # What the account may use (8 free ids where the other one showed 18, recorded 2026-09), and what is on offer.
 _LISTS = ("/models/user", "/models")
+# A server without a catalogue is not asked for it at every turn.
+_NO_SUCH_PAGE = frozenset({404, 405, 501})
 _PATHS = {Topic.DAY_LIMIT: ("/key",), Topic.FUNDS: ("/key", "/credits")}
 
 
@@ -159,7 +161,8 @@ class ServiceLookup:
             if last is not None:
                 why = "no list" if last[0] == 200 else classify_listing(last[0], None, last[1], now=now).reason
             log.warning("the list of models cannot be had (%s): prices are not known", why)
-            LISTINGS.keep(account, None, now)
+            has_none = last is not None and last[0] in _NO_SUCH_PAGE
+            LISTINGS.keep(account, None, now, FRESH if has_none else AGAIN)
             return None
         # Of the second list the paid ids alone: what the account may use for nothing stands in the first.
         more = {model: rows for one in lists[1:] for model, rows in one.rows.items() if model in self.paid}

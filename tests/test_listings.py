@@ -144,6 +144,19 @@ def test_a_dead_id_costs_one_request_and_one_list(path: str) -> None:
         assert len(lists(sim)) == 1
 
 
+@pytest.mark.parametrize(("status", "seconds"), [(404, FRESH), (405, FRESH), (501, FRESH), (500, 30), (401, 30)])
+def test_a_server_without_a_list_is_left_alone(status: int, seconds: float) -> None:
+    """For an hour where there is no such page, else for a moment; what is named is believed meanwhile."""
+    clock = FakeClock()
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:1], clock=clock)
+        failing(sim, USER, ALL, status=status)
+        for advance, fetched in ((0, 2), (seconds - 1, 2), (1, 4)):
+            clock.advance(advance)
+            assert model.invoke("hi").text
+            assert len(lists(sim)) == fetched
+
+
 def test_processes_share_a_copy(tmp_path: Path) -> None:
     """A new process on the same state fetches nothing; one of another account does."""
     file, clock = tmp_path / "state.sqlite3", FakeClock()
