@@ -308,5 +308,8 @@ class Listing:
 
     def prices(self, model: str) -> Prices | None:
         """Return what a paid id costs, or None where it is missing or its cost cannot be bounded."""
-        found = [parse_prices(row) for row in self.rows.get(model, ())]
-        return found[0] if len(found) == 1 else None
+        known: dict[str, Prices | None] = self.memo.setdefault("prices", {})
+        if model not in known:
+            found = [parse_prices(row) for row in self.rows.get(model, ())]
+            known[model] = found[0] if len(found) == 1 else None
+        return known[model]

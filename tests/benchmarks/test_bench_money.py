@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from measuring import noise, simulator
 
@@ -99,6 +100,9 @@ def test_what_is_booked(tmp_path: Path) -> None:
 def test_whole_calls(tmp_path: Path, wire: str) -> None:
     """`invoke` over HTTP: the same question to a free and to a paid model."""
     with simulator() as url:
+        # The same words of both, or their answers would be compared.
+        script = {name: {"do": "ok", "text": "one word", "reasoning": ""} for name in (FREE, PAID)}
+        httpx.post(f"{url.removesuffix('/api/v1')}/simulator/script", json=script).raise_for_status()
         model = ChatOpenRouterFree(
             models=[FREE],
             base_url=url,
@@ -113,5 +117,13 @@ def test_whole_calls(tmp_path: Path, wire: str) -> None:
         found = interleaved(
             lambda: model.invoke("a word", model=FREE), lambda: model.invoke("a word", model=PAID), CALLS
         )
+        with httpx.Client(headers={"Authorization": "Bearer sk-or-v1-simulated"}) as client:
+
+            def bare(name: str) -> None:
+                body = {"model": name, "messages": [{"role": "user", "content": "a word"}], "max_tokens": 100}
+                client.post(f"{url}/chat/completions", json=body | {"stream": wire == "stream"}).raise_for_status()
+
+            alone = interleaved(lambda: bare(FREE), lambda: bare(PAID), CALLS)
     told(f"invoke, wire={wire!r}", found)
+    told("  of that the simulator, asked without the router", alone)
     assert found[2] < 5.0
