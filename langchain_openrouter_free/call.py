@@ -178,9 +178,10 @@ class Call:
             tokens = self._need().tokens(candidate.prices.context)
             ceiling = candidate.prices.at_most(tokens, self.clock.now()).ceiling()
         given, locked = self.params.get("provider"), self.price_lock and not candidate.paid
+        has_file = any(part.get("type") == "file" for part in _parts(wired))
         wanted: dict[str, Any] = {
             "provider": provider_of(given, privacy=self.privacy, ceiling=ceiling, locked=locked),
-            "plugins": with_free_parser(self.params.get("plugins"), wired),
+            "plugins": with_free_parser(self.params.get("plugins")) if has_file else None,
         }
         return {name: value for name, value in wanted.items() if value is not None}
 

@@ -14,6 +14,8 @@ from typing import Any
 
 FREE_SUFFIX = ":free"
 FREE_ROUTER = "openrouter/free"
+# How long a list of models is good, in seconds.
+FRESH = 3600.0
 
 Row = Mapping[str, Any]
 
@@ -23,8 +25,8 @@ _CONDITIONS = frozenset({"min_prompt_tokens", "utc_start", "utc_end"})
 _NEAR = 900.0
 _MILLION = 1_000_000
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
-# What is smaller or larger than this is no price, in US dollars.
 _ZERO = Decimal(0)
+# What is smaller or larger than this is no price, in US dollars.
 _LEAST, _MOST = Decimal("1e-18"), Decimal(1_000_000)
 
 
@@ -132,9 +134,9 @@ def priced(row: Row) -> str | None:
         if _amount(value) != 0:
             return f"{name} {_shown(value)}"
     overrides = pricing.get("overrides", [])
-    layers = overrides if isinstance(overrides, list) else [overrides]
-    odd = [layer for layer in layers if not isinstance(layer, Mapping) or layers is not overrides]
-    return f"overrides {_shown(odd[0])}" if odd else None
+    if not isinstance(overrides, list):
+        return f"overrides {_shown(overrides)}"
+    return next((f"overrides {_shown(layer)}" for layer in overrides if not isinstance(layer, Mapping)), None)
 
 
 def _stated(pricing: Row) -> Iterator[tuple[str, object]]:

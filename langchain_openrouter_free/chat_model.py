@@ -39,7 +39,7 @@ from langchain_openrouter_free.health import Strategy
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.selection import AUTO, is_pattern
+from langchain_openrouter_free.selection import AUTO, stands_for_many
 from langchain_openrouter_free.transport import CLIENTS, Service
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -179,7 +179,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, Outlook, BaseChatMod
     def _check_configuration(self) -> Self:
         """Check what can be checked before any request; prepare the candidates."""
         self._candidates()
-        settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
+        self._key()
         settings.base_url(self._url())
         settings.timeouts(self.timeouts, self.timeout)
         settings.store(self.state)
@@ -213,6 +213,9 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, Outlook, BaseChatMod
     def _may_pay(self) -> bool:
         """Whether the flag is set: to True, and not to something that is true."""
         return self.allow_paid is True
+
+    def _key(self) -> str:
+        return settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
 
     def _url(self) -> str | None:
         return self.base_url or os.environ.get("OPENROUTER_API_BASE")
@@ -336,7 +339,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, Outlook, BaseChatMod
             privacy=privacy,
             price_lock=self.price_lock,
             options=options,
-            ids=[entry for entry in self.models if entry != AUTO and not is_pattern(entry)],
+            ids=[entry for entry in ranking if not stands_for_many(entry)],
         )
         route = Route(
             (),
@@ -356,9 +359,8 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, Outlook, BaseChatMod
 
     def _service(self) -> Service:
         """Return how the service is reached."""
-        key = settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
         headers = {
-            "Authorization": f"Bearer {key}",
+            "Authorization": f"Bearer {self._key()}",
             "Content-Type": "application/json",
             **settings.header_values(self._extra_headers()),
         }
@@ -366,8 +368,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Accounting, Outlook, BaseChatMod
 
     def _accounts(self) -> Accounts:
         """Return whose quota and money it is."""
-        key = settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
-        account = settings.account(key, settings.base_url(self._url()))
+        account = settings.account(self._key(), settings.base_url(self._url()))
         named, project = self._candidates(), settings.project(self.project)
         return Accounts(settings.store(self.state), account, project, named.budget, named.ceiling)
 

@@ -13,12 +13,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from langchain_openrouter_free.catalogue import Listing
+from langchain_openrouter_free.catalogue import FRESH, Listing
 from langchain_openrouter_free.stores import PageRef, StateStore
 
 log = logging.getLogger("langchain_openrouter_free")
 
-FRESH = 3600.0
 USABLE = 6 * 3600.0
 # A copy that lacks an id which nobody asked for before is fetched anew when it is older than this, in seconds.
 YOUNG = 60.0
@@ -178,11 +177,6 @@ class Listings:
                 kept.refreshing = False
 
         threading.Thread(target=run, name="openrouter-free-catalogue", daemon=True).start()
-
-    def is_refreshing(self, account: str) -> bool:
-        """Tell whether a new copy is on its way in the background."""
-        with self._lock:
-            return self._of(account).refreshing
 
     def clear(self) -> None:
         """Forget all of them."""

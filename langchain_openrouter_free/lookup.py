@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 from langchain_openrouter_free.actions import Topic
 from langchain_openrouter_free.budget import nano
-from langchain_openrouter_free.catalogue import Listing
+from langchain_openrouter_free.catalogue import FRESH, Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.listings import AGAIN, FRESH, LISTINGS, USABLE, Shelf
+from langchain_openrouter_free.listings import AGAIN, LISTINGS, USABLE, Shelf
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
 from langchain_openrouter_free.verdicts import classify_listing

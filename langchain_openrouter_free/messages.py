@@ -376,20 +376,22 @@ def _part_bytes(part: Mapping[str, Any]) -> int:
         return _PER_IMAGE
     if kind not in _BYTES_PER_TOKEN:
         return json_bytes(part)
-    body = part.get(kind) or {}
-    payload = str(body.get("file_data") or body.get("data") or body.get("url") or "")
-    if kind != "input_audio" and not payload.startswith("data:"):
+    if is_linked(part):
         return _PER_LINK
-    return _PER_MESSAGE + len(payload) * 3 // 4 // _BYTES_PER_TOKEN[kind]
+    return _PER_MESSAGE + len(_payload(part)) * 3 // 4 // _BYTES_PER_TOKEN[kind]
 
 
 def is_linked(part: Mapping[str, Any]) -> bool:
     """Tell whether a part of a message only names what stands elsewhere: its size is anybody's guess."""
     kind = str(part.get("type"))
-    body = part.get(kind)
+    linkable = kind in (*_BYTES_PER_TOKEN, "image_url") and kind != "input_audio"
+    return linkable and not _payload(part).startswith("data:")
+
+
+def _payload(part: Mapping[str, Any]) -> str:
+    body = part.get(str(part.get("type")))
     body = body if isinstance(body, Mapping) else {}
-    payload = str(body.get("file_data") or body.get("data") or body.get("url") or "")
-    return kind in (*_BYTES_PER_TOKEN, "image_url") and kind != "input_audio" and not payload.startswith("data:")
+    return str(body.get("file_data") or body.get("data") or body.get("url") or "")
 
 
 def json_bytes(value: object) -> int:

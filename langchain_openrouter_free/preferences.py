@@ -52,17 +52,15 @@ def _reads_for_nothing(plugin: object) -> bool:
     return isinstance(engine, str) and engine in _FREE_ENGINES
 
 
-def with_free_parser(plugins: object, messages: Sequence[Mapping[str, Any]]) -> list[Any] | None:
-    """Return the plugins of a request whose files must be read for nothing; None if it needs no change.
+def with_free_parser(plugins: object) -> list[Any] | None:
+    """Return the plugins of a request whose files must be read for nothing; None if they say how already.
 
     Unless it is told, the service may choose a way to read a PDF that is billed, for free models too.
     """
     given = _several(plugins)
     if any(isinstance(one, Mapping) and one.get("id") == "file-parser" for one in given):
         return None
-    parts = (part for message in messages if isinstance(found := message.get("content"), list) for part in found)
-    has_file = any(isinstance(part, Mapping) and part.get("type") == "file" for part in parts)
-    return [*given, _PARSER] if has_file else None
+    return [*given, _PARSER]
 
 
 def named(provider: Mapping[str, Any] | None, privacy: str) -> str:

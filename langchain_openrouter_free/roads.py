@@ -61,6 +61,7 @@ class Roads:
         tools: names of the tools that an answer may call.
         billed: gets the warning of a free attempt that cost money; may raise it.
         warned: gets the warning of a cap of the budget; must not raise.
+        beside: whether the request holds what is billed beside the model, with the user's leave.
         pace: the user's rate limiter. LangChain asks it once for each call; we ask it for each further attempt.
     """
 

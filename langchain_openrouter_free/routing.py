@@ -12,7 +12,7 @@ from typing import Literal
 
 from langchain_openrouter_free.actions import Action, Ask, Candidate, Choice, GiveUp, PaidTurn, Road, Topic, Try, Wait
 from langchain_openrouter_free.budget import LEAST_TOKENS, dollars
-from langchain_openrouter_free.catalogue import FREE_ROUTER, Listing, Prices
+from langchain_openrouter_free.catalogue import FREE_ROUTER, FRESH, Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.health import Health, Strategy, ordered
@@ -35,8 +35,6 @@ UNBOOKABLE = (
 
 
 _IN_TIME = "the call ended before its turn"
-# How long a list of models is good, in seconds.
-LISTING_KEPT = 3600.0
 # How the service says that it wants money.
 OF_MONEY = frozenset({Kind.UNPAID, Kind.IN_DEBT, Kind.TOO_DEAR, Kind.KEY_LIMIT})
 
@@ -296,7 +294,7 @@ class Route:
 
     def needs_listing(self, now: float) -> bool:
         """Tell whether the service's list must be looked at before anybody is asked: at first, and in a long wait."""
-        if Topic.LISTING in self._asked and 0 <= now - self._looked_at < LISTING_KEPT:
+        if Topic.LISTING in self._asked and 0 <= now - self._looked_at < FRESH:
             return False
         unpriced = any(c.road is Road.SERVICE and c.prices is None for c in self.paid)
         return unpriced or self.choose is not None

@@ -19,6 +19,11 @@ def is_pattern(entry: str) -> bool:
     return any(sign in entry for sign in _WILD)
 
 
+def stands_for_many(entry: str) -> bool:
+    """Tell whether an entry of the ranking is no id."""
+    return entry == AUTO or is_pattern(entry)
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """One id of the ranking.
@@ -62,7 +67,7 @@ def selected(ranking: Sequence[str], models: Sequence[ModelFacts], now: float) -
     usable = [facts for facts in models if facts.id not in left_out]
     scores = scored(usable, now)
     best = sorted(scores, key=lambda model: (-scores[model], model))
-    exact = {entry for entry in ranking if entry != AUTO and not is_pattern(entry)}
+    exact = {entry for entry in ranking if not stands_for_many(entry)}
     taken: set[str] = set()
     chosen: list[Chosen] = []
     for group, entry in enumerate(ranking or (AUTO,)):

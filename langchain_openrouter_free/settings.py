@@ -22,7 +22,7 @@ from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.preferences import PRIVACY, conflict, costs_beside
 from langchain_openrouter_free.quota import Limits, Part, Share
-from langchain_openrouter_free.selection import AUTO, is_pattern
+from langchain_openrouter_free.selection import AUTO, is_pattern, stands_for_many
 from langchain_openrouter_free.sources import Timeouts
 from langchain_openrouter_free.stores import MemoryStore, StateStore
 
@@ -65,7 +65,7 @@ def free_models(models: Sequence[object]) -> tuple[str, ...]:
     if not models:
         raise ConfigurationError("models is empty: name at least one ':free' id, or 'auto', best first.")
     checked = tuple(_ranked(model) for model in models)
-    paid = next((model for model in checked if not says_free(model) and not _stands_for_many(model)), None)
+    paid = next((model for model in checked if not says_free(model) and not stands_for_many(model)), None)
     if paid is not None:
         raise ConfigurationError(
             f"models: {paid!r} does not end in ':free', so it may cost money. "
@@ -73,10 +73,6 @@ def free_models(models: Sequence[object]) -> tuple[str, ...]:
         )
     _refuse_doubles(checked, "models")
     return checked
-
-
-def _stands_for_many(entry: str) -> bool:
-    return entry == AUTO or is_pattern(entry)
 
 
 def _ranked(entry: object) -> str:

@@ -12,14 +12,12 @@ import random
 import signal
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import store_helpers
-from store_helpers import fail, wait_for
+from store_helpers import fail, forked, wait_for
 
 from langchain_openrouter_free.actions import Action, Candidate, GiveUp, Try, Wait
 from langchain_openrouter_free.bookkeeping import Accounts, Books
@@ -71,19 +69,6 @@ class Account:
         """Make one call's first decision, under the day's cap."""
         route = Route(FREE, limits=CAPPED, share=Share(self.accounts.project))
         return route, self.books().decide(route, LEFT)
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Run `work` in a child that says what it failed of; return its id."""
-
-    def loud() -> None:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            raise
-
-    return store_helpers.forked(loud)
 
 
 def until(true: Callable[[], bool], seconds: float = 40.0) -> None:

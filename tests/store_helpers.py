@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -100,7 +101,7 @@ def in_other_process(what: str, path: Path) -> Any:
 
 
 def forked(work: Callable[[], None]) -> int:
-    """Run `work` in a child; return its id. A child that fails ends with status 1."""
+    """Run `work` in a child; return its id. A child that fails says why, and ends with status 1."""
     child = os.fork()
     if child:
         return child
@@ -108,6 +109,8 @@ def forked(work: Callable[[], None]) -> int:
     try:
         work()
         status = 0
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)

@@ -10,8 +10,8 @@ import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore, NoSuitableModel
-from langchain_openrouter_free.catalogue import Listing
-from langchain_openrouter_free.listings import FRESH, LISTINGS, USABLE, decode, encode
+from langchain_openrouter_free.catalogue import FRESH, Listing
+from langchain_openrouter_free.listings import LISTINGS, USABLE, decode, encode
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
@@ -173,6 +173,19 @@ def test_processes_share_a_copy(tmp_path: Path) -> None:
         assert make(sim, TWENTY[:1], clock=clock, state=SqliteStore(file), api_key="sk-one").invoke("hi").text
         settled()
         assert len(lists(sim)) == 3, "and not fresh"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_pinned_id_that_is_new_is_looked_for(path: str) -> None:
+    """As one of the ranking is: the list is fetched once more for it."""
+    clock = FakeClock()
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, TWENTY[:1], clock=clock)
+        assert drive(model, path).text
+        sim.offer("test/new:free")
+        clock.advance(300)
+        assert drive(model, path, model="test/new:free").meta["route"]["model"] == "test/new:free"
+        assert len(lists(sim)) == 2
 
 
 def test_on_demand() -> None:

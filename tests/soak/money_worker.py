@@ -35,6 +35,10 @@ from langchain_openrouter_free.stores import Change, PageRef, Row
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.transport import CLIENTS
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from store_helpers import forked
+
 T = TypeVar("T")
 Page = TypeVar("Page")
 
@@ -380,19 +384,3 @@ def nurse(orders: int, other_end: int) -> None:
 
 def _status(child: int) -> bool:
     return os.waitpid(child, 0)[1] not in (0, signal.SIGKILL)
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Run `work` in a child; return its id. A child that fails says why, and ends with status 1."""
-    child = os.fork()
-    if child:
-        return child
-    status = 1
-    try:
-        work()
-        status = 0
-    except BaseException:  # noqa: BLE001
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
