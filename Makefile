@@ -6,6 +6,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 LOCK := requirements-dev.lock
 ARGS ?=
+# Test processes at once; WORKERS=0 runs the tests in one.
+WORKERS ?= 2
 
 # uv where it is on the PATH, else the standard library's venv and pip. PYTHON=... chooses the interpreter.
 UV := $(shell command -v uv 2>/dev/null)
@@ -24,7 +26,7 @@ endif
 .DEFAULT_GOAL := test
 
 test: $(READY) ## run the whole test suite (sets everything up first)
-	$(PY) -m pytest -q $(ARGS)
+	$(PY) -m pytest -q -n $(WORKERS) $(ARGS)
 
 lint: $(READY) ## ruff, the formatter, mypy --strict and the rules of the house
 	$(PY) -m ruff check .

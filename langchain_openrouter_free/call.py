@@ -20,10 +20,11 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_openrouter_free import messages as to_service
 from langchain_openrouter_free import replies
 from langchain_openrouter_free.actions import Candidate, Road
+from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.clock import Clock
-from langchain_openrouter_free.engine import Attempt, Attempts
+from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
 from langchain_openrouter_free.external import ExternalSource
 from langchain_openrouter_free.fitness import Needs, fitted, needs_of

@@ -12,31 +12,24 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
-from langchain_openrouter_free.answers import judge
+from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
-from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.endings import error_of_call
-from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, OpenRouterFreeError, StreamInterrupted
-from langchain_openrouter_free.evidence import header
+from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
-from langchain_openrouter_free.ledger import Measured
-from langchain_openrouter_free.purse import BudgetWarning, Shortfall
+from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import UNBOOKABLE, Route
-from langchain_openrouter_free.skew import Heard
-from langchain_openrouter_free.sources import Stopwatch, Timeouts
-from langchain_openrouter_free.transport import TransportFault
-from langchain_openrouter_free.tripwire import Bill, bill_of
-from langchain_openrouter_free.verdicts import Kind, Verdict, answered, classify, verdict
-from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError
+from langchain_openrouter_free.sources import Timeouts
+from langchain_openrouter_free.tripwire import bill_of
+from langchain_openrouter_free.verdicts import Kind, Verdict
 
 T = TypeVar("T")
 
@@ -44,20 +37,8 @@ log = logging.getLogger("langchain_openrouter_free")
 
 # A wait is decided anew when it ends; a clock that stands still must not spin.
 _SHORTEST_WAIT = 0.01
-# The header with the service's id of an answer (recorded 2026), and the most that is kept of one.
-_ANSWER_ID, _LONGEST_ID = "x-generation-id", 100
 # How many answers in dispute are asked about before a call is told that the budget falls short.
 _MOST_SETTLED = 5
-# Contents within so many seconds came as one piece.
-_SHORTEST_SPAN = 0.2
-
-
-class AttemptFailed(Exception):
-    """An attempt ended without an answer, for a reason that is already judged."""
-
-    def __init__(self, how: Verdict) -> None:
-        super().__init__(how)
-        self.verdict = how
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +113,16 @@ class Attempts:
                 case Ask(topic):
                     with self._asking(topic):
                         found = await self.roads.lookup.aask(topic)
-                    await self._off_loop(partial(self._found, topic, found))
+                    await self.off_loop(partial(self._found, topic, found))
                 case Settle(answers) as settle:
                     for answer in answers:
                         if self._has_time(settle):
                             cost = await self.roads.lookup.acost(answer)
-                            await self._off_loop(partial(self.books.reconciled, answer, cost))
+                            await self.off_loop(partial(self.books.reconciled, answer, cost))
                 case AskPace(pace):
                     self._may_send = await pace.aacquire(blocking=True)
                 case GiveUp():
-                    raise await self._off_loop(self._given_up) from self._last_error
+                    raise await self.off_loop(self._given_up) from self._last_error
 
     # -- decisions, shared
 
@@ -244,7 +225,7 @@ class Attempts:
     async def _next_off_loop(self) -> Next:
         return await handed_over(self._next, self._undo) if self.books.accounts.store.blocking else self._next()
 
-    async def _off_loop(self, work: Callable[[], T]) -> T:
+    async def off_loop(self, work: Callable[[], T]) -> T:
         """Run `work` where it may block, to its end: a cancelled task does not stop it."""
         if not self.books.accounts.store.blocking:
             return work()
@@ -284,7 +265,7 @@ class Attempts:
 
     async def asettle(self, attempt: Attempt, how: Verdict) -> Verdict:
         """The same where it may block."""
-        return await self._off_loop(partial(self.settle, attempt, how))
+        return await self.off_loop(partial(self.settle, attempt, how))
 
     def _given_up(self) -> OpenRouterFreeError:
         """Record the call in which nobody answered, and make its error."""
@@ -305,190 +286,3 @@ class Attempts:
     def fail(self, error: BaseException) -> None:
         """Remember the last failure as the cause of the call's."""
         self._last_error = error
-
-
-class Attempt:
-    """One try at one candidate. Leaving it settles the book and says whether to go on.
-
-    Attributes:
-        turn: the candidate and its reservation.
-        committed: something of it has reached the caller; from there on a failure is final.
-        answered: it is over, settled, and was an answer.
-        warnings: caps of the budget that its cost has come near to.
-        bill: what it cost although it is a free one.
-    """
-
-    def __init__(self, owner: Attempts, turn: Turn) -> None:
-        self.turn = turn
-        self.committed = False
-        self.answered = False
-        self.warnings: tuple[BudgetWarning, ...] = ()
-        self.bill: Bill | None = None
-        self._owner = owner
-        self._watch = Stopwatch(owner.clock, owner.timeouts, owner.call_ends)
-        self._assembly = Assembly()
-        self._unnamed = turn.reservation is not None
-        self._source = owner.roads.open(turn.candidate, self._watch, turn.max_tokens)
-        log.debug("asking %s", turn.candidate.model)
-
-    @property
-    def model(self) -> str:
-        """Id of the model that is asked."""
-        return self.turn.candidate.model
-
-    def committed_content(self, deltas: list[Delta]) -> Iterator[Delta]:
-        """Yield what a caller would see; from the first of it on, a failure is final."""
-        for delta in deltas:
-            if delta.has_content:
-                self.committed = True
-                yield delta
-
-    def read(self) -> list[Delta] | None:
-        """Return the next deltas; None when the answer is over and is one."""
-        if self._unnamed:
-            self._source.open()
-            self._name()
-        return self._take(self._source.read())
-
-    async def aread(self) -> list[Delta] | None:
-        """Return the next deltas; None when the answer is over and is one."""
-        if self._unnamed:
-            await self._source.aopen()
-            await self._owner._off_loop(self._name)  # noqa: SLF001 - one object in two parts
-        return self._take(await self._source.aread())
-
-    def _name(self) -> None:
-        """Book the service's id of a paid answer before its first word: it may be the last of this process."""
-        self._unnamed = False
-        if self.answer:
-            self._owner.books.named(self.turn, self.answer)
-
-    @property
-    def sent(self) -> bool:
-        """Whether the request may have left."""
-        return self._source.sent
-
-    @property
-    def answer(self) -> str:
-        """The service's id of the answer; "" where it has told none."""
-        said = header(self._source.headers, _ANSWER_ID) or ""
-        return said if said.isascii() and said.isprintable() and len(said) <= _LONGEST_ID else ""
-
-    def _take(self, deltas: list[Delta] | None) -> list[Delta] | None:
-        if deltas is not None:
-            for delta in deltas:
-                self._assembly.add(delta)
-            return deltas
-        if not self._source.complete():
-            raise AttemptFailed(verdict(Kind.CUT, "the stream ended without a finish reason", status=self.status))
-        how = judge(self.completion(), tools=self._owner.roads.tools, status=self.status)
-        if not how.ok:
-            raise AttemptFailed(how)
-        return None
-
-    @property
-    def status(self) -> int | None:
-        """HTTP status of the reply, None before there is one."""
-        return self._source.status
-
-    def completion(self) -> Completion:
-        """Return what was said so far."""
-        return self._assembly.completion()
-
-    @property
-    def heard(self) -> Heard | None:
-        """The server's time, as its reply told it."""
-        return self._source.heard
-
-    def measured(self, said: Completion) -> Measured:
-        """Return what the attempt showed of its model's speed."""
-        first, tokens = self._watch.first_token_s, (said.usage or {}).get("completion_tokens")
-        if first is None or not isinstance(tokens, int) or isinstance(tokens, bool):
-            return Measured(first)
-        seconds = self._watch.last_content_s - first
-        # What came in one piece says nothing about its speed.
-        return Measured(first, tokens / seconds if seconds > _SHORTEST_SPAN else None)
-
-    # -- leaving
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        how = self._judged(error)
-        try:
-            self._source.close()
-        finally:
-            how = self._owner.settle(self, how)
-        return self._leave(how, error)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        how = self._judged(error)
-        try:
-            await self._source.aclose()
-        finally:
-            how = await self._owner.asettle(self, how)
-        return self._leave(how, error)
-
-    def _judged(self, error: BaseException | None) -> Verdict:
-        self._owner.books.heard(self.heard)
-        match error:
-            case None:
-                headers = None if self.turn.slot is None else self._source.headers
-                return answered(self.status, headers, now=self._owner.books.now())
-            case AttemptFailed():
-                return error.verdict
-            case ReplyError():
-                return classify(error.status, error.headers, error.body, now=self._owner.books.now())
-            case TransportFault():
-                return verdict(error.kind, error.reason, status=self.status)
-            case GeneratorExit() | asyncio.CancelledError() | KeyboardInterrupt():
-                return verdict(Kind.ABANDONED, status=self.status)
-            case _:
-                return verdict(Kind.ABANDONED, f"{type(error).__name__} in the caller", status=self.status)
-
-    def _leave(self, how: Verdict, error: BaseException | None) -> bool:
-        """Return whether the walk goes on. Raise what ends the call."""
-        self.answered = how.ok
-        for warning in self.warnings:
-            log.warning("%s", warning)
-            self._owner.roads.warned(warning)
-        if self.bill is not None and not self.bill.expected:
-            self._tell(self.bill)
-        if how.ok or how.kind is Kind.ABANDONED:
-            return False
-        log.info("%s: %s (%s), %s", self.model, how.kind, how.reason, how.step)
-        assert error is not None  # noqa: S101 - a failed attempt is left by its exception
-        self._owner.fail(error)
-        if self.committed:
-            raise StreamInterrupted(self.model, how.reason, self._assembly.text, self._owner.route.trail) from error
-        # A verdict that ends the call is found by the next step: it waits and books where it may block.
-        return True
-
-    def _tell(self, bill: Bill) -> None:
-        cost = None if bill.cost is None else dollars(bill.cost)
-        trail = self._owner.route.trail
-        told = FreeModelBilled(bill.model, bill.served, cost, self._assembly.text, trail)
-        log.warning("%s", told)
-        self._owner.roads.billed(told)
-
-    def told(self, settled: Settled) -> AttemptRecord:
-        """Return the attempt as the route trail tells it."""
-        how, first = settled.verdict, self._watch.first_token_s
-        return AttemptRecord(
-            model=self.model,
-            outcome=str(how.kind),
-            scope=str(how.scope),
-            status=how.status,
-            reason="" if how.ok else how.reason,
-            first_token_s=None if first is None else round(first, 3),
-            seconds=round(self._watch.seconds(), 3),
-            until=settled.until,
-        )

@@ -49,6 +49,7 @@ LANGCHAIN = {
     "accounting",
     "binding",
     "chat_model",
+    "fields",
     "candidates",
     "pacing",
     "call",
@@ -58,7 +59,7 @@ LANGCHAIN = {
     "replies",
     "errors",
 }
-HTTP = {"transport", "network", "sources", "lookup", "chat_model", "call"}
+HTTP = {"transport", "network", "sources", "lookup", "fields"}
 WORLD = {"httpx", "httpcore", "time", "random", "asyncio", "os", "sqlite3", "threading", "socket"}
 ID = re.compile(r"[a-z0-9~-]+/[a-z0-9][a-z0-9._-]*(:[a-z]+)?")
 NO_MODEL = {"application/json", "text/event-stream", "text/html"}  # content types

@@ -1,0 +1,230 @@
+"""What is configured: the fields of the model, checked once, and what they stand for.
+
+Knows no request and no answer: `chat_model.py` has the call paths.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, Self
+
+import httpx
+from langchain_core.language_models import BaseChatModel
+from langchain_core.utils.utils import secret_from_env
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+
+from langchain_openrouter_free import parameters, settings
+from langchain_openrouter_free.bookkeeping import Accounts
+from langchain_openrouter_free.candidates import Candidates
+from langchain_openrouter_free.clock import SystemClock
+from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.selection import AUTO
+from langchain_openrouter_free.transport import Service
+
+
+class Fields(BaseChatModel):
+    """The fields of `ChatOpenRouterFree`.
+
+    Raises:
+        ConfigurationError: at construction, for anything that cannot work.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, arbitrary_types_allowed=True)
+
+    models: list[str] = Field(default_factory=lambda: [AUTO])
+    """Free ids, best first; each must end in `:free` (or be `openrouter/free`). Patterns such as `"qwen/*"` stand for
+    all usable ones that they match, and `"auto"` (the default) for all others, best first by the catalogue's facts."""
+    allow_paid: bool = False
+    """The budget flag: paid models may be asked when no free one answers. Needs `budget`."""
+    paid_models: list[Any] = Field(default_factory=list)
+    """Paid ids, `PaidModel`s or both, best first."""
+    budget: Any = None
+    """US dollars that paid attempts may cost: `"$0.50/day"`, `"1 USD"`, a `Budget`, or `"unlimited"`."""
+    account_budget: Any = None
+    """The same for all projects of the account together, as far as they share the state."""
+    paid_rps: Any = None
+    """Most paid requests a second: a number, or `"balance"` for one for each dollar of it (1 to 500)."""
+    price_lock: bool = False
+    """Whether free attempts carry `provider.max_price` zeros as a second lock beside the catalogue's prices. What the
+    service does with zeros is on no public record."""
+    privacy: Literal["any", "no-training", "zdr"] = "any"
+    """What is asked of providers: nothing, that they train on nothing, or that they keep nothing."""
+    credit_fee: Any = None
+    """What buying credits costs beside them, for the spend report: `{"percent": 5.5, "least": 0.8}` (the default)."""
+    on_billed: Literal["warn", "raise"] = "warn"
+    """What a free attempt that cost money does beside being booked and quarantined: a `FreeModelBilled` as a warning,
+    or as an error (its `text` is the answer)."""
+    on_event: Callable[[Any], object] | None = Field(default=None, exclude=True, repr=False)
+    """Called with what you should know of beside the answers: `FreeModelBilled`, and `BudgetWarning` once when 50, 80
+    and 100 % of a cap are spent."""
+    api_key: SecretStr | None = Field(
+        default_factory=secret_from_env("OPENROUTER_API_KEY", default=None),
+        validation_alias=AliasChoices("api_key", "openrouter_api_key"),
+    )
+    """The key; default: the environment's OPENROUTER_API_KEY."""
+    base_url: str | None = Field(default=None, validation_alias=AliasChoices("base_url", "openrouter_api_base"))
+    """Base URL; default: the environment's OPENROUTER_API_BASE, else the service's."""
+    timeouts: dict[str, float | None] = Field(default_factory=dict)
+    """Seconds for `connect` (5), `first_token` (45), `stall` (30), `attempt` (300), `call` (600)."""
+    timeout: float | None = Field(default=None, validation_alias=AliasChoices("timeout", "request_timeout"))
+    """Seconds for one attempt, as other chat models call it; the same as `timeouts["attempt"]`."""
+    max_wait: float = 20.0
+    """Seconds that one call may wait in all for a window or a cooldown to end."""
+    limits: Any = None
+    """What to assume of the account's free quota until the service states it: `{"per_minute": 20, "per_day": 1000}`
+    (None: no such limit), or `"usual"` for 20 and 50. Default: `"usual"` on openrouter.ai, elsewhere nothing."""
+    daily_share: Any = None
+    """This project's part of the account's free day: at most so many requests (`40`, `"30%"`), or
+    `{"at_most": ..., "at_least": ...}`, of which the second is kept free of other projects."""
+    strategy: Literal["ranked", "fastest", "adaptive"] = "ranked"
+    """By what the free models are ordered: your ranking, measured speed, or your ranking weighed with what was
+    measured. Models that lately failed nearly always come last in each."""
+    max_retries: int | None = None
+    """Most moves to another model in one call; default: as many as there are models."""
+    state: Any = None
+    """Where quota, cooldowns and spending are kept: the path of an SQLite file (all processes of this machine, over
+    restarts), `"memory"` (this process), or a `StateStore`. Default: the environment's OPENROUTER_FREE_STATE, else a
+    file in the user's state directory."""
+    project: str | None = None
+    """Whose budget and whose share of the day it is; default: the working directory."""
+    wire: Literal["stream", "plain"] = "stream"
+    """How `invoke` asks: as an event stream, so that every deadline holds, or for one plain reply."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    top_a: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    max_tokens: int | None = Field(default=None, validation_alias=AliasChoices("max_tokens", "max_completion_tokens"))
+    seed: int | None = None
+    stop: list[str] | str | None = Field(default=None, validation_alias=AliasChoices("stop", "stop_sequences"))
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: dict[str, float] | None = None
+    user: str | None = None
+    reasoning: dict[str, Any] | None = None
+    """The service's reasoning settings, e.g. `{"effort": "low"}`."""
+    provider: dict[str, Any] | None = None
+    """The service's provider preferences, e.g. `{"data_collection": "deny"}`."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request's body."""
+    default_headers: dict[str, str] = Field(default_factory=dict)
+    """Further headers of each request."""
+    app_url: str | None = None
+    """Your app's address, for the service's rankings (`HTTP-Referer`)."""
+    app_title: str | None = None
+    """Your app's name, for the service's rankings (`X-Title`)."""
+    streaming: bool = False
+    """Whether `invoke` streams to callbacks."""
+    http_client: httpx.Client | None = Field(default=None, exclude=True, repr=False)
+    """Your own client; its own read timeout then counts instead of the wall-clock deadlines."""
+    http_async_client: httpx.AsyncClient | None = Field(default=None, exclude=True, repr=False)
+    """The same for async calls; it belongs to one event loop."""
+    clock: Any = Field(default_factory=SystemClock, exclude=True, repr=False)
+    """Where time comes from (a `Clock`)."""
+    chance: Callable[[], float] = Field(default=random.random, exclude=True, repr=False)
+    """Where chance comes from: numbers from 0 to 1."""
+
+    _prepared: tuple[object, Candidates] | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _check_configuration(self) -> Self:
+        """Check what can be checked before any request; prepare the candidates."""
+        self._candidates()
+        self._key()
+        settings.base_url(self._url())
+        settings.timeouts(self.timeouts, self.timeout)
+        settings.store(self.state)
+        settings.limits(self.limits, settings.base_url(self._url()))
+        settings.share(self.daily_share, "")
+        settings.header_values(self._extra_headers())
+        settings.extra_body(self.extra_body, unbounded=self._unbounded())
+        settings.paid_rps(self.paid_rps)
+        settings.privacy(self.privacy, self.provider)
+        settings.fees(self.credit_fee)
+        parameters.check(self._own_parameters())
+        if not 0 <= self.max_wait < float("inf"):
+            raise ConfigurationError(f"max_wait={self.max_wait!r} must be 0 or more seconds.")
+        if self.max_retries is not None and self.max_retries < 0:
+            raise ConfigurationError(f"max_retries={self.max_retries!r} must be 0 or more.")
+        return self
+
+    def _candidates(self) -> Candidates:
+        """Return the candidates that the fields name; copies and assignments change fields after construction."""
+        budgets = (self.budget, self.account_budget)
+        key = (tuple(self.models), self.allow_paid, repr(budgets), tuple(map(id, self.paid_models)))
+        if self._prepared is None or self._prepared[0] != key:
+            named = Candidates.named(self.models, self.paid_models, *budgets, allow_paid=self._may_pay)
+            self._prepared = (key, named)
+        return self._prepared[1]
+
+    def _unbounded(self) -> bool:
+        return self._may_pay and self._candidates().unbounded
+
+    @property
+    def _may_pay(self) -> bool:
+        """Whether the flag is set: to True, and not to something that is true."""
+        return self.allow_paid is True
+
+    def _key(self) -> str:
+        return settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
+
+    def _url(self) -> str | None:
+        return self.base_url or os.environ.get("OPENROUTER_API_BASE")
+
+    def _extra_headers(self) -> dict[str, str]:
+        named = {"HTTP-Referer": self.app_url, "X-Title": self.app_title}
+        return {**{name: value for name, value in named.items() if value}, **self.default_headers}
+
+    def _own_parameters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in parameters.FIELDS}
+
+    def _service(self) -> Service:
+        """Return how the service is reached."""
+        headers = {
+            "Authorization": f"Bearer {self._key()}",
+            "Content-Type": "application/json",
+            **settings.header_values(self._extra_headers()),
+        }
+        return Service(settings.base_url(self._url()), headers, self.http_client, self.http_async_client)
+
+    def _accounts(self) -> Accounts:
+        """Return whose quota and money it is."""
+        account = settings.account(self._key(), settings.base_url(self._url()))
+        named, project = self._candidates(), settings.project(self.project)
+        return Accounts(settings.store(self.state), account, project, named.budget, named.ceiling)
+
+
+@cache
+def names_of(model: type[BaseChatModel]) -> frozenset[str]:
+    """Return the names by which a model's fields may be given."""
+    return frozenset(
+        name
+        for field_name, info in model.model_fields.items()
+        for name in (
+            field_name,
+            *(
+                [str(choice) for choice in info.validation_alias.choices]
+                if isinstance(info.validation_alias, AliasChoices)
+                else [info.alias]
+                if info.alias
+                else []
+            ),
+        )
+    )
+
+
+def sentence_of(error: ValidationError) -> str:
+    """Say a validation error in one sentence an argument."""
+    told = []
+    for item in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ").rstrip(".")
+        told.append(f"{where}: {message}" if where else message)
+    return "; ".join(told) + "."
