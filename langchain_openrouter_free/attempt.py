@@ -19,13 +19,14 @@ from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, Str
 from langchain_openrouter_free.evidence import header
 from langchain_openrouter_free.ledger import Measured
 from langchain_openrouter_free.purse import BudgetWarning
+from langchain_openrouter_free.refusals import classify
 from langchain_openrouter_free.roads import Roads
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import TransportFault
 from langchain_openrouter_free.tripwire import Bill
-from langchain_openrouter_free.verdicts import Kind, Verdict, answered, classify, verdict
+from langchain_openrouter_free.verdicts import Kind, Verdict, answered, verdict
 from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError
 
 T = TypeVar("T")

@@ -20,9 +20,9 @@ from langchain_openrouter_free.catalogue import FRESH, Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.listings import AGAIN, LISTINGS, USABLE, Shelf
+from langchain_openrouter_free.refusals import classify_listing
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
-from langchain_openrouter_free.verdicts import classify_listing
 
 Fetched = tuple[int, bytes]
 Finding = Listing | Funds | int | None

@@ -63,7 +63,7 @@ class Completion(Delta):
 
 
 class ReplyError(Exception):
-    """A reply, or an event in it, that carries an error or cannot be read; `verdicts.classify` judges it."""
+    """A reply, or an event in it, that carries an error or cannot be read; `refusals.classify` judges it."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
         # Not the body: it would stand in every traceback, with what it holds of the user.

@@ -16,6 +16,7 @@ ROOT = Path(str(package.__file__)).parent
 RULES = {
     "evidence",
     "waits",
+    "refusals",
     "verdicts",
     "answers",
     "wire",

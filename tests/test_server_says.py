@@ -20,10 +20,11 @@ from langchain_openrouter_free import (
 from langchain_openrouter_free.evidence import http_date
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.quota import DAY, Limits, Slot
+from langchain_openrouter_free.refusals import classify
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.reply import Reply, encode
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, Verdict, classify
+from langchain_openrouter_free.verdicts import Kind, Verdict
 
 START = 1_790_000_005.0  # 25 seconds into a minute, 14:13 UTC
 MINUTE_END = 1_790_000_040.0

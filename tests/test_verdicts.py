@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from wire_table import ANSWERS, MIDNIGHT, NOW, REFUSALS, Case
 
 from langchain_openrouter_free.answers import judge
-from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, classify, classify_listing, verdict
+from langchain_openrouter_free.refusals import classify, classify_listing
+from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, verdict
 from langchain_openrouter_free.wire import Assembly, ReplyError, ReplyReader
 
 SHARED = Path(__file__).parents[2] / "shared" / "openrouter" / "wire" / "cases.jsonl"
