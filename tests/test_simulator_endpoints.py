@@ -337,3 +337,35 @@ def test_slow_readers_do_not_fill_the_memory(sim, client):
         size = sum(len(piece) for piece in reply.iter_raw())
     assert size > 8_000_000
     sim.wait_for(lambda sim: sim.chats()[0].finished_at)
+
+
+def test_a_list_page_by_page_and_only_once(sim, client):
+    """Pages link to the next one; an unchanged page is a 304 without a body."""
+    sim.reset(Scenario(page_size=10))
+    first = client.get("/models")
+    pages = [first.json()]
+    while link := pages[-1]["links"]["next"]:
+        pages.append(client.get(httpx.URL(sim.base_url).join(link)).json())
+    whole = client.get("/models?limit=1000").json()["data"]
+    assert [row for page in pages for row in page["data"]] == whole
+    assert {page["total_count"] for page in pages} == {len(whole)}
+    known = client.get("/models", headers={"If-None-Match": first.headers["ETag"]})
+    assert (known.status_code, known.content) == (304, b"")
+    assert client.get("/models/user", headers={"If-None-Match": '"x"'}).status_code == 200
+
+
+def test_a_list_that_is_served(sim, client):
+    """Its entries are shown as they are; what was on offer before is gone, and later forgotten."""
+    rows = [{"id": f"a/{name}", "pricing": {"prompt": "0", "completion": "0"}, "odd": [1]} for name in ("m:free", "p")]
+    rows.append({"id": "a/p:free", "architecture": {"modality": "text+image->text"}})
+    sim.serve(rows)
+    assert sorted(client.get("/models").json()["data"], key=str) == sorted(rows, key=str)
+    assert message_of(ask(client, "z-ai/glm-5.2:free")) == "No endpoints found for z-ai/glm-5.2:free."
+    sim.serve({"data": rows[1:2]})
+    assert message_of(ask(client, "a/m:free")) == "No endpoints found for a/m:free."
+    assert "a/p" in message_of(ask(client, "a/p:free")), "its paid twin is on offer"
+    forgotten = ask(client, "z-ai/glm-5.2:free")
+    assert (forgotten.status_code, message_of(forgotten)) == (400, "z-ai/glm-5.2:free is not a valid model ID")
+    for nonsense in (None, {}, [5], [{"id": "x"}]):
+        with pytest.raises(ScenarioError, match="serve"):
+            sim.serve(nonsense)

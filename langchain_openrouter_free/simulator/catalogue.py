@@ -38,6 +38,7 @@ class Row:
     indices: tuple[float, float, float] | None = None
     expiration_date: str | None = None
     provider: str = "Simulated"
+    stated: Json | None = None
 
     def __post_init__(self) -> None:
         bare = self.id.removesuffix(":free")
@@ -74,6 +75,8 @@ class Row:
 
     def as_json(self) -> Json:
         """The row as `GET /models` shows it."""
+        if self.stated is not None:
+            return self.stated
         inputs = "+".join(self.input_modalities)
         shown: Json = {
             "id": self.id,
@@ -146,7 +149,9 @@ def _is_open(layer: Json, now: float) -> bool:
     return start <= time < end if start < end else time >= start or time < end
 
 
-_KNOWN_FIELDS = {one.name for one in fields(Row)}
+_KNOWN_FIELDS = {one.name for one in fields(Row)} - {"stated"}
+# What a row has in common with an entry of the service's list.
+_STATED = ("id", "canonical_slug", "name", "created", "context_length", "supported_parameters", "pricing")
 
 
 def row_from(entry: str | Json) -> Row:
@@ -165,6 +170,20 @@ def row_from(entry: str | Json) -> Row:
     if not row.is_free and row.pricing == _ZERO:
         raise ScenarioError(f"models: {row.id!r} is not ':free', so it needs a pricing with prompt and completion")
     return row
+
+
+def row_of(stated: Json) -> Row:
+    """A row that is shown as it was stated, and plays as far as its fields are those of `Row`."""
+    shape, provider = stated.get("architecture") or {}, stated.get("top_provider") or {}
+    kept = {name: stated[name] for name in _STATED if stated.get(name) is not None}
+    inputs = shape.get("input_modalities") or str(shape.get("modality") or "text").partition("->")[0].split("+")
+    return Row(
+        **kept,
+        max_completion_tokens=provider.get("max_completion_tokens"),
+        input_modalities=list(inputs),
+        reasoning=stated.get("reasoning"),
+        stated=stated,
+    )
 
 
 class Catalogue:
@@ -195,6 +214,21 @@ class Catalogue:
         if not slug.endswith(":free"):
             raise ScenarioError(unknown("model", slug, self._rows))
         return self._rows.setdefault(slug, row_from(slug))
+
+    def serve(self, entries: Iterable[Json]) -> None:
+        """Offer these entries of a real list alone, as they are.
+
+        What was on offer before is gone (404); what was gone before is forgotten (400, as for any unknown id).
+        """
+        rows = {row.id: row for row in map(row_of, entries)}
+        offered = {slug: row for slug, row in self._rows.items() if slug not in self.gone}
+        self.gone = offered.keys() - rows.keys()
+        self._rows = offered | rows
+
+    def twin(self, slug: str) -> str | None:
+        """The paid id that a free one which is gone has left behind, if it is on offer."""
+        paid = slug.removesuffix(":free")
+        return paid if paid != slug and paid in self._rows and paid not in self.gone else None
 
     def listed(self) -> list[Row]:
         """What `GET /models` shows, newest first."""

@@ -137,7 +137,8 @@ def _admit(key: Key, asked: Asked, row: Row) -> tuple[str, Failure] | None:
 def _unable(state: State, asked: Asked, row: Row) -> tuple[str, Failure] | None:
     """What a model cannot do: it is gone, closed, at its own limit, or lacks what is wanted."""
     if row.id in state.catalogue.gone:
-        return "404-delisted", failure("404-delisted", row)
+        ended = "404-delisted" if state.catalogue.twin(row.id) is None else "404-unavailable-for-free"
+        return ended, failure(ended, row)
     if row.id in state.scenario.closed:
         return "403-harness", failure("403-harness", row)
     kind = excluded(row, asked.body, state.clock()) or missing(row, asked.body, asked.prompt)

@@ -165,7 +165,8 @@ class Connection(asyncio.Protocol):
             return
         reply = self._reply
         self._zip = None
-        if reply.gzip and "gzip" in request.headers.get("accept-encoding", ""):
+        takes = request.method != "HEAD" and "gzip" in request.headers.get("accept-encoding", "")
+        if reply.gzip and takes:
             self._zip = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
             reply.chunked = True
         if not reply.chunked or not request.modern:

@@ -5,6 +5,7 @@ Owns their shapes. It changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 from decimal import Decimal
 from urllib.parse import parse_qs, unquote
 
@@ -13,7 +14,7 @@ from langchain_openrouter_free.simulator.catalogue import Row
 from langchain_openrouter_free.simulator.checks import RefusedError, key_of
 from langchain_openrouter_free.simulator.failure import Failure
 from langchain_openrouter_free.simulator.http import Request
-from langchain_openrouter_free.simulator.reply import Json, Reply, json_reply
+from langchain_openrouter_free.simulator.reply import Json, Reply, encode, json_reply
 from langchain_openrouter_free.simulator.state import USER, State
 
 _PRIVATE = "private, no-store"
@@ -23,16 +24,37 @@ _UNLIMITED_SHOWN = 1000
 
 def models(state: State, request: Request) -> Reply:
     """`GET /models`: everything on offer; needs no key."""
-    del request
     shown = [row.as_json() for row in state.catalogue.listed()]
-    return json_reply(200, {"data": shown}, behaviour="models", Cache_Control=_PUBLIC)
+    return _list(state, request, shown, "models", _PUBLIC)
 
 
 def models_of_user(state: State, request: Request) -> Reply:
     """`GET /models/user`: what this account may use."""
     key_of(state, request)
     shown = [row.as_json() for row in state.catalogue.listed() if row.id not in state.scenario.closed]
-    return json_reply(200, {"data": shown}, behaviour="models-user", Cache_Control=_PRIVATE)
+    return _list(state, request, shown, "models-user", _PRIVATE)
+
+
+def _list(state: State, request: Request, shown: list[Json], behaviour: str, kept: str) -> Reply:
+    """A list of models: a page of it if the scenario has pages or the request asks for one, 304 if it is known."""
+    query = parse_qs(request.query)
+    size, start = _count(query, "limit") or state.scenario.page_size, _count(query, "offset")
+    body: Json = {"data": shown}
+    if size:
+        end = start + size
+        following = f"{request.path}?offset={end}&limit={size}" if end < len(shown) else None
+        body = {"data": shown[start:end], "links": {"next": following}, "total_count": len(shown)}
+    tag = f'W/"{hashlib.sha256(encode(body)).hexdigest()[:16]}"'
+    if request.headers.get("if-none-match") == tag:
+        return Reply(304, {"ETag": tag, "Cache-Control": kept}, chunked=False, behaviour=behaviour)
+    reply = json_reply(200, body, behaviour=behaviour, Cache_Control=kept, ETag=tag)
+    reply.gzip = True
+    return reply
+
+
+def _count(query: dict[str, list[str]], name: str) -> int:
+    text = query.get(name, ["0"])[0]
+    return int(text) if text.isdecimal() else 0
 
 
 def model(state: State, request: Request) -> Reply:

@@ -16,6 +16,7 @@ the same keys at the top, and `scripts` as a table:
     models = ["test/m01:free", {id = "x/y", pricing = {prompt = "0.1", completion = "0.2"}}]
     gone = ["a/b:free"]        # known ids that are not offered any more: 404
     closed = ["c/d:free"]      # listed by /models, but not for this account: 403
+    page_size = 500            # entries on a page of the lists of models; without it: all on one
 
     [rpm]                      # minute limits of single models
     "e/f:free" = 8
@@ -71,6 +72,7 @@ class Scenario:
     models: list[str | Json] | None = None
     gone: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    page_size: int | None = None
     rpm: dict[str, int] = field(default_factory=dict)
     scripts: Mapping[str, Script] = field(default_factory=dict)
 
@@ -81,6 +83,8 @@ class Scenario:
             raise ScenarioError(f"credits: a decimal number, not {self.credits!r}") from None
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
+        if self.page_size is not None:
+            _check_count("page_size", self.page_size)
         for key in self.keys:
             _check_key(key)
         for slug, limit in self.rpm.items():

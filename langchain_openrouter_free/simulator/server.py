@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from langchain_openrouter_free.simulator.account import Account
 from langchain_openrouter_free.simulator.behaviours import Script
@@ -171,6 +171,17 @@ class Simulator:
             ScenarioError: one is unknown and not free.
         """
         self._service.offer(ids)
+
+    def serve(self, payload: Any) -> None:
+        """Offer what a list of the service holds, entry by entry as it is; what was on offer before is gone.
+
+        Args:
+            payload: the body of `GET /models`, or its `data` alone.
+
+        Raises:
+            ScenarioError: it is no such list.
+        """
+        self._service.serve(payload)
 
     def reset(self, scenario: Scenario | None = None) -> None:
         """A fresh world with an empty log on the same port."""

@@ -97,6 +97,14 @@ class Service:
                 self.world.state.catalogue.name(slug)
                 self._offered[slug] = None
 
+    def serve(self, payload: Any) -> None:
+        """Offer what a list of the service holds, and nothing else."""
+        entries = payload.get("data") if isinstance(payload, dict) else payload
+        if not isinstance(entries, list) or not all(isinstance(e, dict) and "/" in str(e.get("id")) for e in entries):
+            raise ScenarioError("serve: a list of models, as GET /models gives it")
+        with self.log.changed:
+            self.world.state.catalogue.serve(entries)
+
     def _control(self, request: Request, body: Any) -> Reply:
         page = request.path.removeprefix(CONTROL)
         control = self._controls.get((request.method, page))
