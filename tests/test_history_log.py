@@ -397,7 +397,7 @@ class TestTrouble:
         assert [str(path) in record.getMessage() for record in caplog.records] == [True]
 
     def test_a_lock_that_passes(self, path: Path, make: Callable[..., SqliteStore]) -> None:
-        """Memory begins with the page last seen and with no rows; what it gathered is dropped, as with pages."""
+        """Memory begins with the page last seen and with no rows; its rows come back into the file, as rows."""
         said: list[str] = []
         store = make(warn=said.append, patience=0.0, monotonic=(clock := Clock()))
         added(store, (1.0, "a"))
@@ -413,7 +413,7 @@ class TestTrouble:
         other.close()
         assert texts(store) == []
         clock.now = 31.0
-        assert (folded(store), texts(store)) == (["a"], ["b"])
+        assert (folded(store), texts(store)) == (["a"], ["c", "b"])
         assert ["locked" in warning for warning in said] == [True]
 
     def test_a_full_disk_takes_back_a_fold(self, make: Callable[..., SqliteStore]) -> None:

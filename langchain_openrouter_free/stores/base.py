@@ -21,11 +21,20 @@ class PageRef(Generic[Page]):
         key: the page's name, e.g. `account:<hash>`.
         encode: page -> text.
         decode: text -> page; raises ValueError for a text that it cannot read.
+        merge: (base, mine, there) -> page: joins what was counted apart from others, since `base` was last seen, with
+            what is there by then; None where a page of its own is not worth being joined.
     """
 
     key: str
     encode: Callable[[Page], str]
     decode: Callable[[str], Page]
+    merge: Callable[[Page | None, Page, Page | None], Page] | None = None
+
+    def merged(self, base: Page | None, mine: Page, there: Page | None) -> Page:
+        """Return the joined page; without a way to join them, what is there."""
+        if self.merge is None:
+            return mine if there is None else there
+        return self.merge(base, mine, there)
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from langchain_openrouter_free.stores.files import identity, stamp
+from langchain_openrouter_free.stores.sheltered import Unusable
 
 # What turns a file of schema n into one of schema n + 1; the newest schema is as many as there are.
 _APPLICATION = 0x4C4F5246  # "LORF"
@@ -38,14 +39,6 @@ _SHORTEST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.01
 
 _MODE = "rw"  # the file is made by us, with its rights, never by SQLite
-
-
-class Unusable(Exception):
-    """The file cannot be used now; `kind` is for warning once, the message says what is wrong."""
-
-    def __init__(self, kind: str, what: str) -> None:
-        super().__init__(what)
-        self.kind = kind
 
 
 class Connection:

@@ -7,7 +7,6 @@ text goes to the page's own codec. What is in the file is `connection.py`'s, whe
 from __future__ import annotations
 
 import atexit
-import logging
 import math
 import os
 import sqlite3
@@ -20,17 +19,14 @@ from weakref import WeakSet
 
 from langchain_openrouter_free.stores import files
 from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
-from langchain_openrouter_free.stores.connection import BUSY, SCHEMA, Connection, Unusable, code
+from langchain_openrouter_free.stores.connection import BUSY, SCHEMA, Connection, code
 from langchain_openrouter_free.stores.files import default_path
-from langchain_openrouter_free.stores.memory import MemoryStore
+from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable
 
 __all__ = ["MEMORY", "SCHEMA", "SqliteStore", "default_path"]
 
-logger = logging.getLogger("langchain_openrouter_free")
-
 MEMORY = ":memory:"
 PATIENCE = 5.0
-RETRY_AFTER = 30.0
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _TROUBLES = dict.fromkeys(BUSY, "locked") | dict.fromkeys(_DAMAGED, "damaged")
@@ -55,7 +51,7 @@ _stores: WeakSet[SqliteStore] = WeakSet()
 _forking: list[SqliteStore] = []  # held still while this process forks
 
 
-class SqliteStore:
+class SqliteStore(Sheltered):
     """Keep pages and logs in a SQLite file, for all threads and processes of one machine.
 
     One connection for each store and process is opened at the first use and kept. Whatever is done is one
@@ -64,8 +60,8 @@ class SqliteStore:
     The file never breaks a call. Where it cannot be used (locked for longer than `patience`, read-only, full,
     in a place that cannot be written, of a newer version, not ours), a warning is given, once for each kind
     of trouble and store, and the pages are kept in memory, beginning with those last seen in the file; logs
-    begin empty there, and keep their last 1000 rows. After `retry_after` the file is tried again; if it can be
-    used, what was learned in memory meanwhile is dropped, not merged. A damaged file is moved to
+    begin empty there, and keep their last 1000 rows. After `retry_after` the file is tried again; see `Sheltered` for
+    what comes back into it. A damaged file is moved to
     `<name>.corrupt-<UTC time>` and a new one begun. A single page that cannot be read is begun anew and its
     text kept in the table `set_aside`. A file that is deleted or replaced while in use is noticed at the next
     update, which goes to the new one.
@@ -103,45 +99,28 @@ class SqliteStore:
             monotonic: the clock, in seconds, that `retry_after` is measured by.
         """
         self.path = None if path == MEMORY else Path(default_path() if path is None else path).expanduser().absolute()
-        self._warn, self._patience = warn, patience
-        self._retry_after, self._monotonic = retry_after, monotonic
-        self._lock = threading.RLock()
+        super().__init__(warn=warn, retry_after=retry_after, monotonic=monotonic)
+        self._patience = patience
         self._file: Connection | None = None
         self._seen: _Pages = {}
-        self._memory = MemoryStore()
-        # When the file is tried again; None while it is in use.
-        self._back_at: float | None = None
-        self._warned: set[str] = set()
         if self.path is None:
             self.blocking, self._back_at = False, math.inf
         with _guard:
             _stores.add(self)
 
-    def update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
-        """Replace the page that `ref` names by what `change` makes of it, and return its answer.
+    def _update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
+        return self._in_file(lambda file: self._change(file, ref, change))
 
-        Atomic over the threads and processes that share the file. A page handed to `change` may be handed to
-        it again: it must not be changed in place.
-        """
-        return self._do(
-            lambda file: self._change(file, ref, change),
-            lambda memory: memory.update(ref, lambda page: change(self._last(ref, page))),
-        )
-
-    def append(self, log: str, at: float, text: str) -> None:
-        """Add one row to a log."""
-
+    def _append(self, log: str, at: float, text: str) -> None:
         def work(file: Connection) -> tuple[None, _Pages]:
             file.append(log, at, text)
             return None, {}
 
-        self._do(work, lambda memory: memory.append(log, at, text))
+        self._in_file(work)
 
-    def update_and_append(
+    def _update_and_append(
         self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
     ) -> Answer:
-        """Update a page and add the row that its answer makes to a log, in one transaction."""
-
         def work(file: Connection) -> tuple[Answer, _Pages]:
             answer, pages = self._change(file, ref, change)
             made = row(answer)
@@ -149,57 +128,36 @@ class SqliteStore:
                 file.append(*made)
             return answer, pages
 
-        return self._do(
-            work, lambda memory: memory.update_and_append(ref, lambda page: change(self._last(ref, page)), row)
-        )
+        return self._in_file(work)
 
-    def recent(self, log: str, limit: int = 20) -> list[tuple[float, str]]:
-        """Return the newest rows of a log, the one added last first; those of memory while the file is given up."""
-        return self._do(lambda file: (file.recent(log, limit), {}), lambda memory: memory.recent(log, limit))
+    def _recent(self, log: str, limit: int) -> list[tuple[float, str]]:
+        return self._in_file(lambda file: (file.recent(log, limit), {}))
 
-    def fold(self, log: str, before: float, ref: PageRef[Page], change: Fold[Page], most: int = 1000) -> int:
-        """Take the oldest rows out of a log and into a page; return how many there were.
-
-        Atomic over the threads and processes that share the file: no row is folded twice.
-        """
-
+    def _fold(self, log: str, before: float, ref: PageRef[Page], change: Fold[Page], most: int) -> int:
         def work(file: Connection) -> tuple[int, _Pages]:
             texts = file.take(log, before, most)
             if not texts:
                 return 0, {}
             return self._change(file, ref, lambda page: (change(page, texts), len(texts)))
 
-        return self._do(
-            work,
-            lambda memory: memory.fold(
-                log, before, ref, lambda page, texts: change(self._last(ref, page), texts), most
-            ),
-        )
+        return self._in_file(work)
 
     @property
     def degraded(self) -> bool:
         """Whether the file is given up for now, so that other processes don't see what is kept."""
-        return self.path is not None and self._back_at is not None
+        return self.path is not None and super().degraded
 
-    def close(self) -> None:
-        """Close this process's connection; a later update opens a new one."""
-        with self._lock:
-            file, self._file = self._file, None
-            if file is not None:
-                file.close()
+    def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
-    def _do(self, work: _Work[Answer], without: Callable[[MemoryStore], Answer]) -> Answer:
-        """Do `work` in the file, or, where that cannot be used now, `without` it."""
-        with self._lock:
-            if self._back_at is None or self._monotonic() >= self._back_at:
-                try:
-                    answer = self._in_file(work)
-                except Unusable as trouble:
-                    self._give_up(trouble)
-                else:
-                    self._back_at = None
-                    return answer
-            return without(self._memory)
+    def _last_seen(self, key: str) -> Any:
+        return self._seen[key][1] if key in self._seen else None
+
+    @property
+    def _name(self) -> str:
+        return f"The state file {self.path}"
 
     # -- in the file
 
@@ -294,29 +252,6 @@ class SqliteStore:
             raise Unusable("damaged", f"is damaged ({error}) and cannot be moved aside: {refused}") from refused
         if target is not None:
             self._warn_once("corrupt", f"is damaged ({error}): it was moved to {target}, and a new one is begun.")
-
-    # -- without it
-
-    def _give_up(self, trouble: Unusable) -> None:
-        self.close()
-        if self._back_at is None:
-            self._memory = MemoryStore()
-        self._back_at = self._monotonic() + self._retry_after
-        means = "the state is kept in this process's memory, unknown to others"
-        again = f"the file is tried again every {self._retry_after:g} s"
-        self._warn_once(trouble.kind, f"{trouble}: {means}; {again}.")
-
-    def _last(self, ref: PageRef[Page], page: Page | None) -> Page | None:
-        """Return a page of memory's, or, where it has none, the one last seen in the file."""
-        if page is None and ref.key in self._seen:
-            seen: Page = self._seen[ref.key][1]
-            return seen
-        return page
-
-    def _warn_once(self, kind: str, what: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            (self._warn or logger.warning)(f"The state file {self.path} {what}")
 
     # -- other processes, other times
 

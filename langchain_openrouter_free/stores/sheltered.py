@@ -1,0 +1,233 @@
+"""A store that others share, and what happens while it cannot be used: the pages are kept in memory.
+
+Owns the outage: when it is told, when the backend is tried again, and how what was counted meanwhile comes back into
+what is shared. Knows no rule and no backend: how two versions of a page are joined is the page's own business.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
+from langchain_openrouter_free.stores.memory import MemoryStore
+
+logger = logging.getLogger("langchain_openrouter_free")
+
+RETRY_AFTER = 30.0
+
+# What is done in the backend.
+_Work: TypeAlias = Callable[[], Answer]
+# More pages, or rows, than these are not carried over an outage.
+_MOST_KEPT = 10_000
+
+
+class Unusable(Exception):
+    """The backend cannot be used now; `kind` is for warning once, the message says what is wrong."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(what)
+        self.kind = kind
+
+
+class Sheltered(ABC):
+    """The part of a shared store that never breaks a call.
+
+    Where the backend cannot be used, a warning is given, once for each kind of trouble and store, and pages and logs
+    are kept in memory, beginning with the pages last seen. After `retry_after` the backend is tried again. When it is
+    back, a page whose owner says how (`PageRef.merge`) is joined with what is there, and rows of logs are added; other
+    pages of the outage are dropped.
+
+    Attributes:
+        blocking: whether an update may wait on a disk or a network.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        *,
+        warn: Callable[[str], None] | None = None,
+        retry_after: float = RETRY_AFTER,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with a backend that is believed to be usable.
+
+        Args:
+            warn: gets each warning; None for the logger `langchain_openrouter_free`.
+            retry_after: how long the backend is left alone after trouble, in seconds.
+            monotonic: the clock, in seconds, that `retry_after` is measured by.
+        """
+        self._warn, self._retry_after, self._monotonic = warn, retry_after, monotonic
+        self._lock = threading.RLock()
+        self._memory = MemoryStore()
+        # When the backend is tried again; None while it is in use.
+        self._back_at: float | None = None
+        self._warned: set[str] = set()
+        # What the outage has changed: pages that can be joined, and rows.
+        self._astray: dict[str, tuple[PageRef[Any], Any]] = {}
+        self._rows: deque[Row] = deque(maxlen=_MOST_KEPT)
+
+    # -- what a backend does; each raises `Unusable`
+
+    @abstractmethod
+    def _update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer: ...
+
+    @abstractmethod
+    def _update_and_append(
+        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
+    ) -> Answer: ...
+
+    @abstractmethod
+    def _append(self, log: str, at: float, text: str) -> None: ...
+
+    @abstractmethod
+    def _recent(self, log: str, limit: int) -> list[tuple[float, str]]: ...
+
+    @abstractmethod
+    def _fold(self, log: str, before: float, ref: PageRef[Page], change: Fold[Page], most: int) -> int: ...
+
+    @abstractmethod
+    def _last_seen(self, key: str) -> Any:
+        """Return the page that was last seen in the backend, or None."""
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """Close what is open; the next use opens it again."""
+
+    @property
+    @abstractmethod
+    def _name(self) -> str:
+        """What it is, for warnings; without secrets."""
+
+    # -- what a store promises
+
+    def update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
+        """Replace the page that `ref` names by what `change` makes of it, and return its answer.
+
+        Atomic over all who share the backend. A page handed to `change` may be handed to it again: it must not be
+        changed in place.
+        """
+        return self._do(
+            lambda: self._update(ref, change),
+            lambda memory: memory.update(ref, self._astray_change(ref, change)),
+        )
+
+    def append(self, log: str, at: float, text: str) -> None:
+        """Add one row to a log."""
+        self._do(lambda: self._append(log, at, text), lambda memory: self._keep_row(memory, (log, at, text)))
+
+    def update_and_append(
+        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
+    ) -> Answer:
+        """Update a page and add the row that its answer makes to a log, in one step."""
+
+        def without(memory: MemoryStore) -> Answer:
+            answer = memory.update(ref, self._astray_change(ref, change))
+            made = row(answer)
+            if made is not None:
+                self._keep_row(memory, made)
+            return answer
+
+        return self._do(lambda: self._update_and_append(ref, change, row), without)
+
+    def recent(self, log: str, limit: int = 20) -> list[tuple[float, str]]:
+        """Return the newest rows of a log, the one added last first; those of memory during an outage."""
+        return self._do(lambda: self._recent(log, limit), lambda memory: memory.recent(log, limit))
+
+    def fold(self, log: str, before: float, ref: PageRef[Page], change: Fold[Page], most: int = 1000) -> int:
+        """Take the oldest rows out of a log and into a page; return how many there were.
+
+        Atomic over all who share the backend: no row is folded twice. What is folded during an outage stays there: its
+        rows come back as rows.
+        """
+
+        def without(memory: MemoryStore) -> int:
+            return memory.fold(log, before, ref, lambda page, texts: change(self._or_last(ref, page), texts), most)
+
+        return self._do(lambda: self._fold(log, before, ref, change, most), without)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the backend is given up for now, so that others don't see what is kept."""
+        return self._back_at is not None
+
+    def close(self) -> None:
+        """Close this process's connection; a later update opens a new one."""
+        with self._lock:
+            self._let_go()
+
+    # -- the outage
+
+    def _do(self, work: _Work[Answer], without: Callable[[MemoryStore], Answer]) -> Answer:
+        """Do `work` in the backend, or, where that cannot be used now, `without` it."""
+        with self._lock:
+            if self._back_at is None or self._monotonic() >= self._back_at:
+                try:
+                    self._bring_back()
+                    answer = work()
+                except Unusable as trouble:
+                    self._give_up(trouble)
+                else:
+                    self._back_at = None
+                    return answer
+            return without(self._memory)
+
+    def _give_up(self, trouble: Unusable) -> None:
+        self._let_go()
+        if self._back_at is None:
+            self._memory = MemoryStore()
+            self._astray, self._rows = {}, deque(maxlen=_MOST_KEPT)
+        self._back_at = self._monotonic() + self._retry_after
+        means = "the state is kept in this process's memory, unknown to others"
+        again = f"it is tried again every {self._retry_after:g} s"
+        self._warn_once(trouble.kind, f"{trouble}: {means}; {again}.")
+
+    def _astray_change(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Change[Page, Answer]:
+        """Return a change that begins with the page last seen, and remembers what is to be brought back."""
+
+        def changed(page: Page | None) -> tuple[Page, Answer]:
+            new, answer = change(self._or_last(ref, page))
+            if ref.merge is not None and (ref.key in self._astray or len(self._astray) < _MOST_KEPT):
+                self._astray[ref.key] = (ref, new)
+            return new, answer
+
+        return changed
+
+    def _or_last(self, ref: PageRef[Page], page: Page | None) -> Page | None:
+        """Return a page of memory's, or, where it has none, the one last seen in the backend."""
+        last: Page | None = self._last_seen(ref.key) if page is None else page
+        return last
+
+    def _keep_row(self, memory: MemoryStore, row: Row) -> None:
+        memory.append(*row)
+        if self._back_at != math.inf:
+            self._rows.append(row)
+
+    def _bring_back(self) -> None:
+        """Join what the outage has counted with what is there; each page and row once."""
+        while self._astray:
+            key, (ref, mine) = next(iter(self._astray.items()))
+            base = self._last_seen(key)
+            if mine is not base:
+                self._update(ref, partial(_joined, ref, base, mine))
+            del self._astray[key]
+        while self._rows:
+            self._append(*self._rows[0])
+            self._rows.popleft()
+
+    def _warn_once(self, kind: str, what: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            (self._warn or logger.warning)(f"{self._name} {what}")
+
+
+def _joined(ref: PageRef[Page], base: Page | None, mine: Page, there: Page | None) -> tuple[Page, None]:
+    return ref.merged(base, mine, there), None
