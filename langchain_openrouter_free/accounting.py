@@ -67,10 +67,10 @@ class Accounting(BaseChatModel):
     def _books(self) -> Books:
         """Return the books, on the server's time as far as it is known."""
         accounts = self._accounts()
-        books = Books(accounts, self.clock, accounts.payments(Need()), lambda: "", lambda: 1.0)
+        books = Books(accounts, accounts.time(self.clock), accounts.payments(Need()), lambda: "", lambda: 1.0)
         books.skew = books.look().skew
         return books
 
     def _lookup(self) -> ServiceLookup:
         accounts = self._accounts()
-        return ServiceLookup(self._service(), self.clock, Shelf(accounts.store, accounts.account))
+        return ServiceLookup(self._service(), accounts.time(self.clock), Shelf(accounts.store, accounts.account))

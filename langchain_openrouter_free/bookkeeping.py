@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from langchain_openrouter_free import pages
 from langchain_openrouter_free.actions import Action, Candidate, PaidTurn, Try
 from langchain_openrouter_free.budget import Budget, Need
-from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.clock import Clock, SharedClock
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.history import FOLD_CHANCE, ROWS_KEPT, CallRecord, Totals, folded
+from langchain_openrouter_free.joining import joined_books
 from langchain_openrouter_free.ledger import Ledger, Measured
 from langchain_openrouter_free.payments import Payments, Pocket
 from langchain_openrouter_free.purse import BudgetWarning, Shortfall
@@ -24,6 +25,7 @@ from langchain_openrouter_free.quota import Slot
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.stores import Change, HistoryLog, PageRef, Row, StateStore
+from langchain_openrouter_free.stores.sheltered import Sheltered
 from langchain_openrouter_free.tripwire import Bill
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 
@@ -53,11 +55,16 @@ class Accounts:
     @property
     def book(self) -> PageRef[Ledger]:
         """The account's page."""
-        return PageRef(f"account:{self.account}", pages.encode, pages.decode)
+        return PageRef(f"account:{self.account}", pages.encode, pages.decode, joined_books)
 
     def look(self) -> Ledger:
         """Return the account's book as it is."""
         return self.store.update(self.book, lambda book: (book or Ledger(),) * 2)
+
+    def time(self, clock: Clock) -> Clock:
+        """Return a machine's clock, corrected to the one by which what is shared is written."""
+        store = self.store
+        return SharedClock(clock, lambda: store.ahead) if isinstance(store, Sheltered) else clock
 
     def payments(self, need: Need) -> Payments:
         """Return the pages of money, for a call that needs so much."""

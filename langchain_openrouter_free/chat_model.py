@@ -169,7 +169,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
         )
         call = Call(
             service,
-            self.clock,
+            accounts.time(self.clock),
             messages,
             params,
             named.externals,

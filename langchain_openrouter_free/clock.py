@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 
@@ -29,6 +30,23 @@ class Clock(Protocol):
     async def asleep(self, seconds: float) -> None:
         """Suspend the task for `seconds`."""
         ...
+
+
+class SharedClock:
+    """A machine's time, corrected to the clock by which a shared state is written.
+
+    Args:
+        clock: this machine's.
+        ahead: returns the seconds by which the shared one is ahead of it.
+    """
+
+    def __init__(self, clock: Clock, ahead: Callable[[], float]) -> None:
+        self._clock, self._ahead = clock, ahead
+        self.monotonic, self.sleep, self.asleep = clock.monotonic, clock.sleep, clock.asleep
+
+    def now(self) -> float:
+        """Return the shared wall time in Unix seconds."""
+        return self._clock.now() + self._ahead()
 
 
 class SystemClock:

@@ -98,7 +98,7 @@ class Outlook(BaseChatModel):
         told = self._convert_input(messages).to_messages()
         _, route, accounts = self._planned(told, None, kwargs, stream=True)
         listing, book = self._listing(), accounts.look()
-        now = self.clock.now() + book.skew
+        now = accounts.time(self.clock).now() + book.skew
         route.listed(listing, now)
         considered = [Considered(c.model, c.paid, why, until) for c, why, until in route.outlook(book, now)]
         considered.sort(key=lambda one: bool(one.reason))

@@ -14,6 +14,7 @@ from typing import Any
 from langchain_openrouter_free import budget as money
 from langchain_openrouter_free.budget import LEAST_TOKENS, USUAL_TOKENS, Budget, Need
 from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.joining import joined_purses
 from langchain_openrouter_free.purse import BudgetWarning, Purse, Shortfall
 from langchain_openrouter_free.stores import PageRef, StateStore
 from langchain_openrouter_free.verdicts import Kind, Verdict
@@ -37,7 +38,7 @@ class Pocket:
     def page(self) -> PageRef[Purse]:
         """Where it is kept."""
         kind = "project" if self.whose == "project" else "money"
-        return PageRef(f"{kind}:{self.name}", Purse.encode, Purse.decode)
+        return PageRef(f"{kind}:{self.name}", Purse.encode, Purse.decode, joined_purses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,11 @@ class Payments:
         return bought
 
     def _hold_back(self, pocket: Pocket, held: Held, prices: Prices, now: float) -> Held | Shortfall:
-        need, budget = self.need, pocket.budget or Budget()
+        need = self.need
 
         def change(purse: Purse | None) -> tuple[Purse, Held | Shortfall]:
             book, tokens = (purse or Purse()).turned_to(now), held.max_tokens
+            budget = self._budget(pocket, now)
             room = book.room(budget, now)
             if room is not None and need.max_tokens is None:
                 most = money.affordable_tokens(prices, need, room, now)
@@ -111,10 +113,28 @@ class Payments:
 
         return self.store.update(pocket.page, change)
 
+    def _budget(self, pocket: Pocket, now: float) -> Budget:
+        """Return what may be spent: all of the budget, or this machine's part while it does not see the others'."""
+        budget = pocket.budget or Budget()
+        seen = self._seen_before(pocket)
+        if seen is None:
+            return budget
+        before = seen.turned_to(now)
+        taken = {window: before.spent(window) + before.reserved for window in budget.caps() if window != "call"}
+        return budget.shared(taken, self.store.paid_share)  # type: ignore[attr-defined]
+
+    def _seen_before(self, pocket: Pocket) -> Purse | None:
+        """Return the page as it was when the store lost sight of it, where a part of what was left may be spent."""
+        if not getattr(self.store, "degraded", False) or not getattr(self.store, "paid_share", 0.0):
+            return None
+        seen: Purse | None = self.store.last_seen(pocket.page)  # type: ignore[attr-defined]
+        return seen
+
     def _is_blind(self, pocket: Pocket) -> bool:
         """Tell whether a cap cannot be kept."""
         capped = pocket.budget is not None and pocket.budget.caps().keys() - {"call"}
-        return bool(capped) and bool(getattr(self.store, "degraded", False))
+        lost = bool(capped) and bool(getattr(self.store, "degraded", False))
+        return lost and self._seen_before(pocket) is None
 
     def named(self, key: str, generation: str) -> None:
         """Book the service's id of an answer while it is coming: if this process dies, its cost can be asked for."""

@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from langchain_openrouter_free.budget import Fees
 from langchain_openrouter_free.catalogue import says_free
@@ -31,6 +31,8 @@ DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 _MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?\Z")
 _PATTERN = re.compile(r"^[A-Za-z0-9_.~/:*?\[\]!-]+\Z")
 _PATH_LIKE = re.compile(r"[/\\\\]|\.(?:sqlite3?|db)$")
+_SERVER = re.compile(r"^(?:rediss?|valkeys?|unix)://")
+_STORE_OPTIONS = frozenset({"degraded", "machines", "prefix"})
 _SHARED = MemoryStore()
 _NO_LIMIT = 7 * 86_400.0
 _MOST_REQUESTS = 10_000_000
@@ -162,6 +164,9 @@ def store(state: object) -> StateStore:
 
     None means what the environment's OPENROUTER_FREE_STATE names, else the file in the user's state directory.
 
+    An address such as `redis://host:6379/0` names a server that several machines share; it may end in
+    `?degraded=local-share&machines=4` and `prefix=...` (see `RedisStore`).
+
     A path in words must look like one (a folder in it, or the ending `.sqlite3` or `.db`), so that a
     misspelt `"memory"` makes no file.
     """
@@ -175,9 +180,33 @@ def store(state: object) -> StateStore:
         return _file_store(default_path())
     if state in ("memory", ":memory:"):
         return _SHARED
+    if isinstance(state, str) and _SERVER.match(state):
+        return _server_store(state)
     if isinstance(state, Path) or (isinstance(state, str) and _PATH_LIKE.search(state)):
         return _file_store(Path(state).expanduser().absolute())
-    raise ConfigurationError(f"state={state!r} is neither 'memory', nor the path of a file, nor a StateStore.")
+    raise ConfigurationError(
+        f"state={state!r} is neither 'memory', nor the path of a file, nor redis://..., nor a StateStore."
+    )
+
+
+@lru_cache(maxsize=64)
+def _server_store(url: str) -> StateStore:
+    try:
+        from langchain_openrouter_free.stores.redis import RedisStore  # noqa: PLC0415 - only where it is asked for
+    except ImportError as error:
+        raise ConfigurationError(f"state: {error}.") from error
+    parts = urlsplit(url)
+    said = parse_qsl(parts.query)
+    ours: dict[str, Any] = {name: value for name, value in said if name in _STORE_OPTIONS}
+    theirs = urlencode([(name, value) for name, value in said if name not in _STORE_OPTIONS])
+    address = parts._replace(query=theirs, scheme=parts.scheme.replace("valkey", "redis"))
+    try:
+        if "machines" in ours:
+            ours["machines"] = int(ours["machines"])
+        return RedisStore(urlunsplit(address), **ours)
+    except (ValueError, TypeError) as error:
+        # Not the address: it may hold a password.
+        raise ConfigurationError(f"state: the address of the server is wrong: {error}.") from None
 
 
 @lru_cache(maxsize=64)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis_server
 from hypothesis import settings
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
@@ -43,6 +44,22 @@ def server() -> Iterator[Simulator]:
     """A simulated service for all tests of a module; each resets it first."""
     with Simulator() as simulator:
         yield simulator
+
+
+@pytest.fixture(scope="session")
+def redis_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_server.Server]:
+    """A real server for all tests of this process."""
+    if redis_server.PROGRAM is None:
+        pytest.skip(redis_server.MISSING)
+    with redis_server.served(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def shared(redis_session: redis_server.Server) -> redis_server.Server:
+    """The same, empty."""
+    redis_session.forget()
+    return redis_session
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Pages and rows for the stores' tests, a clock that stands, and what they do in other processes.
 
 Run as a script it is a process without threads, which may fork and kill as it likes:
-`store_helpers.py <what> <path>` prints its findings as JSON.
+`store_helpers.py <what> <place> <log>` prints its findings as JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
+
 from langchain_openrouter_free.stores import HistoryLog, PageRef, StateStore
+from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 
 COUNT: PageRef[int] = PageRef("count", str, int)
@@ -29,6 +32,7 @@ GRANTS: PageRef[list[int]] = PageRef("grants", json.dumps, json.loads)
 WORKERS, EACH = 4, 250
 LOGGER = "langchain_openrouter_free"
 LOG = "calls:a"
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 
 class LogStore(StateStore, HistoryLog, Protocol):
@@ -43,6 +47,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def opened(place: str, **arguments: Any) -> LogStore:
+    """A store at a place: a file, or a server."""
+    return RedisStore(place, **arguments) if "://" in place else SqliteStore(place, **arguments)
 
 
 def one_more(count: int | None) -> tuple[int, int]:
@@ -89,9 +98,9 @@ def race(store_of: Callable[[int], StateStore], threads: int, each: int) -> list
     return sorted(answers)
 
 
-def in_other_process(what: str, path: Path) -> Any:
+def in_other_process(what: str, place: object, log: Path | None = None) -> Any:
     """Run this file as a script; return its findings."""
-    command = [sys.executable, "-W", "error", __file__, what, str(path)]
+    command = [sys.executable, "-W", "error", __file__, what, str(place), str(log or f"{place}.log")]
     house = str(Path(__file__).parents[1])
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=50, env=os.environ | {"PYTHONPATH": house}
@@ -138,22 +147,20 @@ def wait_for(*children: int) -> None:
 # -- what a script run does
 
 
-def counting(path: Path) -> Any:
+def counting(place: str, log: Path) -> Any:
     """Count in several processes."""
-    log = Path(f"{path}.log")
 
     def work() -> None:
         # A damaged file is part of one test; that it was given up would show in the count.
-        store = SqliteStore(path, warn=lambda _: None)
+        store = opened(place, warn=lambda _: None)
         said(log, "\n".join(str(store.update(COUNT, one_more)) for _ in range(EACH)))
 
     wait_for(*[forked(work) for _ in range(WORKERS)])
     return heard(log)
 
 
-def granting(path: Path) -> Any:
+def granting(place: str, log: Path) -> Any:
     """Kill processes at random while they grant, and start others, until all is granted."""
-    log = Path(f"{path}.log")
     log.touch()
     most = WORKERS * EACH
 
@@ -163,7 +170,7 @@ def granting(path: Path) -> Any:
         return (grants, None) if len(grants) >= most else ([*grants, len(grants) + 1], len(grants) + 1)
 
     def work() -> None:
-        store = SqliteStore(path, warn=fail)
+        store = opened(place, warn=fail)
         while (granted := store.update(GRANTS, grant)) is not None:
             said(log, granted)
 
@@ -180,11 +187,11 @@ def granting(path: Path) -> Any:
         assert os.WIFSIGNALED(status), "a worker failed"
         kills += 1
         children[children.index(victim)] = forked(work)
-    grants = SqliteStore(path, warn=fail).update(GRANTS, lambda page: (page or [], page))
+    grants = opened(place, warn=fail).update(GRANTS, lambda page: (page or [], page))
     return {"grants": grants, "told": heard(log), "kills": kills}
 
 
-def forking(path: Path) -> Any:
+def forking(path: str, _: Path) -> Any:
     """Fork with the connection open; the parent closes its own while the child goes on."""
     store = SqliteStore(path, warn=fail)
     store.update(COUNT, one_more)
@@ -208,7 +215,7 @@ def forking(path: Path) -> Any:
     return counted(SqliteStore(path, warn=fail))
 
 
-def forking_in_a_crowd(path: Path) -> Any:
+def forking_in_a_crowd(path: str, _: Path) -> Any:
     """Fork again and again while threads update through the same store."""
     store = SqliteStore(path, warn=fail)
     crowd = [threading.Thread(target=lambda: [store.update(COUNT, one_more) for _ in range(100)]) for _ in range(3)]
@@ -221,18 +228,18 @@ def forking_in_a_crowd(path: Path) -> Any:
     return counted(store)
 
 
-def folding(path: Path) -> Any:
+def folding(place: str, _: Path) -> Any:
     """Append and fold in several processes, all of them at once."""
 
     def work(name: str) -> None:
-        append_and_fold(SqliteStore(path, warn=fail), name, EACH)
+        append_and_fold(opened(place, warn=fail), name, EACH)
 
     wait_for(*[forked(lambda name=str(number): work(name)) for number in range(WORKERS)])
-    store = SqliteStore(path, warn=fail)
+    store = opened(place, warn=fail)
     return {"folded": folded(store), "left": [text for _, text in store.recent(LOG, WORKERS * EACH)]}
 
 
-def folding_after_a_fork(path: Path) -> Any:
+def folding_after_a_fork(path: str, _: Path) -> Any:
     """Go on with the log on both sides of a fork, through one store."""
     store = SqliteStore(path, warn=fail)
     store.append(LOG, 0.0, "before")
@@ -251,7 +258,7 @@ def main() -> None:
     """Do what the command line says."""
     does = (counting, granting, forking, forking_in_a_crowd, folding, folding_after_a_fork)
     whats = {what.__name__: what for what in does}
-    sys.stdout.write(json.dumps(whats[sys.argv[1]](Path(sys.argv[2]))))
+    sys.stdout.write(json.dumps(whats[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ RULES = {
     "breaker",
     "health",
     "ledger",
+    "joining",
     "history",
     "pages",
     "actions",

@@ -26,6 +26,7 @@ from langchain_openrouter_free.purse import Purse
 from langchain_openrouter_free.stores import MemoryStore, PageRef, StateStore, connection, files, sqlite
 from langchain_openrouter_free.stores.base import Answer, Change, Page
 from langchain_openrouter_free.stores.files import network_type
+from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.verdicts import Kind
 
@@ -64,9 +65,10 @@ def make(path: Path) -> Iterator[Callable[..., SqliteStore]]:
         one.close()
 
 
-@pytest.fixture(params=["memory", "file", ":memory:", "twice"])
+@pytest.fixture(params=["memory", "file", ":memory:", "twice", "redis"])
 def store(request: pytest.FixtureRequest, make: Callable[..., SqliteStore]) -> StateStore:
     makers: dict[str, Callable[[], StateStore]] = {
+        "redis": lambda: RedisStore(request.getfixturevalue("shared").url, warn=store_helpers.fail),
         "memory": MemoryStore,
         "file": make,
         ":memory:": lambda: SqliteStore(":memory:"),
@@ -84,7 +86,8 @@ class TestContract:
 
     def test_it_is_a_store(self, store: StateStore) -> None:
         assert isinstance(store, StateStore)
-        assert store.blocking is (isinstance(store, SqliteStore) and store.path is not None)
+        waits = isinstance(store, RedisStore) or (isinstance(store, SqliteStore) and store.path is not None)
+        assert store.blocking is waits
 
     def test_a_page_that_is_not_there_is_none(self, store: StateStore) -> None:
         assert store.update(COUNT, lambda page: (7, page)) is None

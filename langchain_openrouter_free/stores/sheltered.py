@@ -47,9 +47,17 @@ class Sheltered(ABC):
 
     Attributes:
         blocking: whether an update may wait on a disk or a network.
+        paid_share: what part of what was left of a budget may be spent during an outage; 0 stops paid calls.
+        ahead: seconds by which the clock that is shared is ahead of this machine's.
     """
 
     blocking = True
+    paid_share = 0.0
+
+    @property
+    def ahead(self) -> float:
+        """Seconds by which the clock that is shared is ahead of this machine's."""
+        return 0.0
 
     def __init__(
         self,
@@ -153,6 +161,11 @@ class Sheltered(ABC):
             return memory.fold(log, before, ref, lambda page, texts: change(self._or_last(ref, page), texts), most)
 
         return self._do(lambda: self._fold(log, before, ref, change, most), without)
+
+    def last_seen(self, ref: PageRef[Page]) -> Page | None:
+        """Return a page as it was last seen in the backend; None where it never was."""
+        seen: Page | None = self._last_seen(ref.key)
+        return seen
 
     @property
     def degraded(self) -> bool:

@@ -1,0 +1,68 @@
+"""A real Redis or Valkey server for the tests: on a free port of this machine, without a file, gone with them."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
+MISSING = "neither redis-server nor valkey-server is installed (Debian: apt-get install redis-server)"
+
+
+class Server:
+    """One server; it can be stopped, and started again with what it had or without."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.port = _free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder, self._options = folder, options
+        self.start()
+
+    def start(self) -> None:
+        command = [str(PROGRAM), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen(
+            [*command, "--dir", str(self._folder), *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        client = redis.Redis(port=self.port, socket_connect_timeout=1)
+        for _ in range(200):
+            try:
+                client.ping()
+            except redis.AuthenticationError:
+                break
+            except redis.RedisError:
+                assert self._process.poll() is None, "the server ended"
+            else:
+                break
+        client.close()
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port)
+
+    def forget(self) -> None:
+        with self.client() as client:
+            client.flushall()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[Server]:
+    server = Server(folder, *options)
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,117 @@
+"""Two versions of one page, joined: what each has counted since they parted is in it, and nothing of it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_openrouter_free import pages
+from langchain_openrouter_free.joining import joined_books, joined_purses
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.purse import Purse
+from langchain_openrouter_free.quota import Limits, Share, Slot
+from langchain_openrouter_free.tripwire import Bill
+from langchain_openrouter_free.verdicts import Kind, verdict
+
+NOON = 1_790_000_000.0 // 86_400 * 86_400 + 43_200
+MODELS = ["test/a:free", "test/b:free"]
+
+# What a process does with the account's book: (book, moment) -> book.
+DEEDS: dict[str, Callable[[Ledger, float], Ledger]] = {
+    "takes a slot": lambda book, now: book.admitted(Limits(), now, 0.0, None, Share("p"))[0],
+    "fails a": lambda book, now: book.settled(MODELS[0], verdict(Kind.BROKEN), now),
+    "fails b": lambda book, now: book.settled(MODELS[1], verdict(Kind.UPSTREAM_LIMIT, until=now + 600), now),
+    "answers": lambda book, now: book.settled(MODELS[0], verdict(Kind.OK), now),
+    "hears of the day": lambda book, now: book.settled(MODELS[0], verdict(Kind.DAY_LIMIT, until=now + 3600), now),
+    "is billed": lambda book, now: book.billed(Bill(MODELS[1], None, 5), now),
+}
+moments = st.floats(NOON, NOON + 600)
+deeds = st.lists(st.tuples(st.sampled_from(sorted(DEEDS)), moments), max_size=6)
+
+
+def done(book: Ledger, what: list[tuple[str, float]]) -> Ledger:
+    for name, now in sorted(what, key=lambda deed: deed[1]):
+        book = DEEDS[name](book, now)
+    return book
+
+
+def taken(book: Ledger) -> int:
+    return book.windows.on(int(NOON // 86_400))
+
+
+@given(deeds, deeds, deeds)
+def test_a_joined_book_has_what_both_have_done(before: Any, here: Any, elsewhere: Any) -> None:
+    base = done(Ledger(), before)
+    mine, there = done(base, here), done(base, elsewhere)
+    joined = joined_books(base, mine, there)
+    assert taken(joined) == taken(base) + (taken(mine) - taken(base)) + (taken(there) - taken(base))
+    for name in ("holds", "cooldowns", "quarantined"):
+        for key in {*getattr(mine, name), *getattr(there, name)}:
+            until = getattr(joined, name)[key].until
+            changed = [book for book in (mine, there) if getattr(book, name).get(key) != getattr(base, name).get(key)]
+            assert until >= max((getattr(book, name)[key].until for book in changed), default=0.0)
+    assert pages.decode(pages.encode(joined)) == pages.decode(pages.encode(pages.decode(pages.encode(joined))))
+
+
+@given(deeds, deeds)
+def test_who_was_alone_keeps_all(before: Any, after: Any) -> None:
+    base = done(Ledger(), before)
+    changed = done(base, after)
+    assert joined_books(base, changed, None) == changed
+    assert joined_books(base, base, changed).windows == changed.windows
+    assert joined_books(base, changed, base).cooldowns == changed.cooldowns
+
+
+kinds = st.sampled_from(["reserves", "settles", "books"])
+spending = st.lists(st.tuples(kinds, st.integers(0, 3), st.integers(1, 100)), max_size=8)
+
+
+def spent(purse: Purse, what: Any, side: str, now: float) -> tuple[Purse, int]:
+    """The book after these deeds of one side, and what they cost at most."""
+    most = 0
+    for deed, number, amount in what:
+        key = f"{side}{number}"
+        if deed == "reserves" and key not in purse.reservations:
+            purse, most = purse.reserved_for(key, amount, now), most + amount
+        elif deed == "settles" and key in purse.reservations:
+            purse = purse.settled(key, None, now)
+        elif deed == "books":
+            purse, most = purse.booked(amount, now), most + amount
+    return purse, most
+
+
+@given(spending, spending, spending, st.sampled_from([0.0, 86_400.0, 40 * 86_400.0]))
+def test_a_joined_purse_has_what_both_have_spent(before: Any, here: Any, elsewhere: Any, later: float) -> None:
+    base, first = spent(Purse(), before, "before", NOON)
+    mine, second = spent(base, here, "here", NOON + later)
+    there, third = spent(base, elsewhere, "there", NOON)
+    joined = joined_purses(base, mine, there)
+    assert joined.spent_total + joined.reserved >= first + second + third
+    assert joined.spent_total == mine.spent_total + there.spent_total - base.spent_total
+    assert set(joined.reservations) >= {key for key in mine.reservations if key.startswith("here")}
+    if later == 0.0:
+        assert joined.spent_day == mine.spent_day + there.spent_day - base.spent_day
+    elif mine.day > there.day:
+        assert joined.spent_day == mine.spent_day
+    assert Purse.decode(joined.encode()) == joined
+
+
+@pytest.mark.parametrize("closed_by", ["mine", "there"])
+def test_what_one_side_has_settled_is_not_open_again(closed_by: str) -> None:
+    base = Purse().reserved_for("r", 100, NOON)
+    closed, open_ = base.settled("r", 30, NOON), base.booked(5, NOON)
+    mine, there = (closed, open_) if closed_by == "mine" else (open_, closed)
+    joined = joined_purses(base, mine, there)
+    assert (joined.reserved, joined.spent_total) == (0, 35)
+
+
+def test_slots_of_one_project_add_up() -> None:
+    slot = Slot.at(NOON + 30, "p")
+    base = Ledger()
+    mine = base._replace(windows=base.windows.plus(slot, 3, int(NOON // 86_400)))
+    there = base._replace(windows=base.windows.plus(slot, 4, int(NOON // 86_400)))
+    assert joined_books(base, mine, there).windows.projects["p"].used == 7
