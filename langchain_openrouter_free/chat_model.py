@@ -10,7 +10,8 @@ import logging
 import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LangSmithParams
@@ -27,6 +28,7 @@ from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.candidates import ALIAS
 from langchain_openrouter_free.choosing import Chooser
+from langchain_openrouter_free.configuration.effective import constructor_arguments
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, FreeModelBilled, RequestRejected
 from langchain_openrouter_free.fields import Fields, names_of, sentence_of
@@ -65,10 +67,28 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
         if unknown:
             hint = settings.did_you_mean(unknown[0], known)
             raise ConfigurationError(f"ChatOpenRouterFree has no argument {unknown[0]!r}{hint}.")
+        # LangChain makes a copy by giving every field: nothing is left to be configured, or could change.
+        if not type(self).model_fields.keys() <= kwargs.keys():
+            kwargs = constructor_arguments(kwargs, known, kwargs.get("profile_name"))
         try:
             super().__init__(**kwargs)
         except ValidationError as error:
             raise ConfigurationError(sentence_of(error)) from error
+
+    @classmethod
+    def from_profile(cls, name: str | None = None, *, dotenv: bool | str | Path = False, **arguments: Any) -> Self:
+        """Make a model from what is configured, with a named profile laid over it.
+
+        Args:
+            name: the profile; None for the one that OPENROUTER_FREE_PROFILE names, if it does.
+            dotenv: a `.env` file to read as well; True for the one in the working directory.
+            **arguments: as the constructor takes them; they count more than what is configured.
+
+        Raises:
+            ConfigurationError: for anything that cannot work.
+        """
+        known = names_of(cls)
+        return cls(**constructor_arguments(arguments, known, name, dotenv=dotenv))
 
     # -- the four call paths
 

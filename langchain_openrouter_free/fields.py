@@ -5,9 +5,8 @@ Knows no request and no answer: `chat_model.py` has the call paths.
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, Self
 
@@ -66,7 +65,7 @@ class Fields(BaseChatModel):
     )
     """The key; default: the environment's OPENROUTER_API_KEY."""
     base_url: str | None = Field(default=None, validation_alias=AliasChoices("base_url", "openrouter_api_base"))
-    """Base URL; default: the environment's OPENROUTER_API_BASE, else the service's."""
+    """Base URL; default: the service's. The environment's OPENROUTER_API_BASE counts as a setting of it."""
     timeouts: dict[str, float | None] = Field(default_factory=dict)
     """Seconds for `connect` (5), `first_token` (45), `stall` (30), `attempt` (300), `call` (600)."""
     timeout: float | None = Field(default=None, validation_alias=AliasChoices("timeout", "request_timeout"))
@@ -86,10 +85,11 @@ class Fields(BaseChatModel):
     """Most moves to another model in one call; default: as many as there are models."""
     state: Any = None
     """Where quota, cooldowns and spending are kept: the path of an SQLite file (all processes of this machine, over
-    restarts), `"memory"` (this process), or a `StateStore`. Default: the environment's OPENROUTER_FREE_STATE, else a
-    file in the user's state directory."""
+    restarts), `"memory"` (this process), or a `StateStore`. Default: a file in the user's state directory."""
     project: str | None = None
     """Whose budget and whose share of the day it is; default: the working directory."""
+    profile_name: str | None = None
+    """Which named profile of the configuration was laid over it; default: the environment's OPENROUTER_FREE_PROFILE."""
     wire: Literal["stream", "plain"] = "stream"
     """How `invoke` asks: as an event stream, so that every deadline holds, or for one plain reply."""
 
@@ -176,7 +176,7 @@ class Fields(BaseChatModel):
         return settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
 
     def _url(self) -> str | None:
-        return self.base_url or os.environ.get("OPENROUTER_API_BASE")
+        return self.base_url
 
     def _extra_headers(self) -> dict[str, str]:
         named = {"HTTP-Referer": self.app_url, "X-Title": self.app_title}
@@ -202,10 +202,10 @@ class Fields(BaseChatModel):
 
 
 @cache
-def names_of(model: type[BaseChatModel]) -> frozenset[str]:
-    """Return the names by which a model's fields may be given."""
-    return frozenset(
-        name
+def names_of(model: type[BaseChatModel]) -> Mapping[str, str]:
+    """Return the names by which a model's fields may be given, each with its field."""
+    return {
+        name: field_name
         for field_name, info in model.model_fields.items()
         for name in (
             field_name,
@@ -217,7 +217,7 @@ def names_of(model: type[BaseChatModel]) -> frozenset[str]:
                 else []
             ),
         )
-    )
+    }
 
 
 def sentence_of(error: ValidationError) -> str:

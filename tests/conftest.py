@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,8 +23,12 @@ MODELS = ["z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai
 
 @pytest.fixture(autouse=True)
 def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the state file of models without a `state` of their own away from the user's, and from other tests."""
-    monkeypatch.setenv("OPENROUTER_FREE_STATE", str(tmp_path_factory.mktemp("state") / "state.sqlite3"))
+    """Keep the state file of models without a `state` of their own, and what is configured, away from the user's."""
+    for name in [name for name in os.environ if name.startswith("OPENROUTER_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("OPENROUTER_FREE_STATE", str(folder / "state.sqlite3"))
+    monkeypatch.setenv("OPENROUTER_FREE_CONFIG", str(folder / "config.toml"))
 
 
 @pytest.fixture(autouse=True)

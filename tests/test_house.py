@@ -44,6 +44,8 @@ RULES = {
     "tripwire",
     "endings",
     "errors",
+    "configuration.lines",
+    "configuration.layers",
 }
 PURE = RULES | {"messages", "replies"}
 LANGCHAIN = {

@@ -1,0 +1,177 @@
+"""What a file or the environment may set: the model's own fields, as far as text can say them.
+
+Made from the fields themselves, so that a new field is a new setting. Knows no file and no order.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
+
+from langchain_openrouter_free import settings
+from langchain_openrouter_free.budget import Budget
+from langchain_openrouter_free.fields import Fields
+from langchain_openrouter_free.sources import Timeouts
+
+# Settings that no other module may print or write, and that no file under version control may hold.
+SECRETS = frozenset({"api_key"})
+TABLE = "tool.openrouter-free"
+FILE = "configuration.schema.json"
+
+_Never = Literal["none"]
+_Seconds = float | _Never | None
+_Requests = int | _Never | None
+_Amount = float | str
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Limits(_Table):
+    """What to assume of the account's free quota; `"none"`: no such limit."""
+
+    per_minute: _Requests = None
+    per_day: _Requests = None
+
+
+class Share(_Table):
+    """A project's part of the day: requests, or a percentage such as `"30%"`."""
+
+    at_most: int | str | None = None
+    at_least: int | str | None = None
+
+
+class Caps(_Table):
+    """US dollars."""
+
+    call: _Amount | None = None
+    day: _Amount | None = None
+    month: _Amount | None = None
+    total: _Amount | None = None
+
+
+class Fee(_Table):
+    """What buying credits costs beside them."""
+
+    percent: _Amount | None = None
+    least: _Amount | None = None
+
+
+class Paid(_Table):
+    """A paid id with prices of your own, in US dollars a million tokens."""
+
+    model: str
+    prompt_price: _Amount | None = None
+    completion_price: _Amount | None = None
+    request_price: _Amount = 0
+
+
+Deadlines = create_model(
+    "Deadlines",
+    __base__=_Table,
+    __doc__="Seconds; `none`: no limit.",
+    **dict.fromkeys(  # type: ignore[call-overload]
+        Timeouts.__dataclass_fields__, (_Seconds, None)
+    ),
+)
+
+
+def _kind(value: object) -> str:
+    return "table" if isinstance(value, Mapping | BaseModel) else "value"
+
+
+def _or(table: type[BaseModel], scalar: Any) -> Any:
+    """Return the type of what is a table or one value: an error then speaks of the one that was meant."""
+    return Annotated[Annotated[table, Tag("table")] | Annotated[scalar, Tag("value")], Discriminator(_kind)]
+
+
+# Fields whose own type says less than what may be written.
+_WRITTEN: Mapping[str, Any] = {
+    "budget": _or(Caps, _Amount),
+    "account_budget": _or(Caps, _Amount),
+    "paid_models": list[_or(Paid, str)],  # type: ignore[misc]
+    "paid_rps": float | Literal["balance"],
+    "credit_fee": Fee,
+    "api_key": str,
+    "limits": _or(Limits, Literal["usual"]),
+    "daily_share": _or(Share, int | str),
+    "timeouts": Deadlines,
+    "state": str,
+}
+# What chooses the configuration is no part of it.
+_CHOOSERS = frozenset({"profile_name"})
+
+# What each value is checked by beside its type, so that an error can name its line.
+CHECKS: Mapping[str, Callable[[Any], object]] = {
+    "models": settings.free_models,
+    "budget": Budget.parse,
+    "account_budget": Budget.parse,
+    "paid_rps": settings.paid_rps,
+    "credit_fee": settings.fees,
+    "api_key": settings.api_key,
+    "base_url": settings.base_url,
+    "limits": lambda given: settings.limits(given, ""),
+    "daily_share": lambda given: settings.share(given, ""),
+    "timeouts": settings.timeouts,
+    "timeout": lambda given: settings.seconds(given, "timeout"),
+    "state": settings.store,
+    "default_headers": settings.header_values,
+    "extra_body": lambda given: settings.extra_body(given, unbounded=True),
+    "provider": lambda given: settings.privacy("any", given),
+}
+
+
+def names() -> frozenset[str]:
+    """Return the names of all settings: the fields of this package that are no Python objects."""
+    own = Fields.__annotations__.keys() & Fields.model_fields.keys()
+    return frozenset(name for name in own if not Fields.model_fields[name].exclude) - _CHOOSERS
+
+
+@cache
+def settings_model() -> type[BaseModel]:
+    """Return the model of one file's table, or of one profile."""
+    fields: dict[str, Any] = {
+        name: (_WRITTEN.get(name, field.annotation) | None, None)
+        for name, field in Fields.model_fields.items()
+        if name in names()
+    }
+    return create_model("Settings", __base__=_Table, **fields)
+
+
+@cache
+def file_model() -> type[BaseModel]:
+    """Return the model of what a file holds: settings, and profiles of settings."""
+    profile = settings_model()
+    named: Any = (dict[str, profile], Field(default_factory=dict, description="Named settings, over the others."))  # type: ignore[valid-type]
+    return create_model("OpenRouterFree", __base__=profile, profiles=named)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of `openrouter-free.toml`, for editors."""
+    made, told = file_model().model_json_schema(), _told()
+    for table in (made, made["$defs"]["Settings"]):
+        for name, stated in table["properties"].items():
+            stated.update({"description": told[name]} if name in told else {})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **made,
+        "title": "openrouter-free.toml",
+        "description": f"Settings of langchain-openrouter-free; in pyproject.toml they stand under [{TABLE}].",
+    }
+
+
+def _told() -> dict[str, str]:
+    """Return what stands below each field in the source, which the interpreter does not keep."""
+    body = ast.parse(inspect.getsource(Fields)).body[0]
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is a class's source
+    told: dict[str, str] = {}
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            told[ast.unparse(field.target)] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
+    return told

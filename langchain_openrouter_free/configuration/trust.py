@@ -1,0 +1,115 @@
+"""What a file that lies in a project may not decide alone: who gets the key, what may be paid, which file is written.
+
+Whoever works in a folder that came from elsewhere has not read its configuration. So the settings below count from a
+project's file (or a `.env` beside it) only where the user is known to mean them: the program that runs is itself a
+file in that folder (its code could do the same), the user has confirmed these very values
+(`openrouter-free config --trust`), or has named the folder in OPENROUTER_FREE_TRUSTED.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from langchain_openrouter_free import settings
+from langchain_openrouter_free.configuration.layers import Setting
+
+VARIABLE = "OPENROUTER_FREE_TRUSTED"
+# What costs money, or says how much may be paid and where that is kept.
+_MONEY = frozenset({"allow_paid", "paid_models", "budget", "account_budget", "extra_body", "state"})
+_ALWAYS = frozenset({"allow_paid", "paid_models"})
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def refused(found: Mapping[str, Setting]) -> dict[str, str]:
+    """Return the settings that do not count, each with what it would do."""
+    told = {
+        name: reason for name, setting in found.items() if not setting.trusted and (reason := _danger(name, setting))
+    }
+    paying = found.get("allow_paid")
+    if paying is not None and paying.value is True and "allow_paid" not in told:
+        # Leave to pay was given elsewhere: then how much, for what, and by which book is the user's word as well.
+        told |= {name: "decides what may be paid" for name, one in found.items() if name in _MONEY and not one.trusted}
+    return told
+
+
+def _danger(name: str, setting: Setting) -> str | None:
+    if name in _ALWAYS and setting.value:
+        return "lets models cost money"
+    if name == "base_url" and not _harmless(setting.value):
+        return "sends the key and the prompts elsewhere"
+    if name == "state" and not _inside(setting):
+        return "names a file outside of the project's folder"
+    return None
+
+
+def _harmless(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.hostname in _LOOPBACK or (parts.scheme == "https" and settings.is_service(url))
+
+
+def _inside(setting: Setting) -> bool:
+    if setting.value in ("memory", ":memory:"):
+        return True
+    folder = Path(setting.origins[0].file).parent.resolve()
+    return Path(setting.value).expanduser().resolve().is_relative_to(folder)
+
+
+def guarded(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a file that trust is about, profiles included."""
+    names = _MONEY | {"base_url"}
+    own = {name: value for name, value in table.items() if name in names}
+    profiles = {name: part for name, inner in table.get("profiles", {}).items() if (part := guarded(inner))}
+    return own | ({"profiles": profiles} if profiles else {})
+
+
+def is_trusted(file: Path, table: Mapping[str, Any], confirmed: Path) -> bool:
+    """Tell whether the user is known to mean what this file says.
+
+    Args:
+        file: the project's file.
+        table: its settings.
+        confirmed: the file that `confirm` writes.
+    """
+    if not guarded(table):
+        return True
+    folder = file.resolve().parent
+    return _runs_from(folder) or _named(folder) or _fingerprint(file, table) in _read(confirmed)
+
+
+def confirm(file: Path, table: Mapping[str, Any], confirmed: Path) -> None:
+    """Remember that the user means these very settings of this file."""
+    confirmed.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    known = _read(confirmed)
+    known[_fingerprint(file, table)] = str(file.resolve())
+    text = "".join(f"{mark} {path}\n" for mark, path in known.items())
+    confirmed.write_text(text, encoding="utf-8")
+
+
+def _runs_from(folder: Path) -> bool:
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    return program is not None and Path(program).resolve().is_relative_to(folder)
+
+
+def _named(folder: Path) -> bool:
+    named = [Path(one).expanduser() for one in os.environ.get(VARIABLE, "").split(os.pathsep) if one]
+    return any(one.is_absolute() and folder.is_relative_to(one.resolve()) for one in named)
+
+
+def _fingerprint(file: Path, table: Mapping[str, Any]) -> str:
+    said = json.dumps([str(file.resolve()), guarded(table)], sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _read(confirmed: Path) -> dict[str, str]:
+    try:
+        lines = confirmed.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return dict(line.split(" ", 1) for line in lines if " " in line)
