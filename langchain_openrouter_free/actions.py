@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.quota import Slot
+from langchain_openrouter_free.traits import FORMS
 
 
 class Road(StrEnum):
@@ -31,6 +32,9 @@ class Candidate:
         takes: parameters that a request to it may hold; None where nobody says.
         group: position of the user's entry that it came by.
         score: how good the catalogue makes it, from 0 to 1; None where the user's own order counts.
+        context: most tokens of prompt and answer together; None where nobody says.
+        refused: what it is known to have refused, when it is asked: names of `traits.VOCABULARY`.
+        worked: ways of asking (`traits.WAYS`) that are known to have worked with it.
     """
 
     model: str
@@ -42,6 +46,14 @@ class Candidate:
     takes: frozenset[str] | None = None
     group: int = 0
     score: float | None = None
+    context: int | None = None
+    refused: frozenset[str] = frozenset()
+    worked: frozenset[str] = frozenset()
+
+    @property
+    def forms(self) -> frozenset[str]:
+        """Forms of the history (`traits.FORMS`) that it has refused: it is to be written in another way for it."""
+        return self.refused & FORMS
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.stores import Change, HistoryLog, PageRef, Row, StateStore
 from langchain_openrouter_free.stores.sheltered import Sheltered
+from langchain_openrouter_free.traits import NOTHING, Lesson
 from langchain_openrouter_free.tripwire import Bill
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 
@@ -222,6 +223,7 @@ class Books:
         answer: str = "",
         *,
         sent: bool = True,
+        lesson: Lesson = NOTHING,
     ) -> Settled:
         """Book how an attempt ended, and with it the call where `ends` makes a record of it.
 
@@ -231,7 +233,7 @@ class Books:
         reservation that stays open counts as spent.
         """
         try:
-            settled = self._settle(turn, how, heard, measured, ends, bill, sent=sent)
+            settled = self._settle(turn, how, heard, measured, ends, bill, lesson, sent=sent)
             warnings: tuple[BudgetWarning, ...] = ()
             if turn.reservation is not None:
                 prices, now = turn.candidate.prices, self.now()
@@ -253,6 +255,7 @@ class Books:
         measured: Measured | None,
         ends: Callable[[Settled], CallRecord | None] | None,
         bill: Bill | None,
+        lesson: Lesson,
         *,
         sent: bool,
     ) -> Settled:
@@ -263,7 +266,7 @@ class Books:
             known = (book or Ledger()).timed(heard)
             now = here + known.skew
             read = known.read(model, how, now)
-            known = known.settled(model, read, now, turn.generation, measured, chance)
+            known = known.settled(model, read, now, turn.generation, measured, chance, lesson)
             if turn.slot is not None and (how.kind is Kind.UNREACHABLE or not sent):
                 known = known.unsent(model, turn.slot, now)
             if bill is not None and not bill.expected:

@@ -27,11 +27,11 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
 from langchain_openrouter_free.external import ExternalSource
-from langchain_openrouter_free.fitness import Needs, fitted, needs_of
+from langchain_openrouter_free.fitness import Needs, fitted, forms_of, needs_of
 from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.parameters import Options
-from langchain_openrouter_free.preferences import costs_beside, provider_of, with_free_parser
+from langchain_openrouter_free.preferences import asked_of, costs_beside, narrows, provider_of, with_free_parser
 from langchain_openrouter_free.purse import BudgetWarning
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import Route
@@ -109,7 +109,15 @@ class Call:
         text = sum(len(said) for message in wired if isinstance(said := message.get("content"), str))
         text += sum(len(str(part.get("text", ""))) for part in _parts(wired))
         tokens = text // _CHARACTERS_PER_TOKEN + len(self.params.get("tools") or ()) * _TOKENS_PER_TOOL
-        return needs_of(self.params, to_service.needs(self.messages), tokens)
+        provider = self.params.get("provider")
+        return needs_of(
+            self.params,
+            to_service.needs(self.messages),
+            tokens,
+            forms=forms_of(wired),
+            privacy=asked_of(provider, self.privacy),
+            narrowed=narrows(provider),
+        )
 
     def _need(self) -> Need:
         """Return what a paid attempt could use; worked out once."""
@@ -156,7 +164,7 @@ class Call:
     def body(self, candidate: Candidate, max_tokens: int | None = None) -> bytes:
         """Return the request's body for one candidate."""
         model = candidate.model
-        params = fitted(self.params, candidate.takes)
+        params = fitted(self.params, candidate.takes, candidate.refused)
         body: dict[str, Any] = {"model": model, "messages": self.wire_messages(model), **params}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens

@@ -204,6 +204,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
             options=options,
             ids=[entry for entry in ranking if not stands_for_many(entry)],
         )
+        needs = call.needs()
         route = Route(
             (),
             paid,
@@ -214,7 +215,8 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
             strategy=Strategy(self.strategy),
             chance=self.chance(),
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
-            choose=Chooser(ranking, call.needs(), bundled, settings.is_service(service.url)) if ranking else None,
+            needs=needs,
+            choose=Chooser(ranking, needs, bundled, settings.is_service(service.url)) if ranking else None,
             paid_rps=settings.paid_rps(self.paid_rps),
             privacy="sensitive=True" if options.sensitive else preferences.named(params.get("provider"), privacy),
         )

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from langchain_openrouter_free.actions import Candidate, Choice
 from langchain_openrouter_free.catalogue import Listing, says_free
 from langchain_openrouter_free.facts import ModelFacts, facts_of
-from langchain_openrouter_free.fitness import Needs, lacks, too_long
+from langchain_openrouter_free.fitness import UNFIT, Needs, lacks
 from langchain_openrouter_free.selection import Selection, selected
 
 log = logging.getLogger("langchain_openrouter_free")
 
 _DAY = 86_400.0
-_UNFIT = "it is unfit for this request: "
 NO_LISTING = "the service's catalogue cannot be read, so nothing proves that it is free"
 
 
@@ -73,39 +72,28 @@ class Chooser:
             return replace(choice, doubts={**choice.doubts, **dict.fromkeys(unknown, NO_LISTING)})
         # Elsewhere it is not known what is offered: what is named is believed.
         named = {one.model for one in choice.candidates if one.score is None}
-        candidates = tuple(replace(c, takes=None) if c.model in named else c for c in choice.candidates)
+        candidates = tuple(replace(c, takes=None, context=None) if c.model in named else c for c in choice.candidates)
         return Choice(candidates, {m: doubt for m, doubt in choice.doubts.items() if m not in named}, choice.left_out)
 
     def _by(self, listing: Listing, now: float) -> Choice:
-        """Return the choice by a list; all but the room for a prompt is worked out once for requests of a kind."""
+        """Return the choice by a list; worked out once for requests of a kind."""
         key = ("choice", self.ranking, int(now // _DAY), self.needs.kind)
         if key not in listing.memo:
             listing.memo[key] = self._worked_out(listing, now)
-        choice, contexts = listing.memo[key]
-        found: Choice = choice
-        if self.needs.room <= min(contexts.values(), default=self.needs.room):
-            return found
-        doubts = dict(found.doubts)
-        for model, context in contexts.items():
-            facts = facts_in(listing, model)
-            if context < self.needs.room and model not in doubts and facts is not None:
-                doubts[model] = _UNFIT + str(too_long(facts, self.needs))
-        return replace(found, doubts=doubts)
+        found: Choice = listing.memo[key]
+        return found
 
-    def _worked_out(self, listing: Listing, now: float) -> tuple[Choice, dict[str, int]]:
-        """Return the choice for requests of this kind, and the contexts of its models."""
+    def _worked_out(self, listing: Listing, now: float) -> Choice:
+        """Return the choice for requests of this kind."""
         selection = selection_of(self.ranking, listing, now)
         candidates: list[Candidate] = []
         doubts: dict[str, str] = {}
-        contexts: dict[str, int] = {}
         for one in selection.chosen:
             facts = facts_in(listing, one.model)
-            takes = None if facts is None else facts.parameters
-            candidates.append(Candidate(one.model, takes=takes, group=one.group, score=one.score))
+            takes, context = (None, None) if facts is None else (facts.parameters, facts.context)
+            candidates.append(Candidate(one.model, takes=takes, group=one.group, score=one.score, context=context))
             lacking = None if facts is None else lacks(facts, self.needs)
-            doubt = listing.doubt(one.model) or (None if lacking is None else _UNFIT + lacking)
+            doubt = listing.doubt(one.model) or (None if lacking is None else UNFIT + lacking)
             if doubt is not None:
                 doubts[one.model] = doubt
-            if facts is not None and facts.context is not None:
-                contexts[one.model] = facts.context
-        return Choice(tuple(candidates), doubts, selection.left_out), contexts
+        return Choice(tuple(candidates), doubts, selection.left_out)

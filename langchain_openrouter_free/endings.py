@@ -104,11 +104,11 @@ def _used(hold: Hold, book: Ledger, now: float) -> int:
 
 def _unsuitable(route: Route) -> str:
     kinds = {how.kind for how in route.verdicts}
-    if not kinds:
+    if not kinds and not route.ruled_out:
         return "No model can be asked for nothing: none is proven free and fit for this request. See each one's reason."
     if kinds == {Kind.DELISTED}:
         return "No id of the list is offered, or still free. Check the ids against the service's list of models."
-    if kinds == {Kind.POLICY}:
+    if kinds <= {Kind.POLICY}:
         return "The account's privacy settings or guardrails rule out every model of the list. Change one of them."
     return "No model of the list can take this request. Change the list or the request."
 

@@ -24,6 +24,7 @@ from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
+from langchain_openrouter_free.lessons import lesson_of
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import UNBOOKABLE, Route
@@ -247,6 +248,7 @@ class Attempts:
             attempt.bill,
             attempt.answer,
             sent=attempt.sent,
+            lesson=lesson_of(self.route.needs, attempt.turn.candidate, how, said),
         )
         attempt.warnings = settled.warnings
         if settled.verdict.kind is Kind.DELISTED and not attempt.turn.candidate.paid:

@@ -14,6 +14,8 @@ from langchain_openrouter_free.breaker import FIXED, Cooldown, rested
 from langchain_openrouter_free.health import Health, pruned
 from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Share, Slot, Windows, certain_end
 from langchain_openrouter_free.skew import Heard, corrected
+from langchain_openrouter_free.traits import NOTHING, UNKNOWN, Lesson, Traits
+from langchain_openrouter_free.traits import pruned as remembered
 from langchain_openrouter_free.tripwire import QUARANTINE, Bill, Quarantine
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
 
@@ -103,6 +105,7 @@ class Ledger(NamedTuple):
         cooldowns: model id -> its breaker; kept after its end, so that the next guess is longer.
         metered: model id -> the service's limits on this one model.
         health: model id -> what was measured of it.
+        traits: model id -> what else was learned by asking it.
         quarantined: free id -> the bill for which it is not asked any more.
         unsaid: the last 429 that did not say whose limit it was: (model, moment).
         inquired: when `GET /key` was last asked about the day's limit.
@@ -118,6 +121,7 @@ class Ledger(NamedTuple):
     cooldowns: Mapping[str, Cooldown] = _NOTHING
     metered: Mapping[str, Metered] = _NOTHING
     health: Mapping[str, Health] = _NOTHING
+    traits: Mapping[str, Traits] = _NOTHING
     quarantined: Mapping[str, Quarantine] = _NOTHING
     unsaid: tuple[str, float] | None = None
     inquired: float = 0.0
@@ -284,6 +288,7 @@ class Ledger(NamedTuple):
         generation: int | None = None,
         measured: Measured | None = None,
         chance: float = 0.0,
+        lesson: Lesson = NOTHING,
     ) -> Ledger:
         """Return the book after an attempt at `model` ended with `verdict`.
 
@@ -294,10 +299,13 @@ class Ledger(NamedTuple):
             generation: the model's generation when the attempt began; None for the present one.
             measured: what it showed of the model's speed.
             chance: from 0 to 1; lengthens a guessed cooldown a little.
+            lesson: what else it taught of the model.
         """
+        book = _taught(self, model, lesson, now)
         if verdict.kind in (Kind.DAY_LIMIT, Kind.MINUTE_LIMIT):
-            return _probe_over(_shut(self, verdict, now), model, generation)
-        book = self._replace(unsaid=(model, now)) if verdict.kind is Kind.RATE_LIMIT else self
+            return _probe_over(_shut(book, verdict, now), model, generation)
+        if verdict.kind is Kind.RATE_LIMIT:
+            book = book._replace(unsaid=(model, now))
         stale = generation is not None and generation != book.generation(model)
         if verdict.ok or not stale:
             # Attempts that began together fail together: that is one failure.
@@ -348,6 +356,18 @@ def _noted(book: Ledger, model: str, verdict: Verdict, now: float, measured: Mea
     health = {**book.health, model: noted}
     # Only a model that comes new makes the page longer.
     return book._replace(health=health if model in book.health else pruned(health, now))
+
+
+def _taught(book: Ledger, model: str, lesson: Lesson, now: float) -> Ledger:
+    """Keep what an attempt taught of its model beside its health."""
+    if lesson is NOTHING:
+        return book
+    known = book.traits.get(model, UNKNOWN)
+    learned = known.taught(lesson, now)
+    if learned is known:
+        return book
+    traits = {**book.traits, model: learned}
+    return book._replace(traits=traits if model in book.traits else remembered(traits, now))
 
 
 def _metered(book: Ledger, model: str, window: str, limit: int, now: float) -> Ledger:

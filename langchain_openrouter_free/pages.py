@@ -15,13 +15,14 @@ from langchain_openrouter_free.breaker import Cooldown
 from langchain_openrouter_free.health import Health
 from langchain_openrouter_free.ledger import Hold, Ledger, Metered, Stated
 from langchain_openrouter_free.quota import Use, Windows
+from langchain_openrouter_free.traits import Traits
 from langchain_openrouter_free.tripwire import Quarantine
 from langchain_openrouter_free.verdicts import Kind
 
 VERSION = 2
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
-_Known = Cooldown | Health | Metered
+_Known = Cooldown | Health | Metered | Traits
 
 
 def encode(book: Ledger) -> str:
@@ -37,7 +38,7 @@ def encode(book: Ledger) -> str:
         "paid": [book.paid_row, book.paid_rate],
         "quarantined": {model: [kept.until, kept.cost] for model, kept in book.quarantined.items()},
     }
-    return _ENCODE(head) + _TAIL.encode(_Models(book.cooldowns, book.health, book.metered))
+    return _ENCODE(head) + _TAIL.encode(_Models(book.cooldowns, book.health, book.metered, book.traits))
 
 
 def decode(text: str) -> Ledger:
@@ -60,6 +61,7 @@ def decode(text: str) -> Ledger:
             cooldowns=models.cooldowns,
             metered=models.metered,
             health=models.health,
+            traits=models.traits,
             unsaid=None if unsaid is None else (str(unsaid[0]), float(unsaid[1])),
             inquired=float(head["inquired"][0]),
             inquiring_until=float(head["inquired"][1]),
@@ -79,9 +81,11 @@ class _Models:
     cooldowns: Mapping[str, Cooldown] = field(default_factory=dict)
     health: Mapping[str, Health] = field(default_factory=dict)
     metered: Mapping[str, Metered] = field(default_factory=dict)
+    traits: Mapping[str, Traits] = field(default_factory=dict)
 
     def same_as(self, other: _Models) -> bool:
-        return self.cooldowns is other.cooldowns and self.health is other.health and self.metered is other.metered
+        same = self.cooldowns is other.cooldowns and self.health is other.health
+        return same and self.metered is other.metered and self.traits is other.traits
 
 
 class _Tail:
@@ -104,6 +108,7 @@ class _Tail:
             "c": self._lines("c", models.cooldowns),
             "h": self._lines("h", models.health),
             "m": self._lines("m", models.metered),
+            "t": self._lines("t", models.traits),
         }
         text = "".join([line for part in texts.values() for _, line in part.values()])
         self._texts, self._last = texts, (models, text)
@@ -128,6 +133,7 @@ class _Tail:
             {model: what for _, model, what in rows.values() if isinstance(what, Cooldown)},
             {model: what for _, model, what in rows.values() if isinstance(what, Health)},
             {model: what for _, model, what in rows.values() if isinstance(what, Metered)},
+            {model: what for _, model, what in rows.values() if isinstance(what, Traits)},
         )
         self._rows, self._last = rows, (models, text)
         return models
@@ -137,7 +143,7 @@ _TAIL = _Tail()
 
 
 def _row(what: _Known) -> Iterable[Any]:
-    if isinstance(what, Health):
+    if isinstance(what, Health | Traits):
         return what.as_row()
     if isinstance(what, Cooldown):
         return [what.until, what.kind, what.failures, what.generation, what.probe_until]
@@ -148,6 +154,8 @@ def _read(line: str) -> tuple[str, str, _Known]:
     kind, model, row = json.loads(line)
     if kind == "h":
         return kind, str(model), Health.from_row(row)
+    if kind == "t":
+        return kind, str(model), Traits.from_row(row)
     if kind == "m":
         return kind, str(model), Metered(_read_stated(row[0]), _read_windows(row[1]))
     if kind != "c":

@@ -11,7 +11,10 @@ from typing import Any
 
 Json = dict[str, Any]
 
+# What may be asked of providers, the less first.
 PRIVACY = ("any", "no-training", "zdr")
+# Settings by which a request leaves providers out: what is refused then may be these settings' doing.
+_NARROWING = ("only", "ignore", "order", "quantizations", "max_price", "require_parameters")
 # Plugins that are known to cost nothing; the others are billed beside the model (web search: $4 a 1000 results).
 _FREE_PLUGINS = frozenset({"response-healing"})
 # Ways to read a PDF that cost nothing beside the model's own tokens; the other one costs $2 a 1000 pages.
@@ -70,6 +73,19 @@ def named(provider: Mapping[str, Any] | None, privacy: str) -> str:
     given = provider or {}
     asked = {name: given[name] for name in ("data_collection", "zdr") if given.get(name) in ("deny", True)}
     return f"provider={asked!r}" if asked else ""
+
+
+def asked_of(provider: Mapping[str, Any] | None, privacy: str) -> str:
+    """Return what a request asks of providers, be it by `privacy` or by its own preferences: one of `PRIVACY`."""
+    given = provider or {}
+    if privacy == "zdr" or given.get("zdr") is True:
+        return "zdr"
+    return "no-training" if privacy == "no-training" or given.get("data_collection") == "deny" else "any"
+
+
+def narrows(provider: Mapping[str, Any] | None) -> bool:
+    """Tell whether the user's own preferences leave providers out."""
+    return any((provider or {}).get(name) for name in _NARROWING)
 
 
 def conflict(provider: Mapping[str, Any] | None, privacy: str) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from langchain_openrouter_free.evidence import Evidence, decode, gather
+from langchain_openrouter_free.shortcomings import named
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, verdict
 from langchain_openrouter_free.waits import named_until, window_of
 
@@ -234,6 +235,8 @@ RULES: tuple[Rule, ...] = (
 
 
 _WINDOWS = {Kind.MINUTE_LIMIT: "minute", Kind.DAY_LIMIT: "day"}
+# What a model says about the request; elsewhere a feature's name is no refusal of it.
+_OF_THE_REQUEST = frozenset({Kind.UNFIT, Kind.INCOMPATIBLE, Kind.DOUBTFUL})
 _WITH_RESET = frozenset({*_WINDOWS, Kind.MODEL_LIMIT, Kind.RATE_LIMIT})
 
 
@@ -268,7 +271,8 @@ def classify(
         limit=seen.limit,
         window=window,
     )
-    return found if seen.affords is None else replace(found, affords=seen.affords)
+    names = named(seen) if rule.kind in _OF_THE_REQUEST else found.names
+    return replace(found, affords=seen.affords, names=names) if names or seen.affords is not None else found
 
 
 def classify_listing(

@@ -14,11 +14,13 @@ from langchain_openrouter_free.actions import Action, Ask, Candidate, Choice, Gi
 from langchain_openrouter_free.budget import LEAST_TOKENS, dollars
 from langchain_openrouter_free.catalogue import FREE_ROUTER, FRESH, Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
+from langchain_openrouter_free.fitness import RULED_OUT, Needs, barred
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.health import Health, Strategy, ordered
 from langchain_openrouter_free.ledger import Hold, Ledger
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Share, Slot
+from langchain_openrouter_free.traits import UNKNOWN
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict
 
 # A service that cannot be reached is not asked once for each of twenty models.
@@ -67,6 +69,7 @@ class Route:
         chance: from 0 to 1, for what is left to chance.
         lease: seconds for which an attempt after a cooldown keeps others from the same model.
         max_attempts: most attempts, or None.
+        needs: what the request needs of a model.
         choose: makes the free candidates out of the service's list; None where they are given.
         paid_rps: most paid requests a second: a number, `"balance"` for one for each dollar, or None.
         privacy: the setting by which the request asks providers for privacy; "" where it asks for none.
@@ -82,6 +85,7 @@ class Route:
     chance: float = 1.0
     lease: float = 60.0
     max_attempts: int | None = None
+    needs: Needs = field(default_factory=Needs)
     choose: Callable[[Listing | None, float], Choice] | None = None
     paid_rps: float | Literal["balance"] | None = None
     privacy: str = ""
@@ -98,6 +102,7 @@ class Route:
     _unbookable: set[str] = field(default_factory=set)
     _prices: dict[str, Prices] = field(default_factory=dict)
     _doubts: Mapping[str, str] = field(default_factory=dict)
+    _barred: dict[str, str] = field(default_factory=dict)
     _lowered: dict[str, int] = field(default_factory=dict)
     _turn: PaidTurn | None = None
     _next_turn: float | None = None
@@ -154,7 +159,7 @@ class Route:
     def _decided(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:
         if self.raised or left <= 0 or (self.max_attempts is not None and len(self.trail) >= self.max_attempts):
             return book, GiveUp()
-        self.hold = book.hold(now)
+        self.hold, self._barred = book.hold(now), {}
         patience = max(min(self.patience - (self.waited - self.uncounted), left), 0.0)
         behind = self._turn is None and self._rate(book, now) is not None and book.turn(now) - now > patience
         self._pays_soon = not behind and bool(self._paid_untried())
@@ -173,7 +178,7 @@ class Route:
             return None
         wakes = float("inf")
         for candidate in self._in_order(book, now):
-            if candidate.model in self._done or candidate.model in self._doubts:
+            if candidate.model in self._done or self._bars(candidate, book, now):
                 continue
             wakes = min(wakes, book.rests_until(candidate.model, now))
             if wakes <= now:
@@ -188,6 +193,13 @@ class Route:
             return None
         why = f"the account's {hold.window} window" if hold else "every model cools down"
         return book, Wait(ready, why, self._booked, self.paced and queued)
+
+    def _bars(self, candidate: Candidate, book: Ledger, now: float) -> bool:
+        """Tell whether a candidate may not be asked, or cannot do what the request wants: it costs no request."""
+        unfit = self._unfit(candidate, book, now)
+        if unfit is not None:
+            self._barred[candidate.model] = unfit[0]
+        return unfit is not None
 
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
         """Return the free candidates in the order in which they are to be asked; the service's own router is last."""
@@ -223,7 +235,9 @@ class Route:
             slot = found
         if not slot.fits(now):
             return book, Wait(slot.opens_at, "the account's minute window", slot, self.paced)
-        return book.begun(model, slot, now, self.lease), Try(candidate, slot, book.generation(model))
+        return book.begun(model, slot, now, self.lease), Try(
+            _as_known(candidate, book, now), slot, book.generation(model)
+        )
 
     def _without_slot(self, book: Ledger, full: Full, now: float) -> tuple[Ledger, Action] | None:
         """No slot in time: a day that is only guessed to be used up is worth a question first."""
@@ -248,6 +262,8 @@ class Route:
     def _paid_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action]:
         waits: list[float] = []
         for candidate in self._paid_untried():
+            if self._bars(candidate, book, now):
+                continue
             rests = book.rests_until(candidate.model, now)
             if rests > now:
                 waits.append(rests)
@@ -257,7 +273,8 @@ class Route:
                 return book, turn
             if turn is not None and turn.at > now:
                 return book, Wait(turn.at, "the pace of paid requests", uncounted=self.paced, turn=turn)
-            asked = replace(candidate, prices=candidate.prices or self._prices.get(candidate.model))
+            asked = _as_known(candidate, book, now)
+            asked = replace(asked, prices=candidate.prices or self._prices.get(candidate.model))
             generation, most = book.generation(candidate.model), self._lowered.get(candidate.model)
             return book, Try(asked, generation=generation, most_tokens=most, turn=turn)
         if waits and min(waits) - now <= patience:
@@ -389,10 +406,17 @@ class Route:
             told.append((candidate, "" if why == _IN_TIME else why, until))
         return told
 
-    def _why_not(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None]:
-        hold = book.hold(now) or self.hold
+    def _unfit(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None] | None:
+        """Say why a candidate may not be asked, or cannot do what the request wants; None if it may and can."""
         if candidate.model in self._doubts:
             return self._doubts[candidate.model], None
+        known = book.traits.get(candidate.model, UNKNOWN)
+        return None if candidate.road is Road.EXTERNAL else barred(self.needs, known, candidate.context, now)
+
+    def _why_not(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None]:
+        hold = book.hold(now) or self.hold
+        if (unfit := self._unfit(candidate, book, now)) is not None:
+            return unfit
         billed = book.quarantined.get(candidate.model)
         if billed is not None and billed.until > now:
             cost = "an unknown cost" if billed.cost is None else f"${dollars(billed.cost)}"
@@ -416,6 +440,15 @@ class Route:
             return f"{whose} {hold.window} quota is used up", hold.until
         return _IN_TIME, None
 
+    @property
+    def _nobody_suits(self) -> bool:
+        return all(c.model in self._barred for c in (*self.free, *self._paid_untried()))
+
+    @property
+    def ruled_out(self) -> bool:
+        """Whether nobody is left because the account's own setting has ruled out some, and nobody else is fit."""
+        return self._nobody_suits and RULED_OUT in self._barred.values()
+
     def ending(self) -> Ending:
         """Say how the call failed, by what was learned on the way; the most precise word first."""
         kinds = {v.kind for v in self.verdicts}
@@ -427,16 +460,24 @@ class Route:
         paid_tried = {c.model for c in self.paid} & {r.model for r in self.trail}
         if self.money is not None:
             return Ending.CREDITS
-        if self.privacy and kinds and kinds <= {Kind.POLICY}:
+        if self.privacy and (kinds == {Kind.POLICY} or (not kinds and self.ruled_out)):
             return Ending.PRIVACY
         if self.hold is not None and not paid_tried:
             return Ending.QUOTA
         unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
         if kinds and kinds <= unsuitable | {Kind.TOO_LONG}:
             return Ending.TOO_LONG if Kind.TOO_LONG in kinds else Ending.UNSUITABLE
-        if not kinds and len(self._doubts) == len(self.free) and not self._paid_untried():
+        if not kinds and self._nobody_suits:
             return Ending.UNSUITABLE
         return Ending.FAILED
+
+
+def _as_known(candidate: Candidate, book: Ledger, now: float) -> Candidate:
+    """Return a candidate with what was learned of it by asking."""
+    known = book.traits.get(candidate.model)
+    if known is None or not (known.refused or known.worked):
+        return candidate
+    return replace(candidate, refused=known.refuses(now), worked=known.works(now))
 
 
 def _worth(candidate: Candidate, book: Ledger, now: float) -> float:

@@ -160,6 +160,7 @@ class Verdict:
         window: `"minute"` or `"day"`, where a limit was said to be of one.
         left: requests left of that window, where an answer said it.
         affords: tokens of output that the balance pays for, where a refusal said it.
+        names: what a refusal says that the model cannot do (`traits.VOCABULARY`), whatever the request used of it.
     """
 
     kind: Kind
@@ -172,6 +173,7 @@ class Verdict:
     window: str | None = None
     left: int | None = None
     affords: int | None = None
+    names: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:

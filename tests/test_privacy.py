@@ -232,7 +232,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("script", POLICIES)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_nobody_keeps_to_it(sim: Simulator, setting: str, script: Any, path: str) -> None:
-    """The error names the setting; no model is delisted or left alone for it."""
+    """The error names the setting; no model is delisted for it, but none is asked the same again for six hours."""
     sim.script({"*": script, PAID: script})
     model = payer(sim, **SETTINGS[setting])
     with pytest.raises(PrivacyNotSatisfiable) as caught:
@@ -244,7 +244,11 @@ def test_nobody_keeps_to_it(sim: Simulator, setting: str, script: Any, path: str
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert (type(twin), str(twin), vars(twin)) == (PrivacyNotSatisfiable, str(error), vars(error))
     sim.script({"*": "ok"})
-    assert drive(model, path).meta["route"]["model"] == TWENTY[0], "asked again at once"
+    with pytest.raises(PrivacyNotSatisfiable, match="has ruled it out until") as again:
+        drive(model, path)
+    assert (setting in again.value.message, again.value.attempts, len(sim.chats())) == (True, (), 3)
+    model.clock.advance(6 * 3600.0)
+    assert drive(model, path).meta["route"]["model"] == TWENTY[0]
 
 
 @pytest.mark.parametrize("script", POLICIES)
