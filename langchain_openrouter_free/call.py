@@ -35,6 +35,7 @@ from langchain_openrouter_free.preferences import asked_of, costs_beside, narrow
 from langchain_openrouter_free.purse import BudgetWarning
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.selection import stands_for_many
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch, Timeouts
 from langchain_openrouter_free.transport import Outgoing, Service
 from langchain_openrouter_free.wire import Delta
@@ -62,7 +63,7 @@ class Call:
         warned: gets the warning of a cap of the budget.
         privacy: what is asked of providers.
         price_lock: whether a free attempt says that nothing may cost anything.
-        ids: the free ids that are named, for which a list must have a place.
+        ids: the ranking of free models, for whose ids a list must have a place.
         options: what the call says about routing.
     """
 
@@ -94,7 +95,8 @@ class Call:
         shelf = Shelf(accounts.store, accounts.account)
         unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
         lookup = ServiceLookup(self.service, self.clock, shelf, unpriced, min(timeouts.attempt, timeouts.call))
-        listing = lookup.known([*self.ids, *unpriced])
+        named = [entry for entry in self.ids if not stands_for_many(entry)]
+        listing = lookup.known(named, only=len(named) == len(self.ids))
         if listing is not None:
             route.listed(listing, self.clock.now())
         beside = next(costs_beside(self.params), None) is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -16,8 +17,16 @@ FREE_SUFFIX = ":free"
 FREE_ROUTER = "openrouter/free"
 # How long a list of models is good, in seconds.
 FRESH = 3600.0
+# An id that has vanished may be back so soon, in seconds: five were, after 19 hours (2026-01-15).
+SUSPECT = 2 * 86_400.0
+NOT_PROVEN = "so nothing proves that it is free"
 
 Row = Mapping[str, Any]
+
+# How long an absence is remembered, in seconds.
+_REMEMBERED = 90 * 86_400.0
+# A list with less than this part of the entries, or of the free ids, of the one before is not believed at once.
+_MUCH, _MUCH_FREE, _TELLING = 0.6, 0.5, 10
 
 # Fields of an override that say when it holds; all others are prices (catalogues of 2026-07 to 2026-08).
 _CONDITIONS = frozenset({"min_prompt_tokens", "utc_start", "utc_end"})
@@ -114,6 +123,10 @@ class Prices:
 
 
 _AMOUNTS = ("prompt", "completion", "request", "image", "reasoning", "audio")
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
 
 
 def says_free(model: str) -> bool:
@@ -262,19 +275,41 @@ def _amount(value: object) -> Decimal | None:
     return amount if amount.is_finite() and (amount == 0 or _LEAST <= amount <= _MOST) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """An id that a list used to have.
+
+    Attributes:
+        since: Unix seconds of the first list that lacked it.
+        row: what the last one said of it that had it.
+    """
+
+    since: float
+    row: Row
+
+    def is_suspect(self, now: float) -> bool:
+        """Tell whether it may be back soon; else it is gone."""
+        return now - self.since < SUSPECT
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Listing:
     """The service's list of models as it was at a moment; `None` stands for a list that could not be had.
 
     Attributes:
         rows: id -> its rows; there should be one.
-        at: Unix seconds at which it was fetched.
+        at: Unix seconds at which it was fetched, or known to be unchanged.
         memo: what others have worked out of it, by a key of theirs; it makes things faster and changes nothing.
+        absent: free id -> since when the lists lack it that used to have it.
+        tag, path: the ETag by which the service knows it, and where it was; "" where there is none.
     """
 
     rows: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
     at: float = 0.0
     memo: dict[object, Any] = field(default_factory=dict)
+    absent: Mapping[str, Absence] = field(default_factory=dict)
+    tag: str = ""
+    path: str = ""
 
     @classmethod
     def of(cls, payload: object, at: float) -> Listing | None:
@@ -294,6 +329,8 @@ class Listing:
 
     def doubt(self, model: str) -> str | None:
         """Say why an id is not proven free; None if it is: it says so, and every price that it has is zero."""
+        if model in self.absent:
+            return self._doubt(model)
         known: dict[str, str | None] = self.memo.setdefault("doubts", {})
         if model not in known:
             known[model] = self._doubt(model)
@@ -302,11 +339,39 @@ class Listing:
     def _doubt(self, model: str) -> str | None:
         if not says_free(model):
             return "its id does not end in ':free', so it may cost money"
-        rows = self.rows.get(model)
+        rows, absence = self.rows.get(model), self.absent.get(model)
+        if not rows and absence is not None:
+            state = "suspect" if absence.is_suspect(self.at) else "gone"
+            return f"{state}: the service's catalogue does not list it since {_day(absence.since)}, {NOT_PROVEN}"
         if not rows:
-            return "the service's catalogue does not list it, so nothing proves that it is free"
+            return f"the service's catalogue does not list it, {NOT_PROVEN}"
         price = next((found for row in rows if (found := priced(row)) is not None), None)
         return None if price is None else f"it is called free, but the service's catalogue says otherwise ({price})"
+
+    def after(self, before: Listing | None) -> Listing:
+        """Return it as the list that follows another: what it lacks of that one's free ids is absent from now on."""
+        if before is None:
+            return self
+        absent = {
+            model: absence
+            for model, absence in before.absent.items()
+            if model not in self.rows and self.at - absence.since < _REMEMBERED
+        }
+        for model in before.rows.keys() - self.rows.keys() - absent.keys():
+            if says_free(model):
+                absent[model] = Absence(self.at, before.rows[model][0])
+        return replace(self, absent=absent)
+
+    def is_much_less(self, before: Listing) -> bool:
+        """Tell whether so much of another list is missing that this one may be broken.
+
+        Of real lists that followed each other by a day none lost a sixth of its entries, or a third of its free ones
+        (20 to 14, 2026-07-19). Small lists tell nothing.
+        """
+        if len(before.rows) < _TELLING:
+            return False
+        frees, were = (sum(map(says_free, rows)) for rows in (self.rows, before.rows))
+        return len(self.rows) < _MUCH * len(before.rows) or (were >= _TELLING and frees < _MUCH_FREE * were)
 
     def prices(self, model: str) -> Prices | None:
         """Return what a paid id costs, or None where it is missing or its cost cannot be bounded."""

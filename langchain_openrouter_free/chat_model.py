@@ -36,7 +36,6 @@ from langchain_openrouter_free.health import Strategy
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.selection import stands_for_many
 from langchain_openrouter_free.transport import CLIENTS
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -202,7 +201,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
             privacy=privacy,
             price_lock=self.price_lock,
             options=options,
-            ids=[entry for entry in ranking if not stands_for_many(entry)],
+            ids=ranking,
         )
         needs = call.needs()
         route = Route(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,8 +10,6 @@ from langchain_openrouter_free.catalogue import Listing, says_free
 from langchain_openrouter_free.facts import ModelFacts, facts_of
 from langchain_openrouter_free.fitness import UNFIT, Needs, lacks
 from langchain_openrouter_free.selection import Selection, selected
-
-log = logging.getLogger("langchain_openrouter_free")
 
 _DAY = 86_400.0
 NO_LISTING = "the service's catalogue cannot be read, so nothing proves that it is free"
@@ -65,7 +62,6 @@ class Chooser:
         """Return the candidates by a list; None where it cannot be had."""
         if listing is not None:
             return self._by(listing, now)
-        log.info("the service's list of models cannot be had: the facts that came with the package serve")
         choice = self._by(self.bundle(), now)
         if self.strict:
             unknown = {one.model for one in choice.candidates} - self.bundle().rows.keys()

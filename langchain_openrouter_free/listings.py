@@ -1,7 +1,11 @@
 """Copies of the service's list of models: in this process, in the state store, and who fetches a new one.
 
-A copy is fresh for an hour. An older one still serves while a new one is fetched in the background, up to six hours;
-after that it is waited for, and serves only if there is no other. Nobody fetches twice at once.
+A copy is fresh for an hour. An older one serves while a new one is fetched in the background, up to two days (what has
+vanished meanwhile is told by the service itself); after that a new one is waited for, and the old one serves only if
+there is no other. Nobody fetches twice at once.
+
+A list that has much less than the copy before it does not replace that one at once: it is believed when lists have said
+so for an hour, or when the copy is too old to serve.
 """
 
 from __future__ import annotations
@@ -9,20 +13,25 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from langchain_openrouter_free.catalogue import FRESH, Listing
+from langchain_openrouter_free.catalogue import FRESH, Absence, Listing, Row
+from langchain_openrouter_free.reading import parsed
 from langchain_openrouter_free.stores import PageRef, StateStore
 
 log = logging.getLogger("langchain_openrouter_free")
 
-USABLE = 6 * 3600.0
+USABLE = 2 * 86_400.0
 # A copy that lacks an id which nobody asked for before is fetched anew when it is older than this, in seconds.
 YOUNG = 60.0
-# A list that could not be had is not asked for again for so long, in seconds.
-AGAIN = 30.0
+# A list that could not be had is not asked for again for so long, in seconds; twice as long after each further failure.
+AGAIN, _LONGEST = 30.0, 600.0
+# How soon to look again at a list that is not believed, in seconds, and how long it must say so.
+_LOOK_AGAIN, _BELIEVED = 600.0, FRESH
 VERSION = 1
 # Of each row all but what is long and for people only.
 _LEFT_OUT = frozenset({"description", "links", "hugging_face_id", "default_parameters"})
@@ -30,12 +39,17 @@ _LEFT_OUT = frozenset({"description", "links", "hugging_face_id", "default_param
 
 def encode(listing: Listing) -> str:
     """Write a list as text."""
-    rows = [
-        {name: value for name, value in row.items() if name not in _LEFT_OUT}
-        for several in listing.rows.values()
-        for row in several
-    ]
-    return json.dumps({"v": VERSION, "at": listing.at, "data": rows}, separators=(",", ":"))
+    rows = [_short(row) for several in listing.rows.values() for row in several]
+    page: dict[str, Any] = {"v": VERSION, "at": listing.at, "data": rows}
+    if listing.absent:
+        page["absent"] = [[model, gone.since, _short(gone.row)] for model, gone in listing.absent.items()]
+    if listing.tag:
+        page |= {"tag": listing.tag, "path": listing.path}
+    return json.dumps(page, separators=(",", ":"))
+
+
+def _short(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in _LEFT_OUT}
 
 
 def decode(text: str) -> Listing:
@@ -44,11 +58,13 @@ def decode(text: str) -> Listing:
     Raises:
         ValueError: if it is none, or one of another version.
     """
-    page = json.loads(text)
+    page = parsed(text)
     listing = Listing.of(page, 0.0)
     if listing is None or not isinstance(page, Mapping) or page.get("v") != VERSION:
         raise ValueError("no list of models of this version")
-    return Listing(listing.rows, float(page["at"]))
+    absent = {model: Absence(float(since), row) for model, since, row in page.get("absent", ())}
+    tag, path = str(page.get("tag", "")), str(page.get("path", ""))
+    return Listing(listing.rows, float(page["at"]), absent=absent, tag=tag, path=path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +102,22 @@ class Shelf:
 
 @dataclass(slots=True)
 class _Kept:
-    """What this process knows of one account's list."""
+    """What this process knows of one account's list.
+
+    Attributes:
+        listing: the last good copy.
+        again: from when until when it is not asked for again.
+        failures: how often in a row it could not be had.
+        doubted: since when lists have much less than the copy.
+        sought: ids that a list was fetched for.
+        said: what the user has been told.
+    """
 
     listing: Listing | None = None
     again: tuple[float, float] | None = None
+    failures: int = 0
+    doubted: float | None = None
+    said: set[object] = field(default_factory=set)
     sought: set[str] = field(default_factory=set)
     turn: threading.Lock = field(default_factory=threading.Lock)
     turns: dict[asyncio.AbstractEventLoop, asyncio.Lock] = field(default_factory=dict)
@@ -111,19 +139,34 @@ class Listings:
     def _of(self, account: str) -> _Kept:
         return self._kept.setdefault(account, _Kept())
 
-    def usable(self, account: str, ids: Iterable[str], now: float) -> tuple[Listing | None, bool]:
-        """Return the copy that serves a call which names these ids, and whether a new one is to be fetched."""
+    def usable(
+        self, account: str, ids: Collection[str], needed: Collection[str], now: float, *, only: bool = True
+    ) -> tuple[Listing | None, bool]:
+        """Return the copy that serves a call, and whether a new one is to be fetched.
+
+        A copy that lacks an id for which nobody has looked serves while a new one is fetched, unless a call that names
+        ids only finds none of them, or one is missing that it cannot do without.
+
+        Args:
+            account: whose copy it is.
+            ids: what the call names.
+            needed: what it cannot do without.
+            now: Unix seconds.
+            only: whether it names nothing else, no pattern and not `auto`.
+        """
         with self._lock:
             kept = self._of(account)
             listing = kept.listing
             if listing is None or not 0 <= now - listing.at < USABLE:
                 return None, False
-            new = {one for one in ids if one not in listing.rows and one not in kept.sought}
-            if new and now - listing.at >= YOUNG:
-                kept.sought |= new
-                return None, False
-            waits = _waits(kept, now)
-        return listing, now - listing.at >= FRESH and not waits
+            age, waits = now - listing.at, _waits(kept, now)
+            known = (listing.rows, listing.absent, kept.sought)
+            new = {one for one in (*ids, *needed) if not any(one in place for place in known)}
+            if not new or age < YOUNG:
+                return listing, age >= FRESH and not waits
+            kept.sought |= new
+        has_none = only and bool(ids) and not any(one in listing.rows for one in ids)
+        return (None, False) if has_none or not new.isdisjoint(needed) else (listing, not waits)
 
     def last(self, account: str) -> Listing | None:
         """Return the last good copy, however old."""
@@ -137,16 +180,43 @@ class Listings:
             young = kept.listing is not None and since - YOUNG < kept.listing.at <= now
             return young or _waits(kept, now)
 
-    def keep(self, account: str, listing: Listing | None, now: float, again: float = AGAIN) -> Listing | None:
-        """Keep a new copy, or that there is none for so many seconds; return the last good one."""
+    def keep(self, account: str, listing: Listing, now: float) -> bool:
+        """Keep a new copy; tell whether it is believed."""
         with self._lock:
             kept = self._of(account)
-            kept.again = (now, now + again) if listing is None else None
-            if listing is not None and kept.listing is not None:
+            before, kept.again, kept.failures = kept.listing, None, 0
+            if before is not None and 0 <= now - before.at < USABLE and listing.is_much_less(before):
+                kept.doubted = now if kept.doubted is None else kept.doubted
+                if now - kept.doubted < _BELIEVED:
+                    kept.again = (now, now + _LOOK_AGAIN)
+                    return False
+            kept.doubted, kept.listing = None, listing.after(before)
+            if before is not None:
                 # What has just vanished need not be looked for again.
-                kept.sought |= kept.listing.rows.keys() - listing.rows.keys()
-            kept.listing = listing or kept.listing
-            return kept.listing
+                kept.sought |= before.rows.keys() - listing.rows.keys()
+            return True
+
+    def adopt(self, account: str, listing: Listing) -> None:
+        """Keep a copy that another process has believed."""
+        with self._lock:
+            kept = self._of(account)
+            kept.listing, kept.again, kept.failures, kept.doubted = listing, None, 0, None
+
+    def failed(self, account: str, now: float, again: float | None = None) -> bool:
+        """Take note that no list could be had, and leave it alone for a while; tell whether it is the first time."""
+        with self._lock:
+            kept = self._of(account)
+            wait = min(AGAIN * 2 ** max(kept.failures - 1, 0), _LONGEST) if again is None else again
+            kept.again, kept.failures = (now, now + wait), min(kept.failures + 1, 10)
+            return kept.failures == 1
+
+    def first_time(self, account: str, what: object) -> bool:
+        """Tell whether the user has not been told of something in this process, and take note that they are."""
+        with self._lock:
+            said = self._of(account).said
+            is_new = what not in said
+            said.add(what)
+            return is_new
 
     def turn(self, account: str) -> threading.Lock:
         """Return what a thread holds while it fetches: others wait for its copy."""
@@ -176,12 +246,24 @@ class Listings:
             finally:
                 kept.refreshing = False
 
-        threading.Thread(target=run, name="openrouter-free-catalogue", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="openrouter-free-catalogue", daemon=True).start()
+        except RuntimeError as error:  # no more threads, or the interpreter is about to end
+            kept.refreshing = False
+            log.warning("the list of models cannot be refreshed in the background: %s", error)
 
     def clear(self) -> None:
         """Forget all of them."""
         with self._lock:
             self._kept.clear()
 
+    def forked(self) -> None:
+        """Go on in a forked process: the copies are good, the parent's threads and locks are not there."""
+        self._lock = threading.Lock()
+        for kept in self._kept.values():
+            kept.turn, kept.turns, kept.refreshing = threading.Lock(), {}, False
+
 
 LISTINGS = Listings()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=LISTINGS.forked)

@@ -8,7 +8,6 @@ waits for them.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +17,14 @@ from langchain_openrouter_free.actions import Topic
 from langchain_openrouter_free.budget import nano
 from langchain_openrouter_free.catalogue import FRESH, Listing
 from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.errors import at
+from langchain_openrouter_free.fetching import Fetch, Fetched, Page, Unpacked
 from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.listings import AGAIN, LISTINGS, USABLE, Shelf
+from langchain_openrouter_free.listings import LISTINGS, USABLE, Shelf
 from langchain_openrouter_free.refusals import classify_listing
 from langchain_openrouter_free.sources import Stopwatch, Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
 
-Fetched = tuple[int, bytes]
 Finding = Listing | Funds | int | None
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -34,9 +34,6 @@ _LIST_PATIENCE = Timeouts(connect=5.0, first_token=15.0, stall=15.0, attempt=20.
 _PATIENCE = Timeouts(connect=3.0, first_token=5.0, stall=5.0, attempt=5.0, call=5.0)
 # No account is known to have more than 1000; more than this is nonsense.
 _MOST_A_DAY = 1_000_000
-_MAX_BYTES = 32 * 1024 * 1024
-# What the account may use (8 free ids where the other one showed 18, recorded 2026-09), and what is on offer.
-_LISTS = ("/models/user", "/models")
 # A server without a catalogue is not asked for it at every turn.
 _NO_SUCH_PAGE = frozenset({404, 405, 501})
 _PATHS = {Topic.DAY_LIMIT: ("/key",), Topic.FUNDS: ("/key", "/credits")}
@@ -60,11 +57,16 @@ class ServiceLookup:
     paid: Sequence[str] = ()
     most: float = 20.0
 
-    def known(self, ids: Sequence[str]) -> Listing | None:
-        """Return the service's list without waiting, if there is a copy that will do for these ids."""
-        listing, is_stale = LISTINGS.usable(self.shelf.account, ids, self.clock.now())
+    def known(self, ids: Sequence[str], *, only: bool = True) -> Listing | None:
+        """Return the service's list without waiting, if there is a copy that will do.
+
+        Args:
+            ids: the free ids that are named.
+            only: whether nothing else is named, no pattern and not `auto`.
+        """
+        listing, is_stale = LISTINGS.usable(self.shelf.account, ids, self.paid, self.clock.now(), only=only)
         if is_stale:
-            LISTINGS.in_background(self.shelf.account, self.refresh)
+            LISTINGS.in_background(self.shelf.account, self._renewed)
         return listing
 
     def outdated(self) -> None:
@@ -75,13 +77,13 @@ class ServiceLookup:
         """Ask about a topic; None where nobody says."""
         if topic is Topic.LISTING:
             return self._listing()
-        return _found(topic, [self._fetch(path, _PATIENCE) for path in _PATHS[topic]])
+        return _found(topic, [self._fetch(path) for path in _PATHS[topic]])
 
     async def aask(self, topic: Topic) -> Finding:
         """The same on an event loop."""
         if topic is Topic.LISTING:
             return await self._alisting()
-        return _found(topic, [await self._afetch(path, _PATIENCE) for path in _PATHS[topic]])
+        return _found(topic, [await self._afetch(path) for path in _PATHS[topic]])
 
     def _listing(self) -> Listing | None:
         account, since = self.shelf.account, self.clock.now()
@@ -97,15 +99,24 @@ class ServiceLookup:
                 return LISTINGS.last(account)
             return self._kept(await asyncio.to_thread(self.shelf.load)) or await self._afetched()
 
-    def refresh(self) -> Listing | None:
-        """Fetch the list now; return it, or the last good copy."""
+    def refresh(self) -> None:
+        """Fetch the list now."""
         with LISTINGS.turn(self.shelf.account):
-            return self._fetched()
+            self._kept(self.shelf.load())
+            self._fetched()
 
-    async def arefresh(self) -> Listing | None:
+    async def arefresh(self) -> None:
         """The same on an event loop."""
         async with LISTINGS.turn_on_this_loop(self.shelf.account):
-            return await self._afetched()
+            self._kept(await asyncio.to_thread(self.shelf.load))
+            await self._afetched()
+
+    def _renewed(self) -> None:
+        """Fetch the list, unless another process just has."""
+        with LISTINGS.turn(self.shelf.account):
+            copy = self._kept(self.shelf.load())
+            if copy is None or self.clock.now() - copy.at >= FRESH:
+                self._fetched()
 
     def _kept(self, copy: Listing | None) -> Listing | None:
         """Return another process's copy, if it is newer than ours and will do."""
@@ -113,124 +124,126 @@ class ServiceLookup:
         mine = LISTINGS.last(account)
         if copy is None or copy.at > now or (mine is not None and copy.at <= mine.at):
             return None
-        LISTINGS.keep(account, copy, now)
+        LISTINGS.adopt(account, copy)
         return copy if now - copy.at < USABLE else None
 
     def _fetched(self) -> Listing | None:
-        """Fetch what this account may use; where that is no list, or lacks a paid id, all that is on offer as well."""
-        found: list[Fetched | None] = []
-        for path in _LISTS:
-            found.append(self._fetch(path, _LIST_PATIENCE))
-            if self._suffices(found):
-                break
-        listing = self._listed(found)
+        """Fetch the list; return it, or the last good copy."""
+        fetch, watch = self._fetch_of_list(), self._watch(_LIST_PATIENCE)
+        while (page := fetch.asks()) is not None:
+            fetch.told(self._get(page, watch))
+        listing = self._judged(fetch)
         if listing is not None:
             self.shelf.save(listing)
-        return listing or LISTINGS.last(self.shelf.account)
+        return LISTINGS.last(self.shelf.account)
 
     async def _afetched(self) -> Listing | None:
         """The same on an event loop."""
-        found: list[Fetched | None] = []
-        for path in _LISTS:
-            found.append(await self._afetch(path, _LIST_PATIENCE))
-            if self._suffices(found):
-                break
-        listing = self._listed(found)
+        fetch, watch = self._fetch_of_list(), self._watch(_LIST_PATIENCE)
+        while (page := fetch.asks()) is not None:
+            fetch.told(await self._aget(page, watch))
+        listing = self._judged(fetch)
         if listing is not None:
             await asyncio.to_thread(self.shelf.save, listing)
-        return listing or LISTINGS.last(self.shelf.account)
+        return LISTINGS.last(self.shelf.account)
 
-    def _suffices(self, found: list[Fetched | None]) -> bool:
-        """Tell whether the next list need not be asked for: the service cannot be reached, or all is known."""
-        listing = Listing.of(_parsed(found[-1]), 0.0)
-        return found[-1] is None or (listing is not None and all(model in listing.rows for model in self.paid))
+    def _fetch_of_list(self) -> Fetch:
+        return Fetch(self.service.url, LISTINGS.last(self.shelf.account), self.paid)
+
+    def _judged(self, fetch: Fetch) -> Listing | None:
+        """Return the copy that is to be kept; None where there is none that is believed."""
+        now, account = self.clock.now(), self.shelf.account
+        before, listing = LISTINGS.last(account), fetch.listing(now)
+        serves = f"the copy of {at(before.at)}" if before else "what came with the package"
+        if listing is None:
+            refusal = fetch.refusal
+            is_first = LISTINGS.failed(account, now, FRESH if refusal.status in _NO_SUCH_PAGE else None)
+            why = fetch.why or classify_listing(refusal.status, None, refusal.body, now=now).reason
+            level = logging.WARNING if is_first else logging.DEBUG
+            log.log(level, "the list of models cannot be had (%s): %s serves", why, serves)
+            return None
+        if not LISTINGS.keep(account, listing, now):
+            log.warning("the list of models has lost much at once, and is not believed yet: %s serves", serves)
+            return None
+        return LISTINGS.last(account)
 
     def cost(self, answer: str) -> int | None:
         """Return what `GET /generation` says an answer cost, in nano-dollars; None where it doesn't know (yet)."""
-        return cost_of(self._fetch(f"/generation?id={quote(answer, safe='')}", _PATIENCE))
+        return cost_of(self._fetch(f"/generation?id={quote(answer, safe='')}"))
 
     async def acost(self, answer: str) -> int | None:
         """The same on an event loop."""
-        return cost_of(await self._afetch(f"/generation?id={quote(answer, safe='')}", _PATIENCE))
+        return cost_of(await self._afetch(f"/generation?id={quote(answer, safe='')}"))
 
-    def _listed(self, found: list[Fetched | None]) -> Listing | None:
-        now, account = self.clock.now(), self.shelf.account
-        lists = [listing for one in found if (listing := Listing.of(_parsed(one), now)) is not None]
-        if not lists:
-            why, last = "no reply", found[-1]
-            if last is not None:
-                why = "no list" if last[0] == 200 else classify_listing(last[0], None, last[1], now=now).reason
-            log.warning("the list of models cannot be had (%s): prices are not known", why)
-            has_none = last is not None and last[0] in _NO_SUCH_PAGE
-            LISTINGS.keep(account, None, now, FRESH if has_none else AGAIN)
-            return None
-        # Of the second list the paid ids alone: what the account may use for nothing stands in the first.
-        more = {model: rows for one in lists[1:] for model, rows in one.rows.items() if model in self.paid}
-        listing = Listing({**more, **lists[0].rows}, now)
-        LISTINGS.keep(account, listing, now)
-        return listing
-
-    def _request(self, path: str) -> Outgoing:
-        return Outgoing(f"{self.service.url}{path}", self.service.headers, method="GET")
+    def _request(self, page: Page) -> Outgoing:
+        headers = {**self.service.headers, "Accept-Encoding": "gzip"}
+        return Outgoing(page.url, headers | ({"If-None-Match": page.tag} if page.tag else {}), method="GET")
 
     def _watch(self, patience: Timeouts) -> Stopwatch:
         most = min(patience.call, self.most)
         return Stopwatch(self.clock, replace(patience, call=most), self.clock.monotonic() + most)
 
-    def _fetch(self, path: str, patience: Timeouts) -> Fetched | None:
-        watch, parts = self._watch(patience), bytearray()
+    def _fetch(self, path: str) -> Fetched:
+        return _told(path, self._get(Page(f"{self.service.url}{path}"), self._watch(_PATIENCE)))
+
+    async def _afetch(self, path: str) -> Fetched:
+        return _told(path, await self._aget(Page(f"{self.service.url}{path}"), self._watch(_PATIENCE)))
+
+    def _get(self, page: Page, watch: Stopwatch) -> Fetched:
+        client = self.service.client or CLIENTS.sync()
         try:
-            reply = Reply(self.service.client or CLIENTS.sync(), self._request(path), watch.connect, watch.read)
+            reply = Reply(client, self._request(page), watch.connect, watch.read, raw=True)
             try:
-                while (data := reply.read()) is not None and len(parts) < _MAX_BYTES:
-                    parts += data
+                unpacked = Unpacked(reply.headers.get("content-encoding", ""))
+                while (data := reply.read()) is not None:
+                    unpacked.feed(data)
+                body = unpacked.whole()
             finally:
                 reply.close()
         except TransportFault as fault:
-            log.warning("GET %s: %s", path.partition("?")[0], fault.reason)
-            return None
-        return reply.status, bytes(parts)
+            return Fetched(fault=fault.reason)
+        except ValueError as error:
+            return Fetched(reply.status, fault=str(error))
+        return Fetched(reply.status, body, reply.headers.get("etag", ""))
 
-    async def _afetch(self, path: str, patience: Timeouts) -> Fetched | None:
-        watch, parts = self._watch(patience), bytearray()
+    async def _aget(self, page: Page, watch: Stopwatch) -> Fetched:
+        client = self.service.async_client or await CLIENTS.asynchronous()
         try:
-            client = self.service.async_client or await CLIENTS.asynchronous()
-            reply = await AsyncReply.open(client, self._request(path), watch.connect, watch.read)
+            reply = await AsyncReply.open(client, self._request(page), watch.connect, watch.read, raw=True)
             try:
-                while (data := await reply.read()) is not None and len(parts) < _MAX_BYTES:
-                    parts += data
+                unpacked = Unpacked(reply.headers.get("content-encoding", ""))
+                while (data := await reply.read()) is not None:
+                    unpacked.feed(data)
+                body = unpacked.whole()
             finally:
                 await reply.close()
         except TransportFault as fault:
-            log.warning("GET %s: %s", path.partition("?")[0], fault.reason)
-            return None
-        return reply.status, bytes(parts)
+            return Fetched(fault=fault.reason)
+        except ValueError as error:
+            return Fetched(reply.status, fault=str(error))
+        return Fetched(reply.status, body, reply.headers.get("etag", ""))
 
 
-def _found(topic: Topic, fetched: list[Fetched | None]) -> Finding:
+def _told(path: str, fetched: Fetched) -> Fetched:
+    """Say in the log why there is no reply."""
+    if fetched.fault:
+        log.warning("GET %s: %s", path.partition("?")[0], fetched.fault)
+    return fetched
+
+
+def _found(topic: Topic, fetched: list[Fetched]) -> Finding:
     if topic is Topic.DAY_LIMIT:
         return day_limit_of(fetched[0])
-    return Funds.of(_parsed(fetched[0]), _parsed(fetched[1]))
+    return Funds.of(fetched[0].json, fetched[1].json)
 
 
-def _parsed(fetched: Fetched | None) -> object:
-    """Return the JSON of a reply with status 200, else None."""
-    if fetched is None or fetched[0] != 200:
-        return None
-    try:
-        parsed: object = json.loads(fetched[1])
-    except (ValueError, RecursionError):
-        return None
-    return parsed
-
-
-def day_limit_of(fetched: Fetched | None) -> int | None:
+def day_limit_of(fetched: Fetched) -> int | None:
     """Read `free_model_daily_requests.limit` of a reply of `GET /key`.
 
     The field can be absent (older accounts, recorded 2025), and its `used` lags by minutes: only the limit is
     read, and only where it is a plausible one.
     """
-    payload = _parsed(fetched)
+    payload = fetched.json
     try:
         limit = payload["data"]["free_model_daily_requests"]["limit"]  # type: ignore[index]
     except (KeyError, TypeError, IndexError):
@@ -239,12 +252,12 @@ def day_limit_of(fetched: Fetched | None) -> int | None:
     return limit if plausible else None
 
 
-def cost_of(fetched: Fetched | None) -> int | None:
+def cost_of(fetched: Fetched) -> int | None:
     """Read `total_cost` of a reply of `GET /generation`, in nano-dollars.
 
     Before it knows an answer it says 404, for minutes (recorded 2026-09); of an answer that was never given it says
     so for ever.
     """
-    payload = _parsed(fetched)
+    payload = fetched.json
     data = payload.get("data") if isinstance(payload, dict) else None
     return nano(data.get("total_cost")) if isinstance(data, dict) else None

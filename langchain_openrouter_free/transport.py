@@ -92,9 +92,11 @@ def _is_packed(response: httpx.Response) -> bool:
 
 
 class Reply:
-    """An open reply on a thread: bytes until they are over."""
+    """An open reply on a thread: bytes until they are over; `raw` ones as they come, packed or not."""
 
-    def __init__(self, client: httpx.Client, request: Outgoing, connect: Deadline, read: Deadline) -> None:
+    def __init__(
+        self, client: httpx.Client, request: Outgoing, connect: Deadline, read: Deadline, *, raw: bool = False
+    ) -> None:
         self._read = read
         try:
             self._response = client.send(_built(client, request, connect, read), stream=True)
@@ -103,7 +105,9 @@ class Reply:
         response = self._response
         # Without compression the stream is read as it is: a third of the cost of each piece.
         self._bytes = (
-            response.iter_bytes() if _is_packed(response) else iter(cast("httpx.SyncByteStream", response.stream))
+            response.iter_bytes()
+            if _is_packed(response) and not raw
+            else iter(cast("httpx.SyncByteStream", response.stream))
         )
 
     @property
@@ -131,18 +135,22 @@ class Reply:
 class AsyncReply:
     """An open reply on an event loop."""
 
-    def __init__(self, response: httpx.Response, read: Deadline) -> None:
+    def __init__(self, response: httpx.Response, read: Deadline, *, raw: bool = False) -> None:
         self._response = response
         self._read = read
         self._bytes = (
-            response.aiter_bytes() if _is_packed(response) else aiter(cast("httpx.AsyncByteStream", response.stream))
+            response.aiter_bytes()
+            if _is_packed(response) and not raw
+            else aiter(cast("httpx.AsyncByteStream", response.stream))
         )
 
     @classmethod
-    async def open(cls, client: httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline) -> AsyncReply:
+    async def open(
+        cls, client: httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline, *, raw: bool = False
+    ) -> AsyncReply:
         """Send the request; return when the reply's headers are there."""
         try:
-            return cls(await client.send(_built(client, request, connect, read), stream=True), read)
+            return cls(await client.send(_built(client, request, connect, read), stream=True), read, raw=raw)
         except _FAULTS as error:
             raise fault_of(error, read) from error
 

@@ -13,6 +13,7 @@ from driving import PATHS, TWENTY, drive, make
 
 from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted, MemoryStore, settings
 from langchain_openrouter_free.bookkeeping import Accounts
+from langchain_openrouter_free.fetching import Fetched
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.lookup import day_limit_of
 from langchain_openrouter_free.quota import DAY, MINUTE, Windows
@@ -347,6 +348,6 @@ def test_a_cancelled_or_late_question_leaves_the_next_call_a_turn(path: str) -> 
 def test_odd_bodies_say_nothing(name: str) -> None:
     """Reading a reply of `GET /key` raises for nothing."""
     bodies = {"nothing": b"", "text": b"hello", "a number": b"1000", "bytes that are no text": b"\xff\xfe\x00"}
-    assert day_limit_of((200, bodies[name])) is None
-    assert day_limit_of((200, encode({"data": {"free_model_daily_requests": {"limit": 1000}}}))) == 1000
-    assert day_limit_of(None) is None
+    assert day_limit_of(Fetched(200, bodies[name])) is None
+    assert day_limit_of(Fetched(200, encode({"data": {"free_model_daily_requests": {"limit": 1000}}}))) == 1000
+    assert day_limit_of(Fetched()) is None

@@ -40,6 +40,8 @@ RULES = {
     "purse",
     "spending",
     "catalogue",
+    "fetching",
+    "reading",
     "routing",
     "lessons",
     "shortcomings",

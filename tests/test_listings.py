@@ -194,8 +194,7 @@ def test_on_demand() -> None:
     with Simulator(clock=clock.now) as sim:
         model = make(sim, TWENTY[:2], clock=clock)
         model.invoke("hi")
-        sim.reset(Scenario(models=["test/other:free"]))
-        sim.script({TWENTY[0]: "404-delisted"})
+        sim.reset()
         sim._service.world.state.catalogue.gone.update(TWENTY[:2])
         model.refresh()
         with pytest.raises(NoSuitableModel):
