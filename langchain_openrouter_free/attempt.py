@@ -9,14 +9,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from langchain_openrouter_free.answers import judge
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.clock import Clock
-from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, StreamInterrupted
+from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, StreamInterrupted, route_facts
 from langchain_openrouter_free.evidence import header
+from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
 from langchain_openrouter_free.purse import BudgetWarning
 from langchain_openrouter_free.refusals import classify
@@ -87,6 +88,7 @@ class Attempt:
         answered: it is over, settled, and was an answer.
         warnings: caps of the budget that its cost has come near to.
         bill: what it cost although it is a free one.
+        story: what is to be told of the call, once the attempt is settled.
     """
 
     def __init__(self, owner: Walk, turn: Turn) -> None:
@@ -95,6 +97,7 @@ class Attempt:
         self.answered = False
         self.warnings: tuple[BudgetWarning, ...] = ()
         self.bill: Bill | None = None
+        self.story: CallRecord | None = None
         self._owner = owner
         self._watch = Stopwatch(owner.clock, owner.timeouts, owner.call_ends)
         self._assembly = Assembly()
@@ -239,7 +242,9 @@ class Attempt:
         assert error is not None  # noqa: S101 - a failed attempt is left by its exception
         self._owner.fail(error)
         if self.committed:
-            raise StreamInterrupted(self.model, how.reason, self._assembly.text, self._owner.route.trail) from error
+            broken = StreamInterrupted(self.model, how.reason, self._assembly.text, self._owner.route.trail)
+            broken.route = self.trail
+            raise broken from error
         # A verdict that ends the call is found by the next step: it waits and books where it may block.
         return True
 
@@ -247,8 +252,14 @@ class Attempt:
         cost = None if bill.cost is None else dollars(bill.cost)
         trail = self._owner.route.trail
         told = FreeModelBilled(bill.model, bill.served, cost, self._assembly.text, trail)
+        told.route = self.trail
         log.warning("%s", told)
         self._owner.roads.billed(told)
+
+    @property
+    def trail(self) -> dict[str, Any]:
+        """The route trail up to its end, once it is settled."""
+        return route_facts() if self.story is None else self.story.as_route()
 
     def told(self, settled: Settled) -> AttemptRecord:
         """Return the attempt as the route trail tells it."""

@@ -16,7 +16,7 @@ from langchain_openrouter_free.actions import Action, Candidate, PaidTurn, Try
 from langchain_openrouter_free.budget import Budget, Need
 from langchain_openrouter_free.clock import Clock, SharedClock
 from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.history import FOLD_CHANCE, ROWS_KEPT, CallRecord, Totals, folded
+from langchain_openrouter_free.history import FOLD_CHANCE, MOST_ROWS, ROWS_KEPT, CallRecord, Totals, folded, read_call
 from langchain_openrouter_free.joining import joined_books
 from langchain_openrouter_free.ledger import Ledger, Measured
 from langchain_openrouter_free.payments import Payments, Pocket
@@ -31,6 +31,9 @@ from langchain_openrouter_free.tripwire import Bill
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 
 T = TypeVar("T")
+
+# In so many of the times at which old rows are folded, the rows are counted as well: that reads them.
+_COUNTED = 0.1
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -67,6 +70,39 @@ class Accounts:
         store = self.store
         return SharedClock(clock, lambda: store.ahead) if isinstance(store, Sheltered) else clock
 
+    @property
+    def log(self) -> str:
+        """Name of the log of the account's calls."""
+        return f"calls:{self.account}"
+
+    @property
+    def totals(self) -> PageRef[Totals]:
+        """The page of counts that old calls are folded into."""
+        return PageRef(f"totals:{self.account}", Totals.encode, Totals.decode)
+
+    def calls(self, limit: int = MOST_ROWS, *, since: float = 0.0, project: str | None = None) -> list[CallRecord]:
+        """Return the last calls that are kept, the newest first; none where the store keeps no history.
+
+        Args:
+            limit: at most so many.
+            since: only calls that ended then or later, in Unix seconds.
+            project: only this project's; None for all of the account.
+        """
+        if not isinstance(self.store, HistoryLog):
+            return []
+        found: list[CallRecord] = []
+        for at, text in self.store.recent(self.log, MOST_ROWS if project is not None else min(limit, MOST_ROWS)):
+            if len(found) >= limit:
+                break
+            record = read_call(text) if at >= since else None
+            if record is not None and project in (None, record.project):
+                found.append(record)
+        return found
+
+    def counts(self) -> Totals:
+        """Return what is left of calls that are older than those that are kept."""
+        return self.store.update(self.totals, lambda known: (known or Totals(),) * 2)
+
     def payments(self, need: Need) -> Payments:
         """Return the pages of money, for a call that needs so much."""
         pockets = [Pocket("project", self.project, self.budget)]
@@ -102,11 +138,13 @@ class Settled:
         verdict: its reading in the light of the book.
         until: until when its model is left alone; None if it is not.
         warnings: caps of the budget that are to be warned of.
+        book: the account's book afterwards; None where it could not be kept.
     """
 
     verdict: Verdict
     until: float | None = None
     warnings: tuple[BudgetWarning, ...] = ()
+    book: Ledger | None = None
 
 
 @dataclass(slots=True)
@@ -272,11 +310,11 @@ class Books:
             if bill is not None and not bill.expected:
                 known = known.billed(bill, now)
             rests = known.rests_until(model, now)
-            return known, (Settled(read, rests if rests > now and not read.ok else None), known.skew)
+            return known, (Settled(read, rests if rests > now and not read.ok else None, book=known), known.skew)
 
         def row(answer: tuple[Settled, float]) -> Row | None:
             record = None if ends is None else ends(answer[0])
-            return None if record is None else (self._log, record.at, record.encode())
+            return None if record is None else (self.accounts.log, record.at, record.encode())
 
         store = self.accounts.store
         if ends is not None and isinstance(store, HistoryLog):
@@ -291,23 +329,21 @@ class Books:
         if not isinstance(store, HistoryLog):
             return
         try:
-            store.append(self._log, record.at, record.encode())
+            store.append(self.accounts.log, record.at, record.encode())
         except Exception:
             log.exception("a call cannot be added to the history")
         self._fold_sometimes()
 
-    @property
-    def _log(self) -> str:
-        return f"calls:{self.accounts.account}"
-
     def _fold_sometimes(self) -> None:
         """Fold what is old of the history; what is booked does not depend on it."""
-        store = self.accounts.store
-        if not isinstance(store, HistoryLog) or self.chance() >= FOLD_CHANCE:
+        store, log_name, chance = self.accounts.store, self.accounts.log, self.chance()
+        if not isinstance(store, HistoryLog) or chance >= FOLD_CHANCE:
             return
-        totals = PageRef(f"totals:{self.accounts.account}", Totals.encode, Totals.decode)
+        before = self.now() - ROWS_KEPT
         try:
-            store.fold(self._log, self.now() - ROWS_KEPT, totals, folded)
+            if chance < FOLD_CHANCE * _COUNTED and len(rows := store.recent(log_name, MOST_ROWS + 1)) > MOST_ROWS:
+                before = max(before, rows[MOST_ROWS - 1][0])
+            store.fold(log_name, before, self.accounts.totals, folded)
         except Exception:
             log.exception("the history cannot be folded")
 

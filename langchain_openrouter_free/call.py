@@ -198,9 +198,9 @@ class Call:
 
     # -- the answer
 
-    def result(self, attempts: Attempts, attempt: Attempt) -> ChatResult:
+    def result(self, attempt: Attempt) -> ChatResult:
         """Return the answer of a call that was not streamed to its caller."""
-        message = replies.to_message(attempt.completion(), metadata=self._metadata(attempts, attempt), v1=self.v1)
+        message = replies.to_message(attempt.completion(), metadata=self._metadata(attempt), v1=self.v1)
         generation = ChatGeneration(message=message, generation_info=_info(message))
         return ChatResult(
             generations=[generation],
@@ -214,29 +214,21 @@ class Call:
         """Return the chunk of one piece of content."""
         return ChatGenerationChunk(message=replies.to_chunk(delta, v1=self.v1, message_id=None))
 
-    def last(self, attempts: Attempts, attempt: Attempt) -> ChatGenerationChunk:
+    def last(self, attempt: Attempt) -> ChatGenerationChunk:
         """Return the chunk that ends a stream and alone carries its metadata."""
         message = replies.last_chunk(
-            attempt.completion(), metadata=self._metadata(attempts, attempt), v1=self.v1, message_id=None
+            attempt.completion(), metadata=self._metadata(attempt), v1=self.v1, message_id=None
         )
         return ChatGenerationChunk(message=message, generation_info=_info(message))
 
-    def _metadata(self, attempts: Attempts, attempt: Attempt) -> dict[str, Any]:
+    def _metadata(self, attempt: Attempt) -> dict[str, Any]:
         """Return what only the route knows of an answer."""
-        said, candidate, route = attempt.completion(), attempt.turn.candidate, attempts.route
-        cost = (said.usage or {}).get("cost")
+        said, candidate = attempt.completion(), attempt.turn.candidate
         return {
             "model_name": candidate.model,
             "model_provider": self._provider(candidate),
             "served_model": said.model,
-            "route": {
-                "model": candidate.model,
-                "provider": said.provider,
-                "paid": candidate.paid,
-                "cost": cost if isinstance(cost, int | float) and not isinstance(cost, bool) else None,
-                "attempts": [record.as_dict() for record in route.trail],
-                "waited_s": round(route.waited, 3),
-            },
+            "route": attempt.trail,
         }
 
     def _provider(self, candidate: Candidate) -> str:

@@ -33,6 +33,7 @@ from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, FreeModelBilled, RequestRejected
 from langchain_openrouter_free.fields import Fields, names_of, sentence_of
 from langchain_openrouter_free.health import Strategy
+from langchain_openrouter_free.lookback import Lookback
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.routing import Route
@@ -43,7 +44,7 @@ log = logging.getLogger("langchain_openrouter_free")
 _UNREACHABLE = "a walk ends in an answer or in an error"
 
 
-class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
+class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Lookback):
     """Chat model that asks a ranked list of OpenRouter `:free` models until one answers.
 
     It moves on when a model is rate limited, down, slow, delisted or talking nonsense, stops at once when the
@@ -104,7 +105,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
                 while attempt.read() is not None:
                     pass
             if attempt.answered:
-                return call.result(attempts, attempt)
+                return call.result(attempt)
         raise AssertionError(_UNREACHABLE)
 
     async def _agenerate(
@@ -120,7 +121,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
                 while await attempt.aread() is not None:
                     pass
             if attempt.answered:
-                return call.result(attempts, attempt)
+                return call.result(attempt)
         raise AssertionError(_UNREACHABLE)
 
     def _stream(
@@ -139,7 +140,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
                             run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
             if attempt.answered:
-                yield call.last(attempts, attempt)
+                yield call.last(attempt)
                 return
 
     async def _astream(
@@ -158,7 +159,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook):
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
             if attempt.answered:
-                yield call.last(attempts, attempt)
+                yield call.last(attempt)
                 return
 
     def _begin(

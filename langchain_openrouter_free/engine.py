@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
+from langchain_openrouter_free.budget import cost_of
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.endings import error_of_call
@@ -24,6 +25,7 @@ from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
+from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.lessons import lesson_of
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.roads import Pace, Roads
@@ -253,17 +255,34 @@ class Attempts:
         attempt.warnings = settled.warnings
         if settled.verdict.kind is Kind.DELISTED and not attempt.turn.candidate.paid:
             self.roads.lookup.outdated()
-        return self.route.record(attempt.turn.candidate, settled.verdict, attempt.told(settled))
+        # Made already where the history keeps it.
+        story = attempt.story = attempt.story or self._story(attempt, settled)
+        return self.route.record(attempt.turn.candidate, settled.verdict, story.attempts[-1])
 
     def _end(self, attempt: Attempt, settled: Settled) -> CallRecord | None:
         """Return the record of a call that ends with this attempt; None if it goes on."""
-        read, candidate = settled.verdict, attempt.turn.candidate
-        if read.ok:
-            return self._record("answered", candidate, attempt.told(settled))
-        if read.kind is Kind.ABANDONED or attempt.committed:
-            outcome = "abandoned" if read.kind is Kind.ABANDONED else "interrupted"
-            return self._record(outcome, None, attempt.told(settled))
-        return None
+        story = attempt.story = self._story(attempt, settled)
+        return story if story.outcome else None
+
+    def _story(self, attempt: Attempt, settled: Settled) -> CallRecord:
+        """Return what is to be told of the call when this attempt is over; its outcome is "" if the call goes on."""
+        record = self._record("", settled.book, attempt.told(settled))
+        if settled.verdict.kind is Kind.ABANDONED or (attempt.committed and not settled.verdict.ok):
+            return replace(record, outcome="abandoned" if settled.verdict.kind is Kind.ABANDONED else "interrupted")
+        if not settled.verdict.ok:
+            return record
+        said, candidate = attempt.completion(), attempt.turn.candidate
+        usage, prices = said.usage or {}, candidate.prices if candidate.paid else None
+        return replace(
+            record,
+            outcome="answered",
+            model=candidate.model,
+            paid=candidate.paid,
+            provider=said.provider,
+            cost=cost_of(usage, prices, self.books.payments.need, record.at),
+            prompt_tokens=_tokens(usage.get("prompt_tokens")),
+            completion_tokens=_tokens(usage.get("completion_tokens")),
+        )
 
     async def asettle(self, attempt: Attempt, how: Verdict) -> Verdict:
         """The same where it may block."""
@@ -271,20 +290,29 @@ class Attempts:
 
     def _given_up(self) -> OpenRouterFreeError:
         """Record the call in which nobody answered, and make its error."""
-        self.books.keep(self._record(str(self.route.ending())))
-        return error_of_call(self.route, self.books.look(), self.books.now())
+        book = self.books.look()
+        record = self._record(str(self.route.ending()), book)
+        self.books.keep(record)
+        error = error_of_call(self.route, book, self.books.now())
+        error.route = record.as_route()
+        return error
 
-    def _record(self, outcome: str, answered: Candidate | None = None, *last: AttemptRecord) -> CallRecord:
+    def _record(self, outcome: str, book: Ledger | None, *last: AttemptRecord) -> CallRecord:
+        now = self.books.now()
         return CallRecord(
-            self.books.now(),
+            now,
             self.books.accounts.project,
             outcome,
-            answered.model if answered else None,
-            answered.paid if answered else False,
-            self.route.waited,
-            (*self.route.trail, *last),
+            waited_s=self.route.waited,
+            attempts=(*self.route.trail, *last),
+            quota=None if book is None else book.quota(self.route.limits, now),
+            waits=tuple(self.route.pauses),
         )
 
     def fail(self, error: BaseException) -> None:
         """Remember the last failure as the cause of the call's."""
         self._last_error = error
+
+
+def _tokens(stated: object) -> int | None:
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) else None

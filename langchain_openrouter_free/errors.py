@@ -65,6 +65,16 @@ class AttemptRecord:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+def route_facts(attempts: Iterable[AttemptRecord] = (), **known: Any) -> dict[str, Any]:
+    """Return the route trail as JSON-able data: the form that results, errors, hooks and events have in common.
+
+    `outcome` is `"answered"`, how the call failed, or None while it goes on; `quota` is empty where nothing is known.
+    """
+    facts: dict[str, Any] = {"outcome": None, "model": None, "provider": None, "paid": False, "cost": None}
+    told = [attempt.as_dict() for attempt in attempts]
+    return facts | {"attempts": told, "waits": [], "waited_s": 0.0, "quota": {}} | known
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """A candidate that was not asked, and why; `until` in Unix seconds where there is a moment."""
@@ -96,6 +106,7 @@ class OpenRouterFreeError(Exception):
 
     Attributes:
         attempts: what was tried, in order.
+        route: the route trail, in the form that it has in the `response_metadata` of an answer.
     """
 
     is_retryable = False
@@ -104,6 +115,7 @@ class OpenRouterFreeError(Exception):
         super().__init__(message, tuple(attempts))
         self.message = message
         self.attempts = tuple(attempts)
+        self.route = route_facts(self.attempts)
 
     def __str__(self) -> str:
         return self.message
@@ -233,7 +245,8 @@ class FreeQuotaExhausted(AllModelsFailed, ModelRateLimitError):
         self.args = (window, reset_at, limit, self.attempts, self.skipped)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _exhausted, (self.args, {"used": self.used, "share": self.share, "assumed": self.assumed})
+        facts = {"used": self.used, "share": self.share, "assumed": self.assumed}
+        return _exhausted, (self.args, facts), self.__dict__
 
     @property
     def is_retryable(self) -> bool:  # type: ignore[override]

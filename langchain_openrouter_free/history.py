@@ -14,11 +14,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from langchain_openrouter_free.errors import AttemptRecord
+from langchain_openrouter_free.budget import NANO
+from langchain_openrouter_free.errors import AttemptRecord, route_facts
+from langchain_openrouter_free.quota import Quota
 
 # Rows older than this are folded, and counts of days older than that are dropped, in seconds.
 ROWS_KEPT = 14 * 86_400.0
 _DAYS_KEPT = 400
+# More rows than this of one account are not kept either.
+MOST_ROWS = 20_000
+# How many values of a row came with later versions.
+_LATER = 5
 # One call in so many folds; it folds more rows than come in between.
 FOLD_CHANCE = 0.01
 VERSION = 1
@@ -31,11 +37,16 @@ class CallRecord:
     Attributes:
         at: when it ended, in Unix seconds of the server's clock.
         project: whose call it was.
-        outcome: `"answered"`, or how the call failed.
+        outcome: `"answered"`, or how the call failed; "" while it goes on.
         model: who answered; None if nobody did.
         paid: whether the answer may have cost money.
         waited_s: seconds that it waited in all.
         attempts: what was tried, in order.
+        provider: who ran the model, as the service told.
+        cost: what the answer cost, in nano-dollars, as far as it is known.
+        prompt_tokens, completion_tokens: as the service counted them.
+        quota: how much of the free quota was taken when it ended.
+        waits: why it waited, and for how many seconds each time; not kept in the row.
     """
 
     at: float
@@ -45,12 +56,40 @@ class CallRecord:
     paid: bool = False
     waited_s: float = 0.0
     attempts: tuple[AttemptRecord, ...] = ()
+    provider: str | None = None
+    cost: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    quota: Quota | None = None
+    waits: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+
+    def as_route(self) -> dict[str, Any]:
+        """Return it as the route trail of a result or an error."""
+        return route_facts(
+            self.attempts,
+            outcome=self.outcome or None,
+            model=self.model,
+            provider=self.provider,
+            paid=self.paid,
+            cost=None if self.cost is None else float(self.cost / NANO),
+            waits=[{"why": why, "seconds": round(seconds, 3)} for why, seconds in self.waits],
+            waited_s=round(self.waited_s, 3),
+            quota={} if self.quota is None else self.quota.as_dict(),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-able data: the route trail, and what only the history tells."""
+        tokens = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
+        return {"at": self.at, "project": self.project, **self.as_route(), **tokens}
 
     def encode(self) -> str:
-        """Write it as text."""
+        """Write it as text; what came with later versions stands behind, and only as far as it is known."""
         row = [self.project, self.outcome, self.model, self.paid, round(self.waited_s, 3)]
         tried = [[getattr(attempt, name) for name in AttemptRecord.__slots__] for attempt in self.attempts]
-        return json.dumps([VERSION, self.at, *row, tried], separators=(",", ":"))
+        more = [self.provider, self.cost, self.prompt_tokens, self.completion_tokens, self.quota and self.quota[:4]]
+        while more and more[-1] is None:
+            more.pop()
+        return json.dumps([VERSION, self.at, *row, tried, *more], separators=(",", ":"))
 
     @classmethod
     def decode(cls, text: str) -> CallRecord:
@@ -60,11 +99,13 @@ class CallRecord:
             ValueError: if it is no record, or one of another version.
         """
         try:
-            version, at, project, outcome, model, paid, waited_s, tried = json.loads(text)
+            version, at, project, outcome, model, paid, waited_s, tried, *more = json.loads(text)
             if version != VERSION:
                 raise ValueError(f"a call of version {version!r}")
             attempts = tuple(AttemptRecord(*attempt) for attempt in tried)
-            return cls(at, project, outcome, model, paid, waited_s, attempts)
+            provider, cost, prompt, completion, taken = (*more, *[None] * _LATER)[:_LATER]
+            quota = None if taken is None else Quota(*taken[:4])._replace(at=at)
+            return cls(at, project, outcome, model, paid, waited_s, attempts, provider, cost, prompt, completion, quota)
         except (TypeError, RecursionError) as error:
             raise ValueError(f"no call: {error!r}") from error
 
@@ -114,6 +155,14 @@ class Totals:
             return cls(page["days"], int(page["unread"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no totals: {error!r}") from error
+
+
+def read_call(text: str) -> CallRecord | None:
+    """Return the call of a row; None for one that cannot be read."""
+    try:
+        return CallRecord.decode(text)
+    except ValueError:
+        return None
 
 
 def folded(totals: Totals | None, rows: list[str]) -> Totals:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from langchain_openrouter_free.breaker import FIXED, Cooldown, rested
 from langchain_openrouter_free.health import Health, pruned
-from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Share, Slot, Windows, certain_end
+from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Quota, Share, Slot, Windows, certain_end
 from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.traits import NOTHING, UNKNOWN, Lesson, Traits
 from langchain_openrouter_free.traits import pruned as remembered
@@ -190,6 +190,11 @@ class Ledger(NamedTuple):
         limits, (minute, today) = self.limits(assumed, now), self.windows.used(now)
         roomy = limits.per_minute is None or minute * 2 < limits.per_minute
         return roomy and (limits.per_day is None or today * 2 < limits.per_day)
+
+    def quota(self, assumed: Limits, now: float) -> Quota:
+        """Return how much of the free quota is taken, as far as it is known."""
+        limits, (minute, today) = self.limits(assumed, now), self.windows.used(now)
+        return Quota(minute, limits.per_minute, today, limits.per_day, now)
 
     def rate(self, now: float) -> float | None:
         """Return the paid requests a second that the balance stood for, if that was asked lately."""

@@ -168,6 +168,33 @@ class Full(NamedTuple):
         return certain_end(self.window, self.until)
 
 
+class Quota(NamedTuple):
+    """How much of the account's free quota is taken at a moment; None for a limit that is not known.
+
+    Attributes:
+        minute_used, minute_limit: requests of the current minute.
+        day_used, day_limit: requests of the current UTC day.
+        at: Unix seconds at which it was so; None where that was not kept.
+    """
+
+    minute_used: int
+    minute_limit: int | None
+    day_used: int
+    day_limit: int | None
+    at: float | None = None
+
+    def as_dict(self) -> dict[str, dict[str, float | None]]:
+        """Return it as JSON-able data: limit, used and left, and when each window opens again, in Unix seconds."""
+        minute = _window(self.minute_used, self.minute_limit, self.at, MINUTE)
+        return {"minute": minute, "day": _window(self.day_used, self.day_limit, self.at, DAY)}
+
+
+def _window(used: int, limit: int | None, at: float | None, length: float) -> dict[str, float | None]:
+    left = None if limit is None else max(limit - used, 0)
+    resets_at = None if at is None else (at // length + 1) * length
+    return {"limit": limit, "used": used, "left": left, "resets_at": resets_at}
+
+
 class Windows(NamedTuple):
     """What has been taken of the current windows.
 

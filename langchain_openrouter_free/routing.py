@@ -92,6 +92,7 @@ class Route:
     trail: list[AttemptRecord] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     waited: float = 0.0
+    pauses: list[tuple[str, float]] = field(default_factory=list)
     uncounted: float = 0.0
     shortfall: Shortfall | None = None
     hold: Hold | None = None
@@ -154,6 +155,7 @@ class Route:
     def waits(self, wait: Wait, seconds: float) -> None:
         """Take note of a wait."""
         self.waited += seconds
+        self.pauses.append((wait.why, seconds))
         self.uncounted += seconds if wait.uncounted else 0.0
 
     def _decided(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:

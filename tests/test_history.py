@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +14,18 @@ from driving import PATHS, TWENTY, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free import AllModelsFailed, MemoryStore, StreamInterrupted
+from langchain_openrouter_free import (
+    AllModelsFailed,
+    FreeQuotaExhausted,
+    MemoryStore,
+    RequestRejected,
+    StreamInterrupted,
+    bookkeeping,
+)
 from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.history import ROWS_KEPT, CallRecord, Totals
 from langchain_openrouter_free.purse import Purse
+from langchain_openrouter_free.quota import Quota
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.stores import PageRef, StateStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
@@ -139,10 +151,78 @@ attempts = st.builds(
         outcome=st.text(max_size=20),
         model=st.none() | st.sampled_from(TWENTY),
         attempts=st.lists(attempts, max_size=4).map(tuple),
-    )
+        provider=st.none() | st.text(max_size=20),
+        cost=st.none() | st.integers(0, 10**12),
+        prompt_tokens=st.none() | st.integers(0, 10**6),
+        completion_tokens=st.none() | st.integers(0, 10**6),
+        quota=st.none() | st.builds(Quota, st.integers(0), st.none() | st.integers(0), st.integers(0), st.none()),
+    ).map(lambda record: record if record.quota is None else replace(record, quota=record.quota._replace(at=record.at)))
 )
 def test_a_row_comes_back_as_it_was(record: CallRecord) -> None:
     assert CallRecord.decode(record.encode()) == record
+
+
+def test_rows_of_other_versions_are_read() -> None:
+    """One of before costs were kept, and one to which a later version has added something."""
+    old = '[1,1790000000.0,"p","answered","m",false,1.5,[["m","ok","ok",200,"",0.1,0.2,null]]]'
+    read = CallRecord.decode(old)
+    assert (read.model, read.waited_s, read.cost, read.quota) == ("m", 1.5, None, None)
+    assert read.encode() == old
+    later = json.dumps([*json.loads(old), "P", 5, 6, 7, [1, 20, 2, 50, "new"], "newer"])
+    assert CallRecord.decode(later) == replace(
+        read, provider="P", cost=5, prompt_tokens=6, completion_tokens=7, quota=Quota(1, 20, 2, 50, NOW)
+    )
+
+
+def test_a_history_has_an_end_by_number_as_well(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many calls in a short time the oldest are folded before they are old."""
+    monkeypatch.setattr(bookkeeping, "MOST_ROWS", 3)
+    store, clock = MemoryStore(), FakeClock(NOW)
+    model = make(sim, TWENTY[:1], state=store, clock=clock)
+    for _ in range(10):
+        drive(model, "invoke")
+        clock.advance(1)
+    assert [record.at for record in model.history()] == [NOW + 9, NOW + 8, NOW + 7]
+    assert model._accounts().counts().days == {"2026-09-21": {TWENTY[0]: {"ok": 7}}}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_results_and_errors_tell_the_same_route(sim: Simulator, path: str) -> None:
+    """Who, paid or not, at what cost, every attempt and wait, and what is left of the quota; JSON-able, picklable."""
+    sim.script({TWENTY[0]: "429-upstream", TWENTY[1]: ["503", "ok"]})
+    model = make(sim, TWENTY[:2], clock=FakeClock(NOW), max_wait=60, limits={"per_minute": 20, "per_day": 50})
+    with pytest.raises(AllModelsFailed) as caught:
+        drive(model, path)
+    route = drive(model, path).meta["route"]
+    assert (route["outcome"], route["model"], route["paid"], route["cost"]) == ("answered", TWENTY[1], False, 0)
+    assert [a["outcome"] for a in route["attempts"]] == ["upstream_limit", "ok"]
+    assert [(w["why"], w["seconds"]) for w in route["waits"]] == [("every model cools down", route["waited_s"])]
+    minute, day = route["quota"]["minute"], route["quota"]["day"]
+    assert (minute["limit"], minute["used"], minute["left"]) == (20, 4, 16)
+    assert (day["limit"], day["left"], day["resets_at"]) == (50, 46, (NOW // 86_400 + 1) * 86_400)
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
+        assert error.route.keys() == route.keys()
+        assert (error.route["outcome"], error.route["model"]) == ("failed", None)
+        assert [a["outcome"] for a in error.route["attempts"]] == ["upstream_limit", "overloaded"]
+        assert json.loads(json.dumps(error.route)) == error.route
+
+
+@pytest.mark.parametrize("path", ["stream", "astream"])
+def test_an_interrupted_stream_and_a_spent_quota_tell_it_too(sim: Simulator, path: str) -> None:
+    """And what is wrong before there is a route has the same keys."""
+    sim.script({"*": "error-chunk-after"})
+    model = make(sim, TWENTY[:2], limits={"per_minute": None, "per_day": 1}, max_wait=0)
+    with pytest.raises(StreamInterrupted) as cut:
+        drive(model, path)
+    with pytest.raises(FreeQuotaExhausted) as spent:
+        drive(model, path)
+    with pytest.raises(RequestRejected) as wrong:
+        drive(model, path, [])
+    told = [pickle.loads(pickle.dumps(error.value)).route for error in (cut, spent, wrong)]
+    assert [route["outcome"] for route in told] == ["interrupted", "quota", None]
+    assert [len(route["attempts"]) for route in told] == [1, 0, 0]
+    assert told[1]["quota"]["day"]["left"] == 0
+    assert told[0].keys() == told[1].keys() == told[2].keys()
 
 
 @given(st.text(max_size=30) | st.sampled_from(["[]", "{}", "null", "[1,2]", '[2,1,"","",null,false,0,[]]', "[" * 9000]))

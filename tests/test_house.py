@@ -27,6 +27,8 @@ RULES = {
     "ledger",
     "joining",
     "history",
+    "figures",
+    "report.charts",
     "pages",
     "actions",
     "choosing",
@@ -55,6 +57,7 @@ RULES = {
 PURE = RULES | {"messages", "replies"}
 LANGCHAIN = {
     "outlook",
+    "lookback",
     "accounting",
     "binding",
     "chat_model",

@@ -1,0 +1,82 @@
+"""What a user asks of the past: the last calls, and the report of a span of time."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+
+from langchain_openrouter_free import settings
+from langchain_openrouter_free.bookkeeping import Accounts
+from langchain_openrouter_free.facts import ModelFacts
+from langchain_openrouter_free.figures import Delisting, Figures, figures
+from langchain_openrouter_free.history import CallRecord
+from langchain_openrouter_free.report import page
+from langchain_openrouter_free.spending import Spending
+
+WEEK = 7 * 86_400.0
+# An announced end is told of so many seconds ahead.
+_SOON = 30 * 86_400.0
+
+
+class Lookback(BaseChatModel):
+    """The methods of the model that look back; none of them makes a request."""
+
+    clock: Any
+    limits: Any
+    base_url: str | None
+
+    @abstractmethod
+    def _accounts(self) -> Accounts:
+        """Return whose calls they are."""
+
+    @abstractmethod
+    def _url(self) -> str | None:
+        """Return the base URL that was given."""
+
+    @abstractmethod
+    def spending(self) -> Spending:
+        """Return what this project has spent."""
+
+    @property
+    @abstractmethod
+    def catalogue(self) -> tuple[ModelFacts, ...]:
+        """Facts of all free models."""
+
+    def history(self, limit: int = 20, *, since: float = 0.0, project: str | None = None) -> list[CallRecord]:
+        """Return the last calls of the account that are kept, the newest first; without prompts and answers.
+
+        Args:
+            limit: at most so many.
+            since: only calls that ended then or later, in Unix seconds.
+            project: only this project's calls; None for all that share the state.
+        """
+        return self._accounts().calls(limit, since=since, project=project)
+
+    def figures(self, since: float | None = None, *, project: str | None = None) -> Figures:
+        """Return what the history shows of the time since then, in Unix seconds (default: of the last seven days).
+
+        Args:
+            since: where the span begins.
+            project: only this project's calls; None for all that share the state.
+        """
+        accounts = self._accounts()
+        book = accounts.look()
+        now = accounts.time(self.clock).now() + book.skew
+        begins = now - WEEK if since is None else since
+        ends = [(one.id, one.expires_at) for one in self.catalogue if one.expires_at is not None]
+        return figures(
+            accounts.calls(since=begins, project=project),
+            begins,
+            now,
+            project=project,
+            older=accounts.counts(),
+            quota=book.quota(settings.limits(self.limits, settings.base_url(self._url())), now),
+            spending=self.spending(),
+            announced=[Delisting(model, at, "announced by the service") for model, at in ends if 0 < at - now <= _SOON],
+        )
+
+    def report(self, since: float | None = None, *, project: str | None = None) -> str:
+        """Return the same as one page of HTML that needs no network; charts need the extra `report`."""
+        return page(self.figures(since, project=project))
