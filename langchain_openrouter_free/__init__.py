@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         Skipped,
         StreamInterrupted,
     )
-    from langchain_openrouter_free.external import PaidModel
     from langchain_openrouter_free.facts import ModelFacts
     from langchain_openrouter_free.outlook import Considered, Explanation
+    from langchain_openrouter_free.paid import PaidModel
     from langchain_openrouter_free.purse import BudgetWarning
     from langchain_openrouter_free.spending import Spending, Spent
     from langchain_openrouter_free.stores import MemoryStore, StateStore
@@ -75,7 +75,7 @@ _ELSEWHERE = {
     "Explanation": "outlook",
     "MemoryStore": "stores",
     "ModelFacts": "facts",
-    "PaidModel": "external",
+    "PaidModel": "paid",
     "Spending": "spending",
     "Spent": "spending",
     "StateStore": "stores",

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.actions import Candidate, Road
 from langchain_openrouter_free.budget import Budget
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError, PrivacyNotSatisfiable
-from langchain_openrouter_free.external import PaidModel, without_retries
+from langchain_openrouter_free.paid import PaidModel
 
 # The name of a model that has not been chosen yet.
 ALIAS = "openrouter-free"
@@ -33,7 +31,7 @@ class Candidates:
 
     ranking: tuple[str, ...]
     paid: tuple[Candidate, ...]
-    externals: tuple[BaseChatModel, ...]
+    externals: tuple[Any, ...]
     budget: Budget | None
     ceiling: Budget | None = None
 
@@ -119,12 +117,14 @@ class Candidates:
         return (), paid
 
 
-def _roads(named: Sequence[PaidModel]) -> tuple[tuple[Candidate, ...], tuple[BaseChatModel, ...]]:
-    externals: list[BaseChatModel] = []
+def _roads(named: Sequence[PaidModel]) -> tuple[tuple[Candidate, ...], tuple[Any, ...]]:
+    externals: list[Any] = []
     candidates: list[Candidate] = []
     for paid in named:
         prices = paid.prices()
-        if isinstance(paid.model, BaseChatModel):
+        if paid.external:
+            from langchain_openrouter_free.external import without_retries  # noqa: PLC0415 - loads LangChain
+
             road, index = Road.EXTERNAL, len(externals)
             externals.append(without_retries(paid.model, paid.label))
         else:

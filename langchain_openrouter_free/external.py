@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatResult
 
-from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.replies import completion_of_message
@@ -25,75 +22,15 @@ from langchain_openrouter_free.transport import CLIENTS, TransportFault
 from langchain_openrouter_free.verdicts import Kind
 from langchain_openrouter_free.wire import Delta, ReplyError
 
-_MILLION = 1_000_000
 
-
-@dataclass(frozen=True)
-class PaidModel:
-    """A paid way out: an id of the service, or a chat model of another package with its prices.
-
-    Attributes:
-        model: an OpenRouter id, or a LangChain chat model.
-        prompt_price: US dollars for a million prompt tokens; needed for a chat model, and for an id only
-            to override the catalogue.
-        completion_price: US dollars for a million completion tokens; the same.
-        name: how errors and the route call a chat model; default: its own name. An id is called by itself.
-        request_price: US dollars for a request, beside its tokens.
-        private: for a chat model: you know that nothing sent to it is kept or trained on. Only then is it asked
-            where `privacy` is not `"any"`.
-    """
-
-    model: str | BaseChatModel
-    prompt_price: Decimal | str | float | None = None
-    completion_price: Decimal | str | float | None = None
-    name: str | None = None
-    request_price: Decimal | str | float = 0
-    private: bool = False
-
-    @property
-    def external(self) -> bool:
-        """Whether it is asked by its own road."""
-        return not isinstance(self.model, str)
-
-    @property
-    def label(self) -> str:
-        """Its name in errors and in the route."""
-        if isinstance(self.model, str):
-            return self.model
-        if self.name:
-            return self.name
-        named = getattr(self.model, "model_name", None) or getattr(self.model, "model", None)
-        return f"{type(self.model).__name__}:{named}" if isinstance(named, str) else type(self.model).__name__
-
-    def prices(self) -> Prices | None:
-        """Return the prices as given, in US dollars a token, or None where the catalogue's count."""
-        if self.prompt_price is None and self.completion_price is None and not self.external:
-            return None
-        return Prices(
-            _a_token(self.prompt_price, self.label),
-            _a_token(self.completion_price, self.label),
-            _a_token(self.request_price, self.label) * _MILLION,
-        )
-
-
-def _a_token(price: Decimal | str | float | None, label: str) -> Decimal:
-    try:
-        amount = Decimal(str(price))
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
-        raise ConfigurationError(
-            f"paid_models: {label} needs prompt_price and completion_price, in US dollars a million tokens, 0 or more."
-        )
-    return amount / _MILLION
-
-
-def without_retries(model: BaseChatModel, label: str) -> BaseChatModel:
+def without_retries(model: Any, label: str) -> BaseChatModel:
     """Return the chat model with its own retries turned off.
 
     Raises:
-        ConfigurationError: if it has retries that cannot be turned off from outside.
+        ConfigurationError: if it is none, or has retries that cannot be turned off from outside.
     """
+    if not isinstance(model, BaseChatModel):
+        raise ConfigurationError(f"paid_models: {model!r} is no model id; write 'author/name'.")
     if not hasattr(model, "max_retries"):
         return model
     root, aroot = getattr(model, "root_client", None), getattr(model, "root_async_client", None)

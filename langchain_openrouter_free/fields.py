@@ -1,19 +1,27 @@
 """What is configured: the fields of the model, checked once, and what they stand for.
 
-Knows no request and no answer: `chat_model.py` has the call paths.
+Knows no request and no answer, and no LangChain: `chat_model.py` has the call paths.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, Self
 
 import httpx
-from langchain_core.language_models import BaseChatModel
-from langchain_core.utils.utils import secret_from_env
-from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from langchain_openrouter_free import parameters, settings
 from langchain_openrouter_free.bookkeeping import Accounts
@@ -24,7 +32,7 @@ from langchain_openrouter_free.selection import AUTO
 from langchain_openrouter_free.transport import Service
 
 
-class Fields(BaseChatModel):
+class Fields(BaseModel):
     """The fields of `ChatOpenRouterFree`.
 
     Raises:
@@ -60,7 +68,7 @@ class Fields(BaseChatModel):
     """Called with what you should know of beside the answers: `FreeModelBilled`, and `BudgetWarning` once when 50, 80
     and 100 % of a cap are spent."""
     api_key: SecretStr | None = Field(
-        default_factory=secret_from_env("OPENROUTER_API_KEY", default=None),
+        default_factory=lambda: _secret("OPENROUTER_API_KEY"),
         validation_alias=AliasChoices("api_key", "openrouter_api_key"),
     )
     """The key; default: the environment's OPENROUTER_API_KEY."""
@@ -201,8 +209,14 @@ class Fields(BaseChatModel):
         return Accounts(settings.store(self.state), account, project, named.budget, named.ceiling)
 
 
+def _secret(name: str) -> SecretStr | None:
+    """Return a secret of the environment."""
+    said = os.environ.get(name)
+    return SecretStr(said) if said else None
+
+
 @cache
-def names_of(model: type[BaseChatModel]) -> Mapping[str, str]:
+def names_of(model: type[BaseModel]) -> Mapping[str, str]:
     """Return the names by which a model's fields may be given, each with its field."""
     return {
         name: field_name

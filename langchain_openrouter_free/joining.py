@@ -145,6 +145,7 @@ _RULES: Mapping[str, Callable[[Any, Any, Any], Any]] = {
     "cooldowns": lambda base, mine, there: _both(base, mine, there, _rest),
     "metered": lambda base, mine, there: _both(base, mine, there, _metered),
     "health": lambda base, mine, there: _both(base, mine, there, _latest),
+    "traits": lambda base, mine, there: _both(base, mine, there, lambda _, other: other),
     "quarantined": lambda base, mine, there: _both(base, mine, there, _longest_quarantine),
     "paid_row": lambda _, mine, there: max(mine, there),
     "inquired": lambda _, mine, there: max(mine, there),

@@ -61,8 +61,6 @@ LANGCHAIN = {
     "accounting",
     "binding",
     "chat_model",
-    "fields",
-    "candidates",
     "pacing",
     "call",
     "external",

@@ -203,6 +203,6 @@ def usable(name: str, value: Any) -> Any:
     """Return a setting as its field takes it: what text calls a paid id is a `PaidModel` where it has prices."""
     if name != "paid_models":
         return value
-    from langchain_openrouter_free.external import PaidModel  # noqa: PLC0415 - only where somebody pays
+    from langchain_openrouter_free.paid import PaidModel  # noqa: PLC0415 - only where somebody pays
 
     return [PaidModel(**one) if isinstance(one, Mapping) else one for one in value]
