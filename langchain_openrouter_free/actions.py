@@ -95,6 +95,8 @@ class Try:
         generation: the model's generation in the book, for the settlement.
         most_tokens: most tokens of output, where the service has said what the balance pays for.
         turn: what was taken of the row of paid requests, if there is one.
+        usual_s: seconds within which its first content usually comes; None where that is not known, or where no
+            other candidate could answer instead.
     """
 
     candidate: Candidate
@@ -102,6 +104,7 @@ class Try:
     generation: int = 0
     most_tokens: int | None = None
     turn: PaidTurn | None = None
+    usual_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

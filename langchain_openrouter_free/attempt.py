@@ -24,7 +24,8 @@ from langchain_openrouter_free.refusals import classify
 from langchain_openrouter_free.roads import Roads
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.skew import Heard
-from langchain_openrouter_free.sources import Stopwatch, Timeouts
+from langchain_openrouter_free.sources import Stopwatch
+from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import TransportFault
 from langchain_openrouter_free.tripwire import Bill
 from langchain_openrouter_free.verdicts import Kind, Verdict, answered, verdict
@@ -55,7 +56,7 @@ class Walk(Protocol):
     roads: Roads
     books: Books
     clock: Clock
-    timeouts: Timeouts
+    deadlines: Deadlines
 
     @property
     def call_ends(self) -> float:
@@ -99,8 +100,10 @@ class Attempt:
         self.bill: Bill | None = None
         self.story: CallRecord | None = None
         self._owner = owner
-        self._watch = Stopwatch(owner.clock, owner.timeouts, owner.call_ends)
+        timeouts = owner.deadlines.of(turn.candidate.model).adapted(turn.usual_s)
+        self._watch = Stopwatch(owner.clock, timeouts, owner.call_ends)
         self._assembly = Assembly()
+        self._held: list[Delta] = []
         self._unnamed = turn.reservation is not None
         self._source = owner.roads.open(turn.candidate, self._watch, turn.max_tokens)
         log.debug("asking %s", turn.candidate.model)
@@ -111,11 +114,18 @@ class Attempt:
         return self.turn.candidate.model
 
     def committed_content(self, deltas: list[Delta]) -> Iterator[Delta]:
-        """Yield what a caller would see; from the first of it on, a failure is final."""
+        """Yield what a caller would see; from the first of it on, a failure is final.
+
+        Blanks in front of the first word commit to nothing: they are held back until it comes.
+        """
         for delta in deltas:
-            if delta.has_content:
+            if not delta.has_content:
+                continue
+            self._held.append(delta)
+            if self.committed or delta.says_something:
                 self.committed = True
-                yield delta
+                held, self._held = self._held, []
+                yield from held
 
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""

@@ -121,6 +121,7 @@ class Turn:
         generation: the model's generation when the attempt began.
         reservation: id of what was held back of the budget; None for a free attempt.
         max_tokens: cap on the output tokens of a paid attempt.
+        usual_s: seconds within which its first content usually comes, where its deadlines may shrink to that.
     """
 
     candidate: Candidate
@@ -128,6 +129,7 @@ class Turn:
     generation: int = 0
     reservation: str | None = None
     max_tokens: int | None = None
+    usual_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

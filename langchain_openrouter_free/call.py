@@ -35,8 +35,9 @@ from langchain_openrouter_free.preferences import asked_of, costs_beside, narrow
 from langchain_openrouter_free.purse import BudgetWarning
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.selection import stands_for_many
-from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch, Timeouts
+from langchain_openrouter_free.selection import PerModel, stands_for_many
+from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch
+from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import Outgoing, Service
 from langchain_openrouter_free.wire import Delta
 
@@ -55,7 +56,7 @@ class Call:
         messages: what the caller said.
         params: body of the request, less the model and the messages.
         externals: paid chat models of other packages, by index.
-        stream: whether replies are asked for as event streams.
+        wire: which models are asked for an event stream, and which for a plain reply.
         v1: whether messages hold standard content blocks.
         pace: the user's rate limiter.
         chance: where chance comes from.
@@ -72,7 +73,7 @@ class Call:
     messages: Sequence[BaseMessage]
     params: Mapping[str, Any]
     externals: Sequence[BaseChatModel] = ()
-    stream: bool = True
+    wire: PerModel[str] = field(default_factory=lambda: PerModel("stream"))
     v1: bool = False
     pace: Pace | None = None
     chance: Callable[[], float] = random.random
@@ -88,13 +89,14 @@ class Call:
     def __post_init__(self) -> None:
         self.wire_messages(None)
 
-    def attempts(self, route: Route, accounts: Accounts, timeouts: Timeouts) -> Attempts:
+    def attempts(self, route: Route, accounts: Accounts, deadlines: Deadlines) -> Attempts:
         """Return the attempts of this call along a route."""
         tools = self.params.get("tools") or []
         names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
         shelf = Shelf(accounts.store, accounts.account)
         unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
-        lookup = ServiceLookup(self.service, self.clock, shelf, unpriced, min(timeouts.attempt, timeouts.call))
+        patience = min(deadlines.usual.attempt, deadlines.usual.call)
+        lookup = ServiceLookup(self.service, self.clock, shelf, unpriced, patience)
         named = [entry for entry in self.ids if not stands_for_many(entry)]
         listing = lookup.known(named, only=len(named) == len(self.ids))
         if listing is not None:
@@ -103,7 +105,7 @@ class Call:
         roads = Roads(self._open, lookup, names, self.pace, self.billed, self.warned, beside)
         payments = accounts.payments(self._need() if route.paid else Need())
         books = Books(accounts, self.clock, payments, lambda: uuid.uuid4().hex, self.chance)
-        return Attempts(route, roads, books, self.clock, timeouts)
+        return Attempts(route, roads, books, self.clock, deadlines)
 
     def needs(self) -> Needs:
         """Return what the request needs of a model; its tokens are an estimate."""
@@ -139,13 +141,19 @@ class Call:
             max_tokens=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,
         )
 
+    def _streams(self, candidate: Candidate) -> bool:
+        """Tell whether a candidate is asked for an event stream."""
+        return self.wire.of(candidate.model) == "stream"
+
     def _open(self, candidate: Candidate, watch: Stopwatch, max_tokens: int | None) -> Source:
+        if not self._streams(candidate):
+            watch.awaits_whole()
         if candidate.road is Road.EXTERNAL:
             kwargs = {k: v for k, v in self.params.items() if k in _FOR_OTHERS and v is not None}
             if max_tokens is not None:
                 kwargs["max_tokens"] = max_tokens
             model = self.externals[candidate.index]
-            return ExternalSource(model, self.messages, kwargs, watch, stream=self.stream)
+            return ExternalSource(model, self.messages, kwargs, watch, stream=self._streams(candidate))
 
         def request() -> Outgoing:
             content = self.body(candidate, max_tokens)
@@ -170,7 +178,7 @@ class Call:
         body: dict[str, Any] = {"model": model, "messages": self.wire_messages(model), **params}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
-        if self.stream:
+        if self._streams(candidate):
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
         body["usage"] = {"include": True}

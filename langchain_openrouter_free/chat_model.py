@@ -37,6 +37,7 @@ from langchain_openrouter_free.lookback import Lookback
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import CLIENTS
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -99,7 +100,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Loo
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call, attempts = self._begin(messages, stop, kwargs, stream=self.wire == "stream")
+        call, attempts = self._begin(messages, stop, kwargs, stream=False)
         for attempt in attempts:
             with attempt:
                 while attempt.read() is not None:
@@ -115,7 +116,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Loo
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call, attempts = self._begin(messages, stop, kwargs, stream=self.wire == "stream")
+        call, attempts = self._begin(messages, stop, kwargs, stream=False)
         async for attempt in attempts:
             async with attempt:
                 while await attempt.aread() is not None:
@@ -167,11 +168,9 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Loo
     ) -> tuple[Call, Attempts]:
         """Prepare a call: its parameters, its candidates, whose quota and money it uses."""
         call, route, accounts = self._planned(messages, stop, kwargs, stream=stream)
-        timeouts = settings.timeouts({**self.timeouts, **call.options.timeouts}, call.options.timeout or self.timeout)
-        if not stream:
-            # A plain reply shows nothing but padding until it is whole: slow and dead look alike.
-            timeouts = replace(timeouts, first_token=timeouts.attempt)
-        return call, call.attempts(route, accounts, timeouts)
+        own = settings.timeouts(self.timeouts, self.timeout)
+        said = settings.timeouts(call.options.timeouts, call.options.timeout)
+        return call, call.attempts(route, accounts, Deadlines((own, said)))
 
     def _planned(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
@@ -179,7 +178,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Loo
         """Return a call, its route, and whose quota and money it uses."""
         if not messages:
             raise RequestRejected("There are no messages to send.")
-        options = parameters.Options.taken_from(kwargs)
+        options, wire = parameters.Options.taken_from(kwargs), settings.wire(self.wire)
         params = parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=self._unbounded())
         privacy = "zdr" if options.sensitive else options.privacy or self.privacy
         settings.privacy(privacy, params.get("provider"))
@@ -193,7 +192,7 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Loo
             messages,
             params,
             named.externals,
-            stream=stream,
+            wire=replace(wire, default="stream") if stream else wire,
             v1=self.output_version == "v1",
             pace=self.rate_limiter,
             chance=self.chance,

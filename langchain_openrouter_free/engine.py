@@ -30,7 +30,7 @@ from langchain_openrouter_free.lessons import lesson_of
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import UNBOOKABLE, Route
-from langchain_openrouter_free.sources import Timeouts
+from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.tripwire import bill_of
 from langchain_openrouter_free.verdicts import Kind, Verdict
 
@@ -66,12 +66,12 @@ Next = Turn | Wait | Ask | Settle | AskPace | GiveUp
 class Attempts:
     """The attempts of one call, as an iterator and as an async iterator."""
 
-    def __init__(self, route: Route, roads: Roads, books: Books, clock: Clock, timeouts: Timeouts) -> None:
+    def __init__(self, route: Route, roads: Roads, books: Books, clock: Clock, deadlines: Deadlines) -> None:
         self.route = route
         self.roads = roads
         self.books = books
         self.clock = clock
-        self.timeouts = timeouts
+        self.deadlines = deadlines
         self._started = clock.monotonic()
         # LangChain has asked the rate limiter for the first attempt.
         self._may_send = True
@@ -146,7 +146,7 @@ class Attempts:
             if not isinstance(action, Try):
                 return action
             if not action.candidate.paid:
-                return Turn(action.candidate, action.slot, action.generation)
+                return Turn(action.candidate, action.slot, action.generation, usual_s=action.usual_s)
             bought = self.books.reserve(action)
             if isinstance(bought, Turn):
                 return bought
@@ -190,7 +190,7 @@ class Attempts:
     @property
     def call_ends(self) -> float:
         """The whole call's deadline, on the monotonic scale; a paced call's queue does not count."""
-        return self._started + self.timeouts.call + self.route.uncounted
+        return self._started + self.deadlines.usual.call + self.route.uncounted
 
     @contextlib.contextmanager
     def _waiting(self, wait: Wait) -> Iterator[float]:

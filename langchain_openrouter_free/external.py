@@ -116,14 +116,18 @@ class ExternalSource:
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over."""
         self._watch.enter()
+        deltas: list[Delta] = []
         try:
             while not self._over:
                 deltas = self._take(self._next_sync())
                 if deltas:
-                    return deltas
+                    break
         except Exception as error:
             raise failure_of(error) from error
-        return None
+        # A thread cannot be woken: what brings no content is at least not waited for again.
+        if self._watch.read.remaining() <= 0 and not self._over:
+            raise self._too_late()
+        return deltas or None
 
     async def aread(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over."""
@@ -138,11 +142,13 @@ class ExternalSource:
                 if deltas:
                     return deltas
         except TimeoutError as error:
-            reason = f"no content within the deadline ({self._watch.read.limit})"
-            raise TransportFault(Kind.TIMED_OUT, reason) from error
+            raise self._too_late() from error
         except Exception as error:
             raise failure_of(error) from error
         return None
+
+    def _too_late(self) -> TransportFault:
+        return TransportFault(Kind.TIMED_OUT, f"no content within the deadline ({self._watch.read.limit})")
 
     def _next_sync(self) -> AIMessage | None:
         if not self._stream:
@@ -170,8 +176,10 @@ class ExternalSource:
             return []
         delta = completion_of_message(message)
         self._finished = self._finished or delta.finish_reason is not None
-        if delta.has_content:
-            self._watch.content(finished=self._finished)
+        if delta.says_something:
+            self._watch.content()
+        if self._finished:
+            self._watch.finish()
         self._watch.leave()
         return [delta]
 

@@ -74,8 +74,10 @@ class Fields(BaseModel):
     """The key; default: the environment's OPENROUTER_API_KEY."""
     base_url: str | None = Field(default=None, validation_alias=AliasChoices("base_url", "openrouter_api_base"))
     """Base URL; default: the service's. The environment's OPENROUTER_API_BASE counts as a setting of it."""
-    timeouts: dict[str, float | None] = Field(default_factory=dict)
-    """Seconds for `connect` (5), `first_token` (45), `stall` (30), `attempt` (300), `call` (600)."""
+    timeouts: dict[str, Any] = Field(default_factory=dict)
+    """Seconds for `connect` (5), `first_token` (45), `stall` (30), `attempt` (300), `call` (600); for some models in
+    `{"models": {"author/*": {"first_token": 90}}}`. They shrink for a model that is usually quick while others could
+    answer, unless `"adaptive"` is False."""
     timeout: float | None = Field(default=None, validation_alias=AliasChoices("timeout", "request_timeout"))
     """Seconds for one attempt, as other chat models call it; the same as `timeouts["attempt"]`."""
     max_wait: float = 20.0
@@ -98,8 +100,10 @@ class Fields(BaseModel):
     """Whose budget and whose share of the day it is; default: the working directory."""
     profile_name: str | None = None
     """Which named profile of the configuration was laid over it; default: the environment's OPENROUTER_FREE_PROFILE."""
-    wire: Literal["stream", "plain"] = "stream"
-    """How `invoke` asks: as an event stream, so that every deadline holds, or for one plain reply."""
+    wire: Literal["stream", "plain"] | dict[str, Any] = "stream"
+    """How `invoke` asks: as an event stream, so that every deadline holds, or for one plain reply. By model (ids and
+    patterns) where streaming is known to be broken, and then for `stream` as well:
+    `{"default": "stream", "author/*": "plain"}`."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -148,6 +152,7 @@ class Fields(BaseModel):
         self._key()
         settings.base_url(self._url())
         settings.timeouts(self.timeouts, self.timeout)
+        settings.wire(self.wire)
         settings.store(self.state)
         settings.limits(self.limits, settings.base_url(self._url()))
         settings.share(self.daily_share, "")

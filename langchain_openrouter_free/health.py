@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import isfinite, sqrt
+from math import ceil, isfinite, sqrt
+from typing import Any
 
 from langchain_openrouter_free.quota import DAY
 
@@ -38,6 +39,8 @@ _LONGEST_FIRST_TOKEN = DAY
 _SLOWEST, _QUICKEST = 0.1, 1e6
 # Greater numbers on a page are no measure of ours, and would not fit into a float.
 _GREATEST = 2**53
+# So many first contents are remembered of a model, and from so many on their 95th percentile is believed.
+REMEMBERED, BELIEVED = 20, 10
 
 
 class Strategy(StrEnum):
@@ -58,6 +61,7 @@ class Health:
         successes: faded number of answers among them.
         first_token_s: faded mean of the seconds to the first content; None while unknown.
         tokens_per_s: faded mean of the tokens per second; None while unknown.
+        firsts: milliseconds to the first content of its last answers, at most 20, newest last.
     """
 
     at: float = 0.0
@@ -65,9 +69,16 @@ class Health:
     successes: float = 0.0
     first_token_s: float | None = None
     tokens_per_s: float | None = None
+    firsts: tuple[int, ...] = ()
 
     def noted(
-        self, *, ok: bool, now: float, first_token_s: float | None = None, tokens_per_s: float | None = None
+        self,
+        *,
+        ok: bool,
+        now: float,
+        first_token_s: float | None = None,
+        tokens_per_s: float | None = None,
+        silent: bool = False,
     ) -> Health:
         """Return the memory after one more attempt.
 
@@ -78,10 +89,13 @@ class Health:
             now: Unix seconds.
             first_token_s: seconds to the first content; None, negative or not finite: not measured.
             tokens_per_s: tokens per second after that; None, not above zero or not finite: not measured.
+            silent: whether it said nothing within its deadline. Who shrinks the deadline to what is remembered must
+                doubt that: the older half of `firsts` is forgotten.
         """
         past = self.faded(now)
         if not ok:
-            return replace(past, weight=past.weight + 1.0)
+            firsts = past.firsts[(len(past.firsts) + 1) // 2 :] if silent else past.firsts
+            return replace(past, weight=past.weight + 1.0, firsts=firsts)
         first = _measure(first_token_s, 0.0, _LONGEST_FIRST_TOKEN)
         # An answer without a token has no speed.
         speed = _measure(tokens_per_s, _SLOWEST, _QUICKEST) if tokens_per_s else None
@@ -91,7 +105,17 @@ class Health:
             past.successes + 1.0,
             _mean(past.first_token_s, past.successes, first),
             _mean(past.tokens_per_s, past.successes, speed),
+            past.firsts if first is None else (*past.firsts, round(first * 1000))[-REMEMBERED:],
         )
+
+    def first_token_p95(self) -> float | None:
+        """Return the seconds within which the first content of 95 of 100 answers came; None for less than 10 answers.
+
+        It is a real one of the remembered seconds, by nearest rank.
+        """
+        if len(self.firsts) < BELIEVED:
+            return None
+        return sorted(self.firsts)[ceil(len(self.firsts) * 0.95) - 1] / 1000
 
     def faded(self, now: float) -> Health:
         """Return the memory as it is at `now`.
@@ -101,7 +125,7 @@ class Health:
         """
         left = self._left(now)
         at = self.at if now < self.at <= now + DAY else now
-        return Health(at, self.weight * left, self.successes * left, self.first_token_s, self.tokens_per_s)
+        return Health(at, self.weight * left, self.successes * left, self.first_token_s, self.tokens_per_s, self.firsts)
 
     def _left(self, now: float) -> float:
         """Which part of the memory is left at `now`: never more than all of it, whatever the clock does."""
@@ -136,21 +160,22 @@ class Health:
         """Return how many seconds an answer of 300 tokens takes, failures counted in; 10 where nothing is known."""
         return self.answer_seconds(now) / self.success_rate(now)
 
-    def as_row(self) -> list[int]:
+    def as_row(self) -> list[Any]:
         """Write it as small whole numbers, which encode fastest: it is done under the store's lock.
 
         Returns:
             Seconds, thousandths of an attempt, thousandths of an answer, milliseconds or -1, tenths of a token
-            per second or -1.
+            per second or -1; and a list of milliseconds, if there are any.
         """
         first, speed = self.first_token_s, self.tokens_per_s
-        return [
+        row = [
             round(self.at),
             round(self.weight * 1000),
             round(self.successes * 1000),
             -1 if first is None else round(first * 1000),
             -1 if speed is None else round(speed * 10),
         ]
+        return [*row, list(self.firsts)] if self.firsts else row
 
     @classmethod
     def from_row(cls, row: object) -> Health:
@@ -159,11 +184,14 @@ class Health:
         Raises:
             ValueError: if it is no such row.
         """
-        if not isinstance(row, list | tuple) or len(row) != 5:
+        if not isinstance(row, list | tuple) or len(row) not in (5, 6):
             raise ValueError(f"no row of health: {row!r}")
-        at, weight, successes, first, speed = row
+        (at, weight, successes, first, speed), firsts = row[:5], row[5] if len(row) == 6 else ()
         # By type, not isinstance: True is no number of attempts.
         if not (type(at) is type(weight) is type(successes) is type(first) is type(speed) is int):
+            raise ValueError(f"no row of health: {row!r}")
+        listed = isinstance(firsts, list | tuple) and len(firsts) <= REMEMBERED
+        if not listed or not all(type(one) is int and 0 <= one < _GREATEST for one in firsts):
             raise ValueError(f"no row of health: {row!r}")
         sums = -_GREATEST < at < _GREATEST and 0 <= successes <= weight < _GREATEST
         if not (sums and -1 <= first < _GREATEST and -1 <= speed < _GREATEST and speed != 0):
@@ -174,6 +202,7 @@ class Health:
             successes / 1000,
             None if first < 0 else first / 1000,
             None if speed < 0 else speed / 10,
+            tuple(firsts),
         )
 
 

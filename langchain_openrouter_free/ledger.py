@@ -156,6 +156,16 @@ class Ledger(NamedTuple):
         resting = max(0.0 if rest is None else rest.rests_until(now), 0.0 if full is None else full.opens_at)
         return resting if billed is None else max(resting, billed.until)
 
+    def is_well(self, model: str, now: float) -> bool:
+        """Tell whether a model may be asked now and has not lately failed nearly always."""
+        known = self.health.get(model)
+        return self.rests_until(model, now) <= now and not (known is not None and known.unhealthy(now))
+
+    def first_token_p95(self, model: str) -> float | None:
+        """Return the seconds within which a model's first content usually comes; None where too little is known."""
+        known = self.health.get(model)
+        return None if known is None else known.first_token_p95()
+
     def generation(self, model: str) -> int:
         """Return the generation under which an attempt at this model begins."""
         rest = self.cooldowns.get(model)
@@ -356,7 +366,11 @@ def _noted(book: Ledger, model: str, verdict: Verdict, now: float, measured: Mea
         return book
     known = book.health.get(model) or Health()
     noted = known.noted(
-        ok=verdict.ok, now=now, first_token_s=measured.first_token_s, tokens_per_s=measured.tokens_per_s
+        ok=verdict.ok,
+        now=now,
+        first_token_s=measured.first_token_s,
+        tokens_per_s=measured.tokens_per_s,
+        silent=verdict.kind is Kind.TIMED_OUT and measured.first_token_s is None,
     )
     health = {**book.health, model: noted}
     # Only a model that comes new makes the page longer.

@@ -22,7 +22,8 @@ from langchain_openrouter_free.fetching import Fetch, Fetched, Page, Unpacked
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.listings import LISTINGS, USABLE, Shelf
 from langchain_openrouter_free.refusals import classify_listing
-from langchain_openrouter_free.sources import Stopwatch, Timeouts
+from langchain_openrouter_free.sources import Stopwatch
+from langchain_openrouter_free.timeouts import Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
 
 Finding = Listing | Funds | int | None

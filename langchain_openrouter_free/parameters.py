@@ -86,7 +86,7 @@ class Options:
     model: str | None = None
     max_wait: float | None = None
     timeout: float | None = None
-    timeouts: Mapping[str, float | None] = field(default_factory=dict)
+    timeouts: Mapping[str, Any] = field(default_factory=dict)
     privacy: str | None = None
     sensitive: bool = False
 

@@ -5,7 +5,7 @@ Knows no clock, no network and no LangChain: verdicts and the account's book go 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
@@ -237,9 +237,19 @@ class Route:
             slot = found
         if not slot.fits(now):
             return book, Wait(slot.opens_at, "the account's minute window", slot, self.paced)
+        usual = book.first_token_p95(model)
+        if usual is not None and not any(self._beside(model, self.free, book, now)):
+            usual = None
         return book.begun(model, slot, now, self.lease), Try(
-            _as_known(candidate, book, now), slot, book.generation(model)
+            _as_known(candidate, book, now), slot, book.generation(model), usual_s=usual
         )
+
+    def _beside(self, model: str, free: Sequence[Candidate], book: Ledger, now: float) -> Iterator[Candidate]:
+        """Yield the free candidates beside one that could be asked now and are well."""
+        for one in free:
+            could = one.model != model and one.model not in self._done and book.is_well(one.model, now)
+            if could and self._unfit(one, book, now) is None:
+                yield one
 
     def _without_slot(self, book: Ledger, full: Full, now: float) -> tuple[Ledger, Action] | None:
         """No slot in time: a day that is only guessed to be used up is worth a question first."""

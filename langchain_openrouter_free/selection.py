@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Generic, TypeVar
 
 from langchain_openrouter_free.catalogue import FREE_ROUTER, FREE_SUFFIX
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.ranking import not_for_chat, scored
+
+T = TypeVar("T")
 
 AUTO = "auto"
 _WILD = frozenset("*?[")
@@ -84,3 +87,20 @@ def selected(ranking: Sequence[str], models: Sequence[ModelFacts], now: float) -
 def matches(pattern: str, model: str) -> bool:
     """Tell whether a pattern matches an id, with or without its `:free`."""
     return fnmatchcase(model, pattern) or fnmatchcase(model.removesuffix(FREE_SUFFIX), pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class PerModel(Generic[T]):
+    """A setting that may differ from model to model.
+
+    Attributes:
+        default: what holds for all others.
+        entries: ids and patterns, and what holds for those; of several that match, the last counts.
+    """
+
+    default: T
+    entries: tuple[tuple[str, T], ...] = ()
+
+    def of(self, model: str) -> T:
+        """Return what holds for one model."""
+        return next((value for entry, value in reversed(self.entries) if matches(entry, model)), self.default)

@@ -22,9 +22,9 @@ from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.preferences import PRIVACY, conflict, costs_beside
 from langchain_openrouter_free.quota import Limits, Part, Share
-from langchain_openrouter_free.selection import AUTO, is_pattern, stands_for_many
-from langchain_openrouter_free.sources import Timeouts
+from langchain_openrouter_free.selection import AUTO, PerModel, is_pattern, stands_for_many
 from langchain_openrouter_free.stores import MemoryStore, StateStore
+from langchain_openrouter_free.timeouts import Layer, Timeouts
 
 DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 
@@ -137,17 +137,67 @@ def base_url(url: str | None) -> str:
     return url
 
 
-def timeouts(given: Mapping[str, object] | None, timeout: float | None = None) -> Timeouts:
-    """Read `timeouts={"connect": 5, ...}` (seconds; None: no limit) and `timeout` (one attempt)."""
-    known = [f.name for f in fields(Timeouts)]
-    values: dict[str, float] = {}
-    for name, value in (given or {}).items():
-        if name not in known:
-            raise ConfigurationError(f"timeouts: unknown key {name!r}{did_you_mean(str(name), known)}; known: {known}.")
-        values[name] = seconds(value, f"timeouts[{name!r}]")
+def timeouts(given: object, timeout: float | None = None) -> Layer:
+    """Read `timeouts={"connect": 5, ...}` (seconds; None: no limit) and `timeout` (one attempt).
+
+    `{"models": {"author/*": {"first_token": 90}}}` says them for some models; `{"adaptive": False}` keeps them as said.
+    """
+    given = _table(given, "timeouts")
+    models = _table(given.get("models"), "timeouts['models']")
+    values = _deadlines({name: value for name, value in given.items() if name != "models"}, "timeouts", _DEADLINES)
     if timeout is not None:
         values["attempt"] = seconds(timeout, "timeout")
-    return Timeouts(**values)
+    own = [name for name in _DEADLINES if name != "call"]
+    return Layer(
+        values,
+        {
+            pattern(model, "timeouts['models']"): _deadlines(said, f"timeouts['models'][{model!r}]", own)
+            for model, said in models.items()
+        },
+    )
+
+
+_DEADLINES = [one.name for one in fields(Timeouts)]
+
+
+def _table(given: object, field: str) -> Mapping[Any, object]:
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigurationError(f"{field}={given!r} must be a table.")
+    return given or {}
+
+
+def _deadlines(given: object, field: str, known: Sequence[str]) -> dict[str, float | bool]:
+    values: dict[str, float | bool] = {}
+    for name, value in _table(given, field).items():
+        if name not in known:
+            hint = did_you_mean(str(name), known)
+            raise ConfigurationError(f"{field}: unknown key {name!r}{hint}; known: {', '.join(known)}.")
+        if name == "adaptive" and not isinstance(value, bool):
+            raise ConfigurationError(f"{field}['adaptive']={value!r} must be True or False.")
+        values[name] = value if isinstance(value, bool) and name == "adaptive" else seconds(value, f"{field}[{name!r}]")
+    return values
+
+
+def pattern(entry: object, field: str) -> str:
+    """Return `entry` if it can stand for models: an id, or a pattern such as `"qwen/*"`."""
+    if not isinstance(entry, str) or not _PATTERN.match(entry):
+        raise ConfigurationError(f"{field}: {entry!r} is neither a model id nor a pattern such as 'author/*'.")
+    return entry
+
+
+def wire(given: object) -> PerModel[str]:
+    """Read `wire="stream"`, `"plain"`, or `{"default": "stream", "author/*": "plain"}`."""
+    said = _table(given, "wire") if not isinstance(given, str) else {"default": given}
+    for model, how in said.items():
+        if how not in _WIRES:
+            hint = did_you_mean(str(how), _WIRES)
+            raise ConfigurationError(f"wire: {how!r} is none of {', '.join(_WIRES)}{hint}.")
+        pattern(model, "wire")
+    entries = {str(model): str(how) for model, how in said.items()}
+    return PerModel(entries.pop("default", "stream"), tuple(entries.items()))
+
+
+_WIRES = ("stream", "plain")
 
 
 def seconds(value: object, field: str) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import httpx
@@ -17,6 +16,7 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.evidence import header, http_date
 from langchain_openrouter_free.skew import Heard
+from langchain_openrouter_free.timeouts import Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, TransportFault
 from langchain_openrouter_free.wire import Delta, ReplyReader
 
@@ -24,25 +24,6 @@ from langchain_openrouter_free.wire import Delta, ReplyReader
 _AFTER_FINISH = 5.0
 # After `[DONE]` the end of the body is at hand; with it the connection can be used again.
 _DRAIN = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long things may take, in seconds.
-
-    Attributes:
-        connect: until a connection stands (default 5).
-        first_token: until the first content: text, tool call or reasoning (default 45).
-        stall: between two contents (default 30).
-        attempt: one attempt in all (default 300).
-        call: the whole call, with its waits and moves (default 600).
-    """
-
-    connect: float = 5.0
-    first_token: float = 45.0
-    stall: float = 30.0
-    attempt: float = 300.0
-    call: float = 600.0
 
 
 class Stopwatch:
@@ -58,20 +39,31 @@ class Stopwatch:
         # Of the attempt's and the call's end only the nearer one matters: both move alike.
         self._end, self._end_limit = min((self.started + timeouts.attempt, "attempt"), (call_ends, "call"))
         self._left_at: float | None = None
+        self._finished = False
         self.connect = Deadline(*self._soonest(self.started + timeouts.connect, "connect"), clock.monotonic)
         self.read = Deadline(*self._soonest(self.started + timeouts.first_token, "first_token"), clock.monotonic)
 
     def _soonest(self, moment: float, limit: str) -> tuple[float, str]:
         return (self._end, self._end_limit) if self._end <= moment else (moment, limit)
 
-    def content(self, *, finished: bool) -> None:
-        """Take note that content came (or that the answer is finished): the next one may take a stall."""
+    def awaits_whole(self) -> None:
+        """Take note that the reply comes in one piece: until it is whole, slow and dead look alike."""
+        self.read.at, self.read.limit = self._end, self._end_limit
+
+    def content(self) -> None:
+        """Take note that content came: the next one may take a stall."""
         now = self._clock.monotonic()
         self.last_content_s = now - self.started
         if self.first_token_s is None:
             self.first_token_s = self.last_content_s
-        gap = min(self._timeouts.stall, _AFTER_FINISH) if finished else self._timeouts.stall
-        self.read.at, self.read.limit = self._soonest(now + gap, "stall")
+        self.read.at, self.read.limit = self._soonest(now + self._timeouts.stall, "stall")
+
+    def finish(self) -> None:
+        """Take note that the answer is finished: what is said after its finish reason moves nothing any more."""
+        if not self._finished:
+            self._finished = True
+            gap = min(self._timeouts.stall, _AFTER_FINISH)
+            self.read.at, self.read.limit = self._soonest(self._clock.monotonic() + gap, "stall")
 
     def drain(self, seconds: float) -> None:
         """Allow a few more bytes after the end of the answer."""
@@ -260,8 +252,10 @@ class ServiceSource:
         deltas = reader.end() if data is None else reader.feed(data)
         self._over = data is None or reader.ended
         self._open = data is not None
-        if any(delta.has_content for delta in deltas) or reader.finished:
-            self._watch.content(finished=reader.finished)
+        if any(delta.says_something for delta in deltas):
+            self._watch.content()
+        if reader.finished:
+            self._watch.finish()
         if deltas:
             self._watch.leave()
         return deltas

@@ -56,6 +56,12 @@ class Delta:
         """Whether a caller would see anything of it (text, tool call, reasoning or refusal)."""
         return bool(self.text or self.reasoning or self.refusal or self.tool_calls)
 
+    @property
+    def says_something(self) -> bool:
+        """Whether that is more than blanks and empty pieces: only this keeps an attempt alive, and commits it."""
+        words = self.text.strip() or self.reasoning.strip() or self.refusal.strip()
+        return bool(words) or any(piece.name or piece.arguments.strip() for piece in self.tool_calls)
+
 
 @dataclass(slots=True)
 class Completion(Delta):
@@ -330,7 +336,9 @@ class ReplyReader:
         delta.reasoning = _reasoning_of(said, delta.reasoning_details)
         delta.refusal = _text_of(said.get("refusal"))
         delta.annotations = _dicts(said.get("annotations"))
-        delta.tool_calls = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
+        pieces = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
+        # A piece without a word is no call of a tool without a name.
+        delta.tool_calls = [piece for piece in pieces if piece.id or piece.name or piece.arguments]
 
     def _tool(self, call: Json, reply_id: str | None) -> ToolDelta:
         function = call.get("function")

@@ -213,6 +213,48 @@ def test_who_is_skipped(*, outcomes: list[bool], after: float, unhealthy: bool) 
     assert remembered(*outcomes).unhealthy(START + after) is unhealthy
 
 
+# -- how long the first content takes
+
+answers = st.lists(st.tuples(st.sampled_from(["ok", "failed", "silent"]), st.floats(0, 200)), max_size=60)
+
+
+@given(answers)
+def test_the_95th_percentile_is_that_of_the_last_answers(story: list[tuple[str, float]]) -> None:
+    """By an oracle that remembers everything: nearest rank of at most 20 answers, none below 10, halved by silence."""
+    known, seen = UNKNOWN, []
+    for what, seconds in story:
+        known = known.noted(ok=what == "ok", now=START, first_token_s=seconds, silent=what == "silent")
+        if what == "ok":
+            seen.append(seconds)
+            del seen[:-20]
+        elif what == "silent":
+            seen = seen[len(seen) - len(seen) // 2 :]
+        found = known.first_token_p95()
+        assert len(known.firsts) <= 20
+        if len(seen) < 10:
+            assert found is None
+            continue
+        assert found is not None
+        assert any(found == pytest.approx(one, abs=0.000501) for one in seen)
+        within = sum(one <= found + 0.000501 for one in seen)
+        below = sum(one < found - 0.000501 for one in seen)
+        assert below < 0.95 * len(seen) <= within
+    assert known.faded(START + ONE_DAY).firsts == Health.from_row(known.as_row()).firsts == known.firsts
+
+
+@given(st.lists(st.floats(0, 200), min_size=10, max_size=20), st.floats(1, 5))
+def test_the_percentile_grows_with_its_answers(seconds: list[float], factor: float) -> None:
+    """Slower answers never make the estimate smaller, and it lies between the quickest and the slowest."""
+    quick, slow = UNKNOWN, UNKNOWN
+    for one in seconds:
+        quick = quick.noted(ok=True, now=START, first_token_s=one)
+        slow = slow.noted(ok=True, now=START, first_token_s=one * factor)
+    estimate = quick.first_token_p95()
+    assert estimate is not None
+    assert min(seconds) - 0.001 <= estimate <= max(seconds) + 0.001
+    assert estimate <= (slow.first_token_p95() or 0)
+
+
 # -- the row
 
 
@@ -220,7 +262,8 @@ def test_who_is_skipped(*, outcomes: list[bool], after: float, unhealthy: bool) 
 def test_written_and_read_again_it_is_nearly_the_same(known: Health, later: float) -> None:
     """Only rounding is lost, nothing more is lost the second time, and every number is whole."""
     row = json.loads(json.dumps(known.as_row()))
-    assert [type(number) for number in row] == [int] * 5
+    assert {type(number) for number in (*row[:5], *known.firsts)} == {int}
+    assert len(row) == (6 if known.firsts else 5)
     read = Health.from_row(row)
     assert read.as_row() == row
     assert read.at == pytest.approx(known.at, abs=0.501)
@@ -240,6 +283,7 @@ GOOD_ROW = [1_790_000_000, 2500, 1500, 800, 432]
 def test_a_row() -> None:
     assert Health.from_row(GOOD_ROW) == Health(START, 2.5, 1.5, 0.8, 43.2)
     assert Health.from_row(tuple(GOOD_ROW)).as_row() == GOOD_ROW
+    assert Health.from_row([*GOOD_ROW, [7, 9]]) == Health(START, 2.5, 1.5, 0.8, 43.2, (7, 9))
     assert UNKNOWN.as_row() == [0, 0, 0, -1, -1]
     assert Health.from_row([0, 0, 0, -1, -1]) == UNKNOWN
 
@@ -255,6 +299,12 @@ def test_a_row() -> None:
         [],
         GOOD_ROW[:4],
         [*GOOD_ROW, 1],
+        [*GOOD_ROW, [1.5]],
+        [*GOOD_ROW, [-1]],
+        [*GOOD_ROW, [True]],
+        [*GOOD_ROW, [1] * 21],
+        [*GOOD_ROW, [10**400]],
+        [*GOOD_ROW, [1], 1],
         [float(GOOD_ROW[0]), *GOOD_ROW[1:]],
         [float(number) for number in GOOD_ROW],
         [*GOOD_ROW[:4], 43.2],

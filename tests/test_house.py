@@ -48,6 +48,7 @@ RULES = {
     "lessons",
     "shortcomings",
     "traits",
+    "timeouts",
     "tripwire",
     "endings",
     "errors",

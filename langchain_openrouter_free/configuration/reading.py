@@ -151,7 +151,7 @@ def _check_values(table: dict[str, Any], path: tuple[str, ...], place: Any) -> N
 def _unlimited(name: str, value: Any) -> Any:
     """Return deadlines and limits with None for `"none"`, which TOML cannot say."""
     if name in ("timeouts", "limits") and isinstance(value, Mapping):
-        return {key: None if inner == "none" else inner for key, inner in value.items()}
+        return {key: None if inner == "none" else _unlimited(name, inner) for key, inner in value.items()}
     return value
 
 

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_mo
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.budget import Budget
 from langchain_openrouter_free.fields import Fields
-from langchain_openrouter_free.sources import Timeouts
 
 # Settings that no other module may print or write, and that no file under version control may hold.
 SECRETS = frozenset({"api_key"})
@@ -72,14 +71,21 @@ class Paid(_Table):
     request_price: _Amount = 0
 
 
-Deadlines = create_model(
-    "Deadlines",
-    __base__=_Table,
-    __doc__="Seconds; `none`: no limit.",
-    **dict.fromkeys(  # type: ignore[call-overload]
-        Timeouts.__dataclass_fields__, (_Seconds, None)
-    ),
-)
+class ModelDeadlines(_Table):
+    """Seconds, for some models; `none`: no limit."""
+
+    connect: _Seconds = None
+    first_token: _Seconds = None
+    stall: _Seconds = None
+    attempt: _Seconds = None
+    adaptive: bool = True
+
+
+class Deadlines(ModelDeadlines):
+    """Seconds; `none`: no limit. In `models` those for some, by id or pattern."""
+
+    call: _Seconds = None
+    models: dict[str, ModelDeadlines] = Field(default_factory=dict)
 
 
 def _kind(value: object) -> str:
@@ -119,6 +125,7 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
     "limits": lambda given: settings.limits(given, ""),
     "daily_share": lambda given: settings.share(given, ""),
     "timeouts": settings.timeouts,
+    "wire": settings.wire,
     "timeout": lambda given: settings.seconds(given, "timeout"),
     "state": settings.store,
     "default_headers": settings.header_values,

@@ -29,6 +29,7 @@ Script = str | dict[str, Any] | list[Any]
 NUMBERS = {
     *("latency", "speed", "chunks", "padding", "comments", "code", "retry_after", "after", "interval", "size"),
 }
+DROPS = ("comment", "role", "empty", "blank", "tool")
 TOOL_SHAPES = ("split", "one-delta", "no-arguments-key", "null-content")
 
 COMMON_PARAMETERS: dict[str, str] = {
@@ -50,6 +51,8 @@ COMMON_PARAMETERS: dict[str, str] = {
     "retry_after": "seconds, told in all four places",
     "after": "after how many deltas; thoughts come on top",
     "interval": "seconds between two drops of a drip",
+    "drop": "what a streamed drip consists of: " + ", ".join(DROPS) + " (all but the first are deltas without content)",
+    "finish": "whether a streamed drip comes after the answer's end, its finish reason included",
     "size": "bytes of text",
     "line": "the garbage line",
 }
@@ -86,7 +89,7 @@ TRANSPORT = {
     "reset": "the connection is reset before any byte of a reply",
     "hang-before-headers": "silence for ever",
     "hang-after-headers": "headers, then silence for ever",
-    "drip": "comments or padding for ever (interval=0.05)",
+    "drip": "comments or padding for ever (interval=0.05, drop=comment), in a stream after=0 deltas",
     "cut": "the socket is closed after=3 deltas",
     "cut-clean": "the reply ends properly framed after=3 deltas, without finish_reason and [DONE]",
     "stall": "silence for ever after=3 deltas",
@@ -151,8 +154,9 @@ def parse_behaviour(where: str, entry: Any) -> Behaviour:
             raise ScenarioError(f"{where}: {unknown('parameter', key, COMMON_PARAMETERS)}")
         if key in NUMBERS and (not _is_number(value) or value < 0):
             raise ScenarioError(f"{where}: {key} is a number from 0, not {value!r}")
-        if key == "tool_shape" and value not in TOOL_SHAPES:
-            raise ScenarioError(f"{where}: {unknown('tool_shape', str(value), TOOL_SHAPES)}")
+        for name, choices in (("tool_shape", TOOL_SHAPES), ("drop", DROPS)):
+            if key == name and value not in choices:
+                raise ScenarioError(f"{where}: {unknown(name, str(value), choices)}")
     return Behaviour(entry["do"], parameters)
 
 

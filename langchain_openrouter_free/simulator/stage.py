@@ -230,9 +230,11 @@ def _hang_after_headers(scene: Scene) -> Reply:
 
 def _drip(scene: Scene) -> Reply:
     interval = float(scene.get("interval", 0.05))
-    drop = COMMENT if scene.streams else PADDING
+    drop = _drop(scene, str(scene.get("drop", "comment"))) if scene.streams else PADDING
+    before = _before_drip(scene) if scene.streams else ()
 
     def drops() -> Iterator[Step]:
+        yield from before
         for _ in repeat(None):
             yield drop
             yield Pause(interval)
@@ -240,6 +242,28 @@ def _drip(scene: Scene) -> Reply:
     reply = scene.stream([]) if scene.streams else scene.plain(b"")
     reply.steps = drops()
     return reply
+
+
+def _drop(scene: Scene, kind: str) -> bytes:
+    """One event of a stream that says nothing."""
+    deltas: dict[str, Json] = {
+        "role": {"role": "assistant"},
+        "empty": {"role": "assistant", "content": "", "reasoning": ""},
+        "blank": {"content": "\n"},
+        "tool": {"tool_calls": [{"index": 0, "type": "function", "function": {"arguments": ""}}]},
+    }
+    return dialect.event(scene.voice, deltas[kind]) if kind in deltas else COMMENT
+
+
+def _before_drip(scene: Scene) -> tuple[bytes, ...]:
+    """What a drip says before it begins: nothing, some deltas, or all of an answer."""
+    after = int(scene.get("after", 0))
+    if not after and not scene.get("finish"):
+        return ()
+    answer = scene.answer()
+    if scene.get("finish"):
+        return (*dialect.deltas(answer, scene.voice), dialect.finish_events(answer, scene.voice)[0])
+    return tuple(_first(scene, answer))
 
 
 def _first(scene: Scene, answer: Answer) -> list[bytes]:

@@ -19,11 +19,11 @@ from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.engine import Attempts, Roads
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.sources import Timeouts
+from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.verdicts import Kind, verdict
 
 OK, BUSY = verdict(Kind.OK, status=200), verdict(Kind.UPSTREAM_LIMIT, "busy", status=429)
-CLOCK, TIMEOUTS = SystemClock(), Timeouts()
+CLOCK, TIMEOUTS = SystemClock(), Deadlines()
 
 
 def unused(*_: object) -> None:
