@@ -137,10 +137,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(Kind.CLOSED, step=r"^gate "),
     # -- what this request wants and this model cannot do
+    Rule(Kind.DELISTED, step=r"^initial endpoints", provider_fault=False),
     Rule(Kind.UNFIT, step=r"."),
     Rule(
         Kind.UNFIT,
-        says=r"no endpoints found that|no endpoints? (?:that )?(?:can )?support|supports? tool use"
+        says=r"no endpoints? (?:were )?(?:found|available)?,? ?(?:that|which|with|match|satisfy)|supports? tool use"
+        r"|no endpoints? (?:that )?(?:can )?support|provider (?:preferences|routing)"
         r"|support (?:image|audio|video|file|pdf)s? input|requested parameters|no allowed providers"
         r"|allowed providers|providers? have been ignored|max(?:imum)? price",
         codes=_codes(200, 400, 403, 404),
@@ -171,6 +173,11 @@ RULES: tuple[Rule, ...] = (
         r"|too many (?:input )?tokens|exceeds? the (?:model'?s? )?max(?:imum)?(?: number of)?(?: input)? tokens"
         r"|max_position_embeddings|token.{0,20}exceed",
         codes=_codes(200, 400, 404, 413, 422, 500),
+    ),
+    Rule(
+        Kind.INCOMPATIBLE,
+        says=r"tool_(?:use|call)s?\S*id\S*\W.{0,20}match",
+        codes=_codes(200, 400, 422),
     ),
     Rule(
         Kind.REJECTED,

@@ -78,7 +78,8 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (
         frozenset({FORCED_CHOICE}),
         (
-            r"tool.?choice\W{0,3} (?:value|that forces|forces|must be|may only|does(?: not|n't) support)",
+            r"tool.?choice\W{1,4}(?:parameter )?(?:value|that forces|forces|must be|may only|does(?: not|n't) support)",
+            r"tool.?choice\W{1,4}(?:required|any|function|named)\b",
             r"tool.?choice.{0,40}(?:incompatible|only .{0,10}auto)",
             r"only supports? .{0,20}auto\b.{0,40}tool.?choice",
             r"support (?:the |this )?(?:provided )?\W?tool.?choice",

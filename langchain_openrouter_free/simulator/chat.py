@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from langchain_openrouter_free.simulator import brain, refusals, stage
+from langchain_openrouter_free.simulator import brain, manners, refusals, stage
 from langchain_openrouter_free.simulator.account import Key
 from langchain_openrouter_free.simulator.brain import Prompt
 from langchain_openrouter_free.simulator.catalogue import Row
@@ -144,6 +144,9 @@ def _unable(state: State, asked: Asked, row: Row) -> tuple[str, Failure] | None:
     kind = excluded(row, asked.body, state.clock()) or missing(row, asked.body, asked.prompt)
     if kind is not None:
         return kind, failure(kind, row, wanted=asked.prompt.tokens)
+    rude = manners.refused(row, state.scenario.refuses.get(row.id, ()), asked.body)
+    if rude is not None:
+        return rude
     unoffered = unoffered_choice(asked.body)
     if unoffered is not None:
         return "400-tool-choice", failure("400-tool-choice", row, name=unoffered)

@@ -72,6 +72,10 @@ _TOOL_CHOICE_RAW = (
     "specified in the "
     '\'functions\' parameter.", "type": "invalid_request_error", "param": "function_call", "code": null}}'
 )
+_IDS_RAW = (
+    '{"object": "error", "message": "Tool call id was {id} but must be a-z, A-Z, 0-9, with a length of 9.", '
+    '"type": "invalid_request_error", "param": null, "code": "3280", "raw_status_code": 400}'
+)
 _GUARDRAIL = (
     "0 endpoints out of 1 requested are available matching your guardrail restrictions and data policy. "
     "We removed "
@@ -184,6 +188,13 @@ MISSING_FAILURES: dict[str, Failure] = {
         "https://openrouter.ai/docs/guides/routing/provider-selection",
         "Filter by Tool Compatibility",
     ),
+    "404-tool-choice": _routing(
+        404,
+        "the model has tools, but nobody may force a choice",
+        "No endpoints found that support the provided 'tool_choice' value. To learn more about provider routing, "
+        "visit: https://openrouter.ai/docs/guides/routing/provider-selection",
+        "Filter by Tool Compatibility",
+    ),
     "404-image": _own(
         404,
         "the model sees no images and the request has one",
@@ -232,6 +243,31 @@ REQUEST_FAILURES: dict[str, Failure] = {
     "400-tool-choice": _provider(400, "tool_choice names a tool that was not offered", _TOOL_CHOICE_RAW),
     "400-system-role": _provider(400, "the model takes no system role", _SYSTEM_RAW),
     "400-tool-order": _provider(400, "the model is strict about the order of roles", _ORDER_RAW),
+    "400-tool-ids": _provider(400, "the model demands tool call ids of one form", _IDS_RAW.replace("{id}", "call_1")),
+    "400-alternation": _provider(
+        400,
+        "the model's template wants user and assistant in turns",
+        '{"error": {"message": "Conversation roles must alternate user/assistant/user/assistant/...", "code": 400}}',
+    ),
+    "400-several-calls": _provider(
+        400,
+        "the model's template takes one tool call in a message",
+        '{"error": {"message": "This model only supports single tool-calls at once!", "code": 400}}',
+    ),
+    "400-json-schema": _provider(400, "the model takes no schema", "json_schema is not supported by this model"),
+    "400-json-object": _provider(400, "the model has no JSON mode", "JSON mode is not enabled for this model"),
+    "400-parameter": _provider(
+        400,
+        "the model refuses one parameter",
+        '{"error": {"message": "Unsupported parameter: \'{parameter}\' is not supported with this model.", '
+        '"type": "invalid_request_error", "param": "{parameter}", "code": "unsupported_parameter"}}',
+    ),
+    "400-reasoning": _own(
+        400,
+        "the model always thinks",
+        "Reasoning is mandatory for this endpoint and cannot be disabled.",
+        provider_name=None,
+    ),
     "400-unknown-raw": _provider(
         400, "the provider refuses and nobody knows why", "ERR 7: request dropped", provider_error_code="400"
     ),
@@ -340,6 +376,7 @@ def failure(kind: str, row: Row | None = None, /, **values: Any) -> Failure:
     """A failure by name with its blanks filled in, from the row and from further values."""
     template = FAILURES[kind]
     known: dict[str, str] = {"wanted": "64000", "affordable": "2666", "limit": "8", "uuid": "0" * 8}
+    known["parameter"] = "seed"
     if row is not None:
         bare = row.id.removesuffix(":free")
         known |= {

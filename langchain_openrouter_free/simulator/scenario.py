@@ -21,6 +21,9 @@ the same keys at the top, and `scripts` as a table:
     [rpm]                      # minute limits of single models
     "e/f:free" = 8
 
+    [refuses]                  # what single models refuse though /models says nothing; see the module `manners`
+    "g/h:free" = ["forced-tool-choice", "system-role"]
+
     [scripts]                  # see the module `behaviours`
     "*" = {ok = 9, 503 = 1}
     "a/b:free" = ["429-upstream", {do = "ok", latency = 0.3}]
@@ -40,6 +43,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from langchain_openrouter_free.simulator import manners
 from langchain_openrouter_free.simulator.behaviours import Script, parse_script
 from langchain_openrouter_free.simulator.catalogue import Catalogue
 from langchain_openrouter_free.simulator.reply import Json
@@ -74,6 +78,7 @@ class Scenario:
     closed: list[str] = field(default_factory=list)
     page_size: int | None = None
     rpm: dict[str, int] = field(default_factory=dict)
+    refuses: dict[str, list[str]] = field(default_factory=dict)
     scripts: Mapping[str, Script] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,6 +94,8 @@ class Scenario:
             _check_key(key)
         for slug, limit in self.rpm.items():
             _check_count(f"rpm of {slug}", limit)
+        for slug, names in self.refuses.items():
+            manners.check(slug, names)
         for slug, script in self.scripts.items():
             parse_script(f"scripts: {slug}", script)
         self.catalogue()
@@ -96,7 +103,7 @@ class Scenario:
     def catalogue(self) -> Catalogue:
         """The models on offer, with every ':free' id that the scenario names."""
         catalogue = Catalogue(self.models, self.gone)
-        for slug in (*self.gone, *self.closed, *self.rpm, *self.scripts):
+        for slug in (*self.gone, *self.closed, *self.rpm, *self.refuses, *self.scripts):
             if slug != "*":
                 catalogue.name(slug)
         return catalogue
