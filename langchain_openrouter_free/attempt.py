@@ -15,7 +15,8 @@ from langchain_openrouter_free.answers import judge
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.clock import Clock
-from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, StreamInterrupted, route_facts
+from langchain_openrouter_free.delivery import Delivery
+from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, route_facts
 from langchain_openrouter_free.evidence import header
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
@@ -57,6 +58,7 @@ class Walk(Protocol):
     books: Books
     clock: Clock
     deadlines: Deadlines
+    delivery: Delivery
 
     @property
     def call_ends(self) -> float:
@@ -118,7 +120,7 @@ class Attempt:
 
         Blanks in front of the first word commit to nothing: they are held back until it comes.
         """
-        for delta in deltas:
+        for delta in map(self._owner.delivery.shown, deltas):
             if not delta.has_content:
                 continue
             self._held.append(delta)
@@ -252,11 +254,22 @@ class Attempt:
         assert error is not None  # noqa: S101 - a failed attempt is left by its exception
         self._owner.fail(error)
         if self.committed:
-            broken = StreamInterrupted(self.model, how.reason, self._assembly.text, self._owner.route.trail)
-            broken.route = self.trail
-            raise broken from error
+            self._interrupt(how.reason, error)
         # A verdict that ends the call is found by the next step: it waits and books where it may block.
         return True
+
+    def _interrupt(self, reason: str, error: BaseException) -> None:
+        """Raise what a caller gets who has half an answer, unless another model may be asked all the same."""
+        delivery, said, route = self._owner.delivery, self.completion(), self._owner.route
+        if not delivery.may_go_on(said):
+            broken = delivery.error(said, self.model, reason, route.trail)
+            broken.route = self.trail
+            raise broken from error
+        delivery.broke_off(said, self.model, reason)
+        delivery.away += self._watch.away_s
+        if delivery.continues:
+            # What is held back for a paid attempt does not hold the words that are to be gone on from.
+            route.paid = ()
 
     def _tell(self, bill: Bill) -> None:
         cost = None if bill.cost is None else dollars(bill.cost)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_openrouter_free import messages as to_service
@@ -24,6 +24,7 @@ from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.delivery import Delivery, Interruption
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
 from langchain_openrouter_free.external import ExternalSource
@@ -33,13 +34,14 @@ from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.parameters import Options
 from langchain_openrouter_free.preferences import asked_of, costs_beside, narrows, provider_of, with_free_parser
 from langchain_openrouter_free.purse import BudgetWarning
+from langchain_openrouter_free.restarts import INTERRUPTED, restartable
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.selection import PerModel, stands_for_many
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import Outgoing, Service
-from langchain_openrouter_free.wire import Delta
+from langchain_openrouter_free.wire import Completion, Delta
 
 # Few languages and no code need fewer tokens than these: what is called too long by them is too long.
 _CHARACTERS_PER_TOKEN, _TOKENS_PER_TOOL = 4, 60
@@ -66,6 +68,7 @@ class Call:
         price_lock: whether a free attempt says that nothing may cost anything.
         ids: the ranking of free models, for whose ids a list must have a place.
         options: what the call says about routing.
+        delivery: what has reached the caller of a stream.
     """
 
     service: Service
@@ -83,11 +86,14 @@ class Call:
     price_lock: bool = False
     ids: Sequence[str] = ()
     options: Options = field(default_factory=Options)
+    delivery: Delivery = field(default_factory=Delivery)
+    _message_id: str | None = None
     _needed: Need | None = None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.wire_messages(None)
+        self.delivery.worded = self._partial
 
     def attempts(self, route: Route, accounts: Accounts, deadlines: Deadlines) -> Attempts:
         """Return the attempts of this call along a route."""
@@ -105,7 +111,7 @@ class Call:
         roads = Roads(self._open, lookup, names, self.pace, self.billed, self.warned, beside)
         payments = accounts.payments(self._need() if route.paid else Need())
         books = Books(accounts, self.clock, payments, lambda: uuid.uuid4().hex, self.chance)
-        return Attempts(route, roads, books, self.clock, deadlines)
+        return Attempts(route, roads, books, self.clock, deadlines, self.delivery)
 
     def needs(self) -> Needs:
         """Return what the request needs of a model; its tokens are an estimate."""
@@ -175,7 +181,8 @@ class Call:
         """Return the request's body for one candidate."""
         model = candidate.model
         params = fitted(self.params, candidate.takes, candidate.refused)
-        body: dict[str, Any] = {"model": model, "messages": self.wire_messages(model), **params}
+        asked = [*self.wire_messages(model), *self.delivery.gone_on_from()]
+        body: dict[str, Any] = {"model": model, "messages": asked, **params}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
         if self._streams(candidate):
@@ -218,16 +225,35 @@ class Call:
             },
         )
 
-    def chunk(self, delta: Delta) -> ChatGenerationChunk:
-        """Return the chunk of one piece of content."""
-        return ChatGenerationChunk(message=replies.to_chunk(delta, v1=self.v1, message_id=None))
+    def chunks(self, attempt: Attempt, deltas: list[Delta]) -> Iterator[ChatGenerationChunk]:
+        """Yield the chunks of what an attempt has said, behind a mark where another one had broken off."""
+        for delta in attempt.committed_content(deltas):
+            if marks := self.delivery.marks():
+                yield self._mark(marks)
+            yield self._chunk(replies.to_chunk(delta, v1=self.v1, message_id=self._message_id))
 
     def last(self, attempt: Attempt) -> ChatGenerationChunk:
         """Return the chunk that ends a stream and alone carries its metadata."""
-        message = replies.last_chunk(
-            attempt.completion(), metadata=self._metadata(attempt), v1=self.v1, message_id=None
+        said = self.delivery.standing(attempt.completion())
+        message = replies.last_chunk(said, metadata=self._metadata(attempt), v1=self.v1, message_id=self._message_id)
+        return self._chunk(message, _info(message))
+
+    def _mark(self, marks: list[Interruption]) -> ChatGenerationChunk:
+        """Return the chunk that tells of interruptions; after a restart the answer is another message."""
+        if self.delivery.then == "restart":
+            self._message_id = str(uuid.uuid4())
+        return self._chunk(
+            AIMessageChunk(content=[] if self.v1 else "", response_metadata={INTERRUPTED: marks}, id=self._message_id)
         )
-        return ChatGenerationChunk(message=message, generation_info=_info(message))
+
+    def _chunk(self, message: AIMessageChunk, info: dict[str, Any] | None = None) -> ChatGenerationChunk:
+        if self.delivery.then == "restart":
+            message = restartable(message)
+        return ChatGenerationChunk(message=message, generation_info=info)
+
+    def _partial(self, said: Completion, model: str) -> AIMessage:
+        """Return the message of an answer that broke off."""
+        return replies.to_message(said, metadata={"model_name": model}, v1=self.v1)
 
     def _metadata(self, attempt: Attempt) -> dict[str, Any]:
         """Return what only the route knows of an answer."""

@@ -33,6 +33,7 @@ from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, FreeModelBilled, RequestRejected
 from langchain_openrouter_free.fields import Fields, names_of, sentence_of
 from langchain_openrouter_free.health import Strategy
+from langchain_openrouter_free.implied import ImpliedStreams, is_implied
 from langchain_openrouter_free.lookback import Lookback
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
@@ -45,7 +46,7 @@ log = logging.getLogger("langchain_openrouter_free")
 _UNREACHABLE = "a walk ends in an answer or in an error"
 
 
-class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Lookback):
+class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounting, Outlook, Lookback):
     """Chat model that asks a ranked list of OpenRouter `:free` models until one answers.
 
     It moves on when a model is rate limited, down, slow, delisted or talking nonsense, stops at once when the
@@ -132,11 +133,11 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Loo
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        call, attempts = self._begin(messages, stop, kwargs, stream=True)
+        call, attempts = self._begin(messages, stop, kwargs, stream=True, events=run_manager is not None)
         for attempt in attempts:
             with attempt:
                 while (deltas := attempt.read()) is not None:
-                    for chunk in map(call.chunk, attempt.committed_content(deltas)):
+                    for chunk in call.chunks(attempt, deltas):
                         if run_manager:
                             run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
@@ -151,11 +152,11 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Loo
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        call, attempts = self._begin(messages, stop, kwargs, stream=True)
+        call, attempts = self._begin(messages, stop, kwargs, stream=True, events=run_manager is not None)
         async for attempt in attempts:
             async with attempt:
                 while (deltas := await attempt.aread()) is not None:
-                    for chunk in map(call.chunk, attempt.committed_content(deltas)):
+                    for chunk in call.chunks(attempt, deltas):
                         if run_manager:
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
@@ -164,10 +165,29 @@ class ChatOpenRouterFree(PacedBatches, Binding, Fields, Accounting, Outlook, Loo
                 return
 
     def _begin(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
+        *,
+        stream: bool,
+        events: bool = False,
     ) -> tuple[Call, Attempts]:
-        """Prepare a call: its parameters, its candidates, whose quota and money it uses."""
+        """Prepare a call: its parameters, its candidates, whose quota and money it uses.
+
+        Args:
+            messages: what the caller said.
+            stop: the call's stop words.
+            kwargs: the call's parameters.
+            stream: whether pieces of the answer are handed out.
+            events: whether LangChain turns them into its protocol events, which know no beginning anew.
+        """
         call, route, accounts = self._planned(messages, stop, kwargs, stream=stream)
+        if stream:
+            then, invoked = call.options.on_interrupt or self.on_interrupt, is_implied()
+            then = "restart" if invoked else then
+            call.delivery.then, call.delivery.invoked = "raise" if events and then == "restart" else then, invoked
+            call.delivery.is_plain = not call.params.keys() & {"tools", "response_format"}
         own = settings.timeouts(self.timeouts, self.timeout)
         said = settings.timeouts(call.options.timeouts, call.options.timeout)
         return call, call.attempts(route, accounts, Deadlines((own, said)))

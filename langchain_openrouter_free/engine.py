@@ -20,6 +20,7 @@ from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.budget import cost_of
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.delivery import Delivery
 from langchain_openrouter_free.endings import error_of_call
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
 from langchain_openrouter_free.funds import Funds
@@ -66,12 +67,21 @@ Next = Turn | Wait | Ask | Settle | AskPace | GiveUp
 class Attempts:
     """The attempts of one call, as an iterator and as an async iterator."""
 
-    def __init__(self, route: Route, roads: Roads, books: Books, clock: Clock, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        route: Route,
+        roads: Roads,
+        books: Books,
+        clock: Clock,
+        deadlines: Deadlines,
+        delivery: Delivery | None = None,
+    ) -> None:
         self.route = route
         self.roads = roads
         self.books = books
         self.clock = clock
         self.deadlines = deadlines
+        self.delivery = delivery or Delivery()
         self._started = clock.monotonic()
         # LangChain has asked the rate limiter for the first attempt.
         self._may_send = True
@@ -189,8 +199,8 @@ class Attempts:
 
     @property
     def call_ends(self) -> float:
-        """The whole call's deadline, on the monotonic scale; a paced call's queue does not count."""
-        return self._started + self.deadlines.usual.call + self.route.uncounted
+        """The whole call's deadline, on the monotonic scale; a paced call's queue and the caller's time don't count."""
+        return self._started + self.deadlines.usual.call + self.route.uncounted + self.delivery.away
 
     @contextlib.contextmanager
     def _waiting(self, wait: Wait) -> Iterator[float]:
@@ -267,11 +277,12 @@ class Attempts:
     def _story(self, attempt: Attempt, settled: Settled) -> CallRecord:
         """Return what is to be told of the call when this attempt is over; its outcome is "" if the call goes on."""
         record = self._record("", settled.book, attempt.told(settled))
-        if settled.verdict.kind is Kind.ABANDONED or (attempt.committed and not settled.verdict.ok):
-            return replace(record, outcome="abandoned" if settled.verdict.kind is Kind.ABANDONED else "interrupted")
-        if not settled.verdict.ok:
-            return record
         said, candidate = attempt.completion(), attempt.turn.candidate
+        if settled.verdict.kind is Kind.ABANDONED:
+            return replace(record, outcome="abandoned")
+        if not settled.verdict.ok:
+            is_final = attempt.committed and not self.delivery.may_go_on(said)
+            return replace(record, outcome="interrupted") if is_final else record
         usage, prices = said.usage or {}, candidate.prices if candidate.paid else None
         return replace(
             record,
@@ -291,9 +302,13 @@ class Attempts:
     def _given_up(self) -> OpenRouterFreeError:
         """Record the call in which nobody answered, and make its error."""
         book = self.books.look()
-        record = self._record(str(self.route.ending()), book)
+        is_left = bool(self.delivery.interruptions) and not self.delivery.invoked
+        record = self._record("interrupted" if is_left else str(self.route.ending()), book)
         self.books.keep(record)
         error = error_of_call(self.route, book, self.books.now())
+        if is_left:
+            self.fail(error)
+            error = self.delivery.left_alone(error, self.route.trail)
         error.route = record.as_route()
         return error
 

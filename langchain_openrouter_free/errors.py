@@ -335,8 +335,10 @@ class StreamInterrupted(OpenRouterFreeError, ModelConnectionError):
 
     Attributes:
         model: who was answering.
-        partial: the text that had been delivered.
         reason: why it ended.
+        partial: the text that had been delivered.
+        partial_message: the same as an `AIMessage`, with reasoning and the tool calls so far; those whose arguments
+            were not whole are among its `invalid_tool_calls`.
     """
 
     is_retryable = True
@@ -347,13 +349,15 @@ class StreamInterrupted(OpenRouterFreeError, ModelConnectionError):
         reason: str = "",
         partial: str = "",
         attempts: Sequence[AttemptRecord] = (),
+        partial_message: Any = None,
     ) -> None:
         super().__init__(
             f"The answer of {model} broke off after {len(partial)} characters: {reason}. "
-            "Nothing of another model was added; ask again, or use invoke, which starts over by itself.",
+            "Ask again, or use invoke, which starts over by itself (or on_interrupt='restart').",
             attempts,
         )
         self.model = model
         self.reason = reason
         self.partial = partial
-        self.args = (model, reason, partial, self.attempts)
+        self.partial_message = partial_message
+        self.args = (model, reason, partial, self.attempts, partial_message)

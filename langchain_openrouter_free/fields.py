@@ -27,6 +27,7 @@ from langchain_openrouter_free import parameters, settings
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.candidates import Candidates
 from langchain_openrouter_free.clock import SystemClock
+from langchain_openrouter_free.delivery import OnInterrupt
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.selection import AUTO
 from langchain_openrouter_free.transport import Service
@@ -104,6 +105,10 @@ class Fields(BaseModel):
     """How `invoke` asks: as an event stream, so that every deadline holds, or for one plain reply. By model (ids and
     patterns) where streaming is known to be broken, and then for `stream` as well:
     `{"default": "stream", "author/*": "plain"}`."""
+
+    on_interrupt: OnInterrupt = "raise"
+    """What follows where a streamed answer breaks off after its first words: `StreamInterrupted`; the next model's
+    answer behind a chunk that voids the former ones (`"restart"`); or its words after these (`"continue"`)."""
 
     temperature: float | None = None
     top_p: float | None = None

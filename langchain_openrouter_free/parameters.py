@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_openrouter_free import settings
+from langchain_openrouter_free.delivery import ON_INTERRUPT, OnInterrupt
 from langchain_openrouter_free.errors import ConfigurationError
 
 # Parameters that are fields of the model as well.
@@ -81,6 +82,7 @@ class Options:
         timeouts: seconds by name, over the model's own.
         privacy: what is asked of providers, over the model's own.
         sensitive: whether no free model may see it.
+        on_interrupt: what follows where a stream breaks off, over the model's own.
     """
 
     model: str | None = None
@@ -89,6 +91,7 @@ class Options:
     timeouts: Mapping[str, Any] = field(default_factory=dict)
     privacy: str | None = None
     sensitive: bool = False
+    on_interrupt: OnInterrupt | None = None
 
     @classmethod
     def taken_from(cls, kwargs: dict[str, Any]) -> Options:
@@ -100,8 +103,12 @@ class Options:
         sensitive = kwargs.pop("sensitive", False)
         if not isinstance(sensitive, bool):
             raise ConfigurationError(f"sensitive={sensitive!r} must be True or False.")
+        then = kwargs.pop("on_interrupt", None)
+        if then is not None and then not in ON_INTERRUPT:
+            hint = settings.did_you_mean(str(then), ON_INTERRUPT)
+            raise ConfigurationError(f"on_interrupt={then!r} is none of {', '.join(ON_INTERRUPT)}{hint}.")
         model, timeout, timeouts = kwargs.pop("model", None), kwargs.pop("timeout", None), kwargs.pop("timeouts", None)
-        return cls(model, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive)
+        return cls(model, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive, then)
 
 
 def check(params: Mapping[str, Any]) -> None:

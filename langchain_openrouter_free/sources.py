@@ -39,6 +39,7 @@ class Stopwatch:
         # Of the attempt's and the call's end only the nearer one matters: both move alike.
         self._end, self._end_limit = min((self.started + timeouts.attempt, "attempt"), (call_ends, "call"))
         self._left_at: float | None = None
+        self.away_s = 0.0
         self._finished = False
         self.connect = Deadline(*self._soonest(self.started + timeouts.connect, "connect"), clock.monotonic)
         self.read = Deadline(*self._soonest(self.started + timeouts.first_token, "first_token"), clock.monotonic)
@@ -79,6 +80,7 @@ class Stopwatch:
             return
         away = self._clock.monotonic() - self._left_at
         self._left_at = None
+        self.away_s += away
         self.read.at += away
         self._end += away
 

@@ -49,14 +49,17 @@ RULES = {
     "shortcomings",
     "traits",
     "timeouts",
+    "delivery",
     "tripwire",
     "endings",
     "errors",
     "configuration.lines",
     "configuration.layers",
 }
-PURE = RULES | {"messages", "replies"}
+PURE = RULES | {"messages", "replies", "restarts"}
 LANGCHAIN = {
+    "implied",
+    "restarts",
     "outlook",
     "lookback",
     "accounting",
