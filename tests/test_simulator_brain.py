@@ -220,3 +220,19 @@ def test_same_seed_same_luck():
     first = story()
     assert first == story()
     assert set(first) == {"ok", "503"}
+
+
+def test_numbered_steps_are_done_one_after_the_other(ask):
+    """A list of steps is played over several requests, by any model: a call for each, then a word of all results."""
+    tools = [tool("add", a={"type": "integer"}, b={"type": "integer"}), tool("negate", a={"type": "integer"})]
+    messages = [{"role": "user", "content": "Please:\n1. Use add for 3 and 4.\n2. Use negate for 5."}]
+    made = []
+    for result in ("seven", "minus five"):
+        choice = ask(messages, tools=tools)
+        (call,) = choice["message"]["tool_calls"]
+        made.append((call["function"]["name"], json.loads(call["function"]["arguments"])))
+        messages += [choice["message"], {"role": "tool", "content": result, "tool_call_id": call["id"]}]
+    assert made == [("add", {"a": 3, "b": 4}), ("negate", {"a": 5})]
+    assert ask(messages, tools=tools)["message"]["content"].endswith("has done all steps: seven, minus five")
+    must = ask(messages, tools=[*tools, tool("report", total={"type": "integer"})], tool_choice="required")
+    assert [call["function"]["name"] for call in must["message"]["tool_calls"]] == ["report"]

@@ -16,6 +16,7 @@ from typing import Any
 from langchain_openrouter_free.simulator.catalogue import Row
 from langchain_openrouter_free.simulator.reply import Json
 from langchain_openrouter_free.simulator.schemas import names, numbers, quoted, sample
+from langchain_openrouter_free.simulator.tasks import Task, mentions, task_of
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 256
@@ -152,16 +153,18 @@ def answer(
         text: words to say instead of the model's own.
         reasoning: thoughts to show, or whether to show some; None leaves that to request and model.
     """
-    messages, said = prompt.messages, prompt.said
+    messages = prompt.messages
+    task = task_of(messages, prompt.said, [text_of(message) for message in messages])
+    said = prompt.said if task is None else task.text
     result = Answer(prompt_tokens=prompt.tokens, images=prompt.images)
     if text is None:
-        result.calls = list(_calls(body, row, messages, said))
+        result.calls = _calls(body, _wanted(body, row, prompt, task), said)
     if result.calls:
         result.finish = "tool_calls"
     elif text is not None:
         result.text = text
     else:
-        result.text = _json_text(body, row, said) or _plain_text(row, messages, said)
+        result.text = _json_text(body, row, said) or _plain_text(row, messages, said, task)
     if isinstance(reasoning, str):
         result.reasoning = reasoning
     elif thinks(body, row) if reasoning is None else reasoning:
@@ -170,7 +173,9 @@ def answer(
     return result
 
 
-def _plain_text(row: Row, messages: list[Json], said: str) -> str:
+def _plain_text(row: Row, messages: list[Json], said: str, task: Task | None) -> str:
+    if task is not None and task.is_over:
+        return f"{row.id} has done all steps: {said}"
     last = messages[-1] if messages else {}
     if last.get("role") == "tool":
         return f"{row.id} has read the result of the tool: {text_of(last)[:_ECHO]}"
@@ -191,23 +196,30 @@ def _json_text(body: Json, row: Row, said: str) -> str | None:
     return None
 
 
-def _calls(body: Json, row: Row, messages: list[Json], said: str) -> Iterator[ToolCall]:
+def _wanted(body: Json, row: Row, prompt: Prompt, task: Task | None) -> list[Json]:
+    """The tools that the model calls."""
     tools = offered_tools(body)
     choice = body.get("tool_choice") if row.takes("tool_choice") else None
     if not tools or choice == "none":
-        return
+        return []
     named = named_choice(body) if choice else None
-    answered = bool(messages) and messages[-1].get("role") == "tool"
     if named is not None:
-        chosen = [tool for tool in tools if tool["name"] == named]
-    elif answered and choice not in {"required", "any"}:
-        return
+        return [tool for tool in tools if tool["name"] == named]
+    must = choice in {"required", "any"}
+    if task is None:
+        answered = bool(prompt.messages) and prompt.messages[-1].get("role") == "tool"
+        fitting = [] if answered and not must else [tool for tool in tools if _is_for(tool, prompt.said)]
+    elif task.is_over:
+        # Who has to call one more is to give the result in a form: a tool that was no part of the task.
+        fitting = [tool for tool in tools if must and not task.names(str(tool["name"]))][-1:]
     else:
-        chosen = [tool for tool in tools if _is_for(tool, said)]
-        if not chosen and choice in {"required", "any"}:
-            chosen = tools[:1]
-    calls = [call for tool in chosen for call in _calls_of(tool, said)]
-    yield from calls if body.get("parallel_tool_calls") is not False else calls[:1]
+        fitting = [tool for tool in tools if mentions(task.text, str(tool["name"]))]
+    return fitting or (tools[:1] if must else [])
+
+
+def _calls(body: Json, wanted: list[Json], said: str) -> list[ToolCall]:
+    calls = [call for tool in wanted for call in _calls_of(tool, said)]
+    return calls if body.get("parallel_tool_calls") is not False else calls[:1]
 
 
 def _is_for(tool: Json, said: str) -> bool:
