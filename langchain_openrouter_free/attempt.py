@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from langchain_openrouter_free.answers import judge
+from langchain_openrouter_free.answers import ERROR, judge
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
 from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, route_facts
-from langchain_openrouter_free.evidence import header
+from langchain_openrouter_free.evidence import error_of, header
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
 from langchain_openrouter_free.purse import BudgetWarning
@@ -29,7 +29,7 @@ from langchain_openrouter_free.sources import Stopwatch
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import TransportFault
 from langchain_openrouter_free.tripwire import Bill
-from langchain_openrouter_free.verdicts import Kind, Verdict, answered, verdict
+from langchain_openrouter_free.verdicts import Kind, Scope, Step, Verdict, answered, verdict
 from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError
 
 T = TypeVar("T")
@@ -105,7 +105,10 @@ class Attempt:
         timeouts = owner.deadlines.of(turn.candidate.model).adapted(turn.usual_s)
         self._watch = Stopwatch(owner.clock, timeouts, owner.call_ends)
         self._assembly = Assembly()
+        # Content that is not shown yet: it says nothing so far, or may still be judged away.
         self._held: list[Delta] = []
+        self._judged_well = False
+        self._let_through = False
         self._unnamed = turn.reservation is not None
         self._source = owner.roads.open(turn.candidate, self._watch, turn.max_tokens)
         log.debug("asking %s", turn.candidate.model)
@@ -124,24 +127,38 @@ class Attempt:
             if not delta.has_content:
                 continue
             self._held.append(delta)
-            if self.committed or delta.says_something:
+            shows = delta.says_something and not self._owner.roads.terms.holds(delta)
+            if self.committed or self._judged_well or shows:
                 self.committed = True
-                held, self._held = self._held, []
-                yield from held
+                yield from self._released()
+
+    def _released(self) -> list[Delta]:
+        held, self._held = self._held, []
+        return held
 
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""
         if self._unnamed:
             self._source.open()
             self._name()
-        return self._take(self._source.read())
+        if self._let_through or self._judged_well:
+            return self._finish()
+        try:
+            return self._take(self._source.read())
+        except ReplyError as error:
+            return self._accepted(error)
 
     async def aread(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""
         if self._unnamed:
             await self._source.aopen()
             await self._owner.off_loop(self._name)
-        return self._take(await self._source.aread())
+        if self._let_through or self._judged_well:
+            return self._finish()
+        try:
+            return self._take(await self._source.aread())
+        except ReplyError as error:
+            return self._accepted(error)
 
     def _name(self) -> None:
         """Book the service's id of a paid answer before its first word: it may be the last of this process."""
@@ -161,16 +178,33 @@ class Attempt:
         return said if said.isascii() and said.isprintable() and len(said) <= _LONGEST_ID else ""
 
     def _take(self, deltas: list[Delta] | None) -> list[Delta] | None:
-        if deltas is not None:
-            for delta in deltas:
-                self._assembly.add(delta)
-            return deltas
-        if not self._source.complete():
-            raise AttemptFailed(verdict(Kind.CUT, "the stream ended without a finish reason", status=self.status))
-        how = judge(self.completion(), tools=self._owner.roads.tools, status=self.status)
-        if not how.ok:
-            raise AttemptFailed(how)
-        return None
+        if deltas is None:
+            return self._finish()
+        for delta in deltas:
+            self._assembly.add(delta)
+        return deltas
+
+    def _accepted(self, error: ReplyError) -> list[Delta] | None:
+        """Return what came with an error object that the caller accepts: the answer ends with it."""
+        how = classify(error.status, error.headers, error.body, now=self._owner.books.now())
+        told = isinstance(error.body, dict) and error_of(error.body) is not None
+        ours = how.scope is Scope.ACCOUNT or how.step is Step.RAISE
+        if ERROR not in self._owner.roads.terms.accept or error.status != 200 or not told or ours:
+            raise error
+        self._let_through = True
+        return self._take(error.said)
+
+    def _finish(self) -> list[Delta] | None:
+        """Judge the whole answer; return what of it was held back, and then None."""
+        if not self._judged_well:
+            said, roads = self.completion(), self._owner.roads
+            complete = self._let_through or self._source.complete()
+            how = judge(said, roads.terms, status=self.status, complete=complete, failed=self._let_through)
+            how = (roads.check(self.turn.candidate, said) or how) if how.ok else how
+            if not how.ok:
+                raise AttemptFailed(how)
+            self._judged_well = True
+        return self._released() or None
 
     @property
     def status(self) -> int | None:

@@ -20,6 +20,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_openrouter_free import messages as to_service
 from langchain_openrouter_free import replies
 from langchain_openrouter_free.actions import Candidate, Road
+from langchain_openrouter_free.answers import terms_of
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
@@ -27,6 +28,7 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery, Interruption
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
+from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.external import ExternalSource
 from langchain_openrouter_free.fitness import Needs, fitted, forms_of, needs_of
 from langchain_openrouter_free.listings import Shelf
@@ -38,9 +40,11 @@ from langchain_openrouter_free.restarts import INTERRUPTED, restartable
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.selection import PerModel, stands_for_many
+from langchain_openrouter_free.settings import Acceptance
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import Outgoing, Service
+from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.wire import Completion, Delta
 
 # Few languages and no code need fewer tokens than these: what is called too long by them is too long.
@@ -69,6 +73,7 @@ class Call:
         ids: the ranking of free models, for whose ids a list must have a place.
         options: what the call says about routing.
         delivery: what has reached the caller of a stream.
+        accept: what counts as an answer beside the obvious.
     """
 
     service: Service
@@ -87,6 +92,7 @@ class Call:
     ids: Sequence[str] = ()
     options: Options = field(default_factory=Options)
     delivery: Delivery = field(default_factory=Delivery)
+    accept: Acceptance = field(default_factory=Acceptance)
     _message_id: str | None = None
     _needed: Need | None = None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
@@ -97,8 +103,6 @@ class Call:
 
     def attempts(self, route: Route, accounts: Accounts, deadlines: Deadlines) -> Attempts:
         """Return the attempts of this call along a route."""
-        tools = self.params.get("tools") or []
-        names = frozenset(name for tool in tools if (name := (tool.get("function") or {}).get("name")) is not None)
         shelf = Shelf(accounts.store, accounts.account)
         unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
         patience = min(deadlines.usual.attempt, deadlines.usual.call)
@@ -108,7 +112,9 @@ class Call:
         if listing is not None:
             route.listed(listing, self.clock.now())
         beside = next(costs_beside(self.params), None) is not None
-        roads = Roads(self._open, lookup, names, self.pace, self.billed, self.warned, beside)
+        wired, checks = self.wire_messages(None), self.accept.checks
+        terms = terms_of(self.params, wired, self.accept.rows, whole=bool(checks))
+        roads = Roads(self._open, lookup, terms, self._check, self.pace, self.billed, self.warned, beside)
         payments = accounts.payments(self._need() if route.paid else Need())
         books = Books(accounts, self.clock, payments, lambda: uuid.uuid4().hex, self.chance)
         return Attempts(route, roads, books, self.clock, deadlines, self.delivery)
@@ -212,6 +218,20 @@ class Call:
         return {name: value for name, value in wanted.items() if value is not None}
 
     # -- the answer
+
+    def _check(self, candidate: Candidate, said: Completion) -> Verdict | None:
+        """Ask the caller's own checks; what they raise is the caller's."""
+        if not self.accept.checks:
+            return None
+        metadata = {"model_name": candidate.model, "model_provider": self._provider(candidate)}
+        message = replies.to_message(said, metadata=metadata, v1=self.v1)
+        for check in self.accept.checks:
+            found = check(message)
+            reason = found if isinstance(found, str) else ""
+            # Without a complaint, or without a word at all, it is wanted.
+            if reason or not (found or found is None or found == ""):
+                return verdict(Kind.UNWANTED, tidy(reason))
+        return None
 
     def result(self, attempt: Attempt) -> ChatResult:
         """Return the answer of a call that was not streamed to its caller."""

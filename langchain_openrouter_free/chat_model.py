@@ -221,6 +221,7 @@ class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounti
             privacy=privacy,
             price_lock=self.price_lock,
             options=options,
+            accept=settings.acceptance(self.accept if options.accept is None else options.accept),
             ids=ranking,
         )
         needs = call.needs()
@@ -277,6 +278,7 @@ class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounti
             "base_url": settings.base_url(self._url()),
             "extra_body": self.extra_body,
             "output_version": self.output_version,
+            "accept": None if self.accept is None else str(settings.acceptance(self.accept)),
             **self._own_parameters(),
         }
         # LangChain writes the call's own stop words over this name.

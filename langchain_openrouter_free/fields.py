@@ -109,6 +109,10 @@ class Fields(BaseModel):
     on_interrupt: OnInterrupt = "raise"
     """What follows where a streamed answer breaks off after its first words: `StreamInterrupted`; the next model's
     answer behind a chunk that voids the former ones (`"restart"`); or its words after these (`"continue"`)."""
+    accept: Any = Field(default=None, exclude=True, repr=False)
+    """What counts as an answer all the same: names of rows of the table of answers (`{"empty", "refusal"}`, or with
+    `{"announced": False}` one that counts by default and shall not), and functions of your own: each gets the message
+    and returns True, or False or a reason why the next model is to be asked."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -166,6 +170,7 @@ class Fields(BaseModel):
         settings.paid_rps(self.paid_rps)
         settings.privacy(self.privacy, self.provider)
         settings.fees(self.credit_fee)
+        settings.acceptance(self.accept)
         parameters.check(self._own_parameters())
         if not 0 <= self.max_wait < float("inf"):
             raise ConfigurationError(f"max_wait={self.max_wait!r} must be 0 or more seconds.")

@@ -36,7 +36,18 @@ _MOST_BREAKERS = 300
 # What accounts have (the service's limits page): by its size an answer's meter is told from a single model's.
 _SIZES = {"minute": frozenset({20}), "day": frozenset({50, 1000})}
 # What says something about a model's health beside the kinds that cool it down.
-_UNHEALTHY = frozenset({Kind.EMPTY})
+_UNHEALTHY = frozenset(
+    {
+        Kind.EMPTY,
+        Kind.ONLY_THOUGHTS,
+        Kind.NO_CHOICES,
+        Kind.FINISH_ERROR,
+        Kind.CALLS_MISSING,
+        Kind.UNKNOWN_TOOL,
+        Kind.BAD_ARGUMENTS,
+        Kind.WRONG_ARGUMENTS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

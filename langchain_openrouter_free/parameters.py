@@ -83,6 +83,7 @@ class Options:
         privacy: what is asked of providers, over the model's own.
         sensitive: whether no free model may see it.
         on_interrupt: what follows where a stream breaks off, over the model's own.
+        accept: what counts as an answer, instead of the model's own `accept`.
     """
 
     model: str | None = None
@@ -92,6 +93,7 @@ class Options:
     privacy: str | None = None
     sensitive: bool = False
     on_interrupt: OnInterrupt | None = None
+    accept: object = None
 
     @classmethod
     def taken_from(cls, kwargs: dict[str, Any]) -> Options:
@@ -108,7 +110,8 @@ class Options:
             hint = settings.did_you_mean(str(then), ON_INTERRUPT)
             raise ConfigurationError(f"on_interrupt={then!r} is none of {', '.join(ON_INTERRUPT)}{hint}.")
         model, timeout, timeouts = kwargs.pop("model", None), kwargs.pop("timeout", None), kwargs.pop("timeouts", None)
-        return cls(model, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive, then)
+        accept = kwargs.pop("accept", None)
+        return cls(model, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive, then, accept)
 
 
 def check(params: Mapping[str, Any]) -> None:

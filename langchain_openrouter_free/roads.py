@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from langchain_openrouter_free.actions import Candidate, Topic
+from langchain_openrouter_free.answers import Terms
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.errors import FreeModelBilled
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.purse import BudgetWarning
 from langchain_openrouter_free.sources import Source, Stopwatch
+from langchain_openrouter_free.verdicts import Verdict
+from langchain_openrouter_free.wire import Completion
 
 
 class Lookup(Protocol):
@@ -58,7 +61,8 @@ class Roads:
     Attributes:
         open: opens an attempt at a candidate; the last argument is the most output tokens, if capped.
         lookup: what is asked beside the attempts.
-        tools: names of the tools that an answer may call.
+        terms: what counts as an answer.
+        check: judges an answer further, as the caller wants; None where it is one. May raise the caller's own errors.
         billed: gets the warning of a free attempt that cost money; may raise it.
         warned: gets the warning of a cap of the budget; must not raise.
         beside: whether the request holds what is billed beside the model, with the user's leave.
@@ -67,7 +71,8 @@ class Roads:
 
     open: Callable[[Candidate, Stopwatch, int | None], Source]
     lookup: Lookup
-    tools: frozenset[str] = frozenset()
+    terms: Terms = field(default_factory=Terms)
+    check: Callable[[Candidate, Completion], Verdict | None] = lambda *_: None
     pace: Pace | None = None
     billed: Callable[[FreeModelBilled], None] = warnings.warn
     warned: Callable[[BudgetWarning], None] = lambda _: None

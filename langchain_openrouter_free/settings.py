@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from langchain_openrouter_free.answers import BY_DEFAULT, ROWS
 from langchain_openrouter_free.budget import Fees
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError
@@ -425,3 +427,47 @@ def fees(given: object) -> Fees:
         return Fees.parse(given)
     except ValueError as error:
         raise ConfigurationError(f"{error}.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What counts as an answer beside the obvious.
+
+    Attributes:
+        rows: names of the rows of `answers.ROWS` that are let through.
+        checks: the caller's own; each gets the message.
+    """
+
+    rows: frozenset[str] = BY_DEFAULT
+    checks: tuple[Callable[[Any], object], ...] = ()
+
+    def __str__(self) -> str:
+        names = [getattr(check, "__qualname__", type(check).__name__) for check in self.checks]
+        return ", ".join([*sorted(self.rows), *names])
+
+
+def acceptance(given: object) -> Acceptance:
+    """Read `accept="empty"`, `{"empty", "refusal"}`, `{"empty": True, "announced": False}`, a function, or a mixture.
+
+    Raises:
+        ConfigurationError: for a row that is not known, or a function that must be awaited.
+    """
+    if given is None:
+        return Acceptance()
+    if isinstance(given, Mapping):
+        wanted = {_row(name): bool(value) for name, value in given.items()}
+        on = {name for name, value in wanted.items() if value}
+        return Acceptance((BY_DEFAULT - wanted.keys()) | on)
+    several = isinstance(given, Iterable) and not isinstance(given, str) and not callable(given)
+    entries = list(given) if several and isinstance(given, Iterable) else [given]
+    checks = [entry for entry in entries if callable(entry)]
+    if any(inspect.iscoroutinefunction(check) for check in checks):
+        raise ConfigurationError("accept: a check is a plain function, which returns True, False or a reason.")
+    return Acceptance(BY_DEFAULT | {_row(entry) for entry in entries if not callable(entry)}, tuple(checks))
+
+
+def _row(name: object) -> str:
+    if not isinstance(name, str) or name not in ROWS:
+        hint = did_you_mean(str(name), ROWS)
+        raise ConfigurationError(f"accept: {name!r} is no row{hint}; known: {', '.join(ROWS)}.")
+    return name

@@ -67,8 +67,21 @@ class Kind(StrEnum):
     UNREACHABLE = "unreachable"
     BROKEN = "broken"
     CUT = "cut"
+    FINISH_ERROR = "finish_error"
+    NO_CHOICES = "no_choices"
     EMPTY = "empty"
+    ONLY_THOUGHTS = "only_thoughts"
     SPENT = "spent"
+    REFUSAL = "refusal"
+    ANNOUNCED = "announced"
+    CALLS_MISSING = "calls_missing"
+    NOT_CALLED = "not_called"
+    UNKNOWN_TOOL = "unknown_tool"
+    BAD_ARGUMENTS = "bad_arguments"
+    WRONG_ARGUMENTS = "wrong_arguments"
+    REPEATED = "repeated"
+    WRONG_OBJECT = "wrong_object"
+    UNWANTED = "unwanted"
     ABANDONED = "abandoned"
 
 
@@ -139,8 +152,26 @@ POLICIES: Mapping[Kind, Policy] = {
     Kind.UNREACHABLE: Policy(Scope.PROVIDER, Step.NEXT, False, "no connection to the service"),
     Kind.BROKEN: Policy(Scope.PROVIDER, Step.NEXT, True, "a server error, or a reply that is no answer"),
     Kind.CUT: Policy(Scope.PROVIDER, Step.NEXT, True, "the answer ended before its end"),
+    Kind.FINISH_ERROR: Policy(Scope.MODEL, Step.NEXT, False, '`finish_reason: "error"` without an error object'),
+    Kind.NO_CHOICES: Policy(Scope.MODEL, Step.NEXT, False, "a success without choices"),
     Kind.EMPTY: Policy(Scope.MODEL, Step.NEXT, False, "a success that says nothing"),
-    Kind.SPENT: Policy(Scope.REQUEST, Step.NEXT, False, "all tokens went into thinking (raise max_tokens)"),
+    Kind.ONLY_THOUGHTS: Policy(Scope.MODEL, Step.NEXT, False, "thoughts, and no answer after them"),
+    Kind.SPENT: Policy(
+        Scope.REQUEST,
+        Step.NEXT,
+        False,
+        "all tokens went into thinking (raise max_tokens)",
+    ),
+    Kind.REFUSAL: Policy(Scope.MODEL, Step.NEXT, False, "the model refuses, in so many words; another may not"),
+    Kind.ANNOUNCED: Policy(Scope.MODEL, Step.NEXT, False, "words where tool calls were announced"),
+    Kind.CALLS_MISSING: Policy(Scope.MODEL, Step.NEXT, False, "tool calls were announced, and nothing came"),
+    Kind.NOT_CALLED: Policy(Scope.MODEL, Step.NEXT, False, "`tool_choice` demanded a tool call, and it was not made"),
+    Kind.UNKNOWN_TOOL: Policy(Scope.MODEL, Step.NEXT, False, "a call of a tool that was not offered, or of none"),
+    Kind.BAD_ARGUMENTS: Policy(Scope.MODEL, Step.NEXT, False, "arguments of a tool call that are no JSON object"),
+    Kind.WRONG_ARGUMENTS: Policy(Scope.MODEL, Step.NEXT, False, "arguments that do not fit the tool's schema"),
+    Kind.REPEATED: Policy(Scope.MODEL, Step.NEXT, False, "the same tool call again and again (5 times)"),
+    Kind.WRONG_OBJECT: Policy(Scope.MODEL, Step.NEXT, False, "structured output that does not fit the schema"),
+    Kind.UNWANTED: Policy(Scope.MODEL, Step.NEXT, False, "your own check (`accept=`) said no"),
     Kind.ABANDONED: Policy(Scope.OK, Step.RAISE, False, "the caller stopped listening, or cancelled"),
 }
 

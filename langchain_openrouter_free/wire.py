@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,11 @@ class ToolDelta:
 
 @dataclass(slots=True)
 class Delta:
-    """One decoded piece of an answer: an event of a stream, or a whole plain answer at once."""
+    """One decoded piece of an answer: an event of a stream, or a whole plain answer at once.
+
+    Attributes:
+        choice: whether it holds a choice; an event with usage alone doesn't.
+    """
 
     text: str = ""
     reasoning: str = ""
@@ -50,6 +54,7 @@ class Delta:
     id: str | None = None
     model: str | None = None
     provider: str | None = None
+    choice: bool = True
 
     @property
     def has_content(self) -> bool:
@@ -69,14 +74,19 @@ class Completion(Delta):
 
 
 class ReplyError(Exception):
-    """A reply, or an event in it, that carries an error or cannot be read; `refusals.classify` judges it."""
+    """A reply, or an event in it, that carries an error or cannot be read; `refusals.classify` judges it.
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
+    Attributes:
+        said: what came with the error and has not been handed out.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: object, said: Sequence[Delta] = ()) -> None:
         # Not the body: it would stand in every traceback, with what it holds of the user.
         super().__init__(f"reply with status {status}")
         self.status = status
         self.headers = headers
         self.body = body
+        self.said = list(said)
 
 
 class Assembly:
@@ -87,7 +97,7 @@ class Assembly:
         self._reasonings: list[str] = []
         self._refusals: list[str] = []
         self._calls: dict[int, tuple[ToolDelta, list[str]]] = {}
-        self._facts = Completion()
+        self._facts = Completion(choice=False)
         self._joined = True
 
     def add(self, delta: Delta) -> None:
@@ -113,6 +123,7 @@ class Assembly:
         facts.id = delta.id or facts.id
         facts.model = delta.model or facts.model
         facts.provider = delta.provider or facts.provider
+        facts.choice = facts.choice or delta.choice
         facts.logprobs = _joined_logprobs(facts.logprobs, delta.logprobs)
 
     @property
@@ -252,7 +263,7 @@ class ReplyReader:
         if not isinstance(payload, dict):
             raise ReplyError(self.status, self.headers, text)
         self._refuse_errors(payload)
-        if not payload.get("choices"):
+        if "choices" not in payload:
             raise ReplyError(self.status, self.headers, payload)
         self.ended = True
         return self._delta(payload)
@@ -261,15 +272,19 @@ class ReplyReader:
 
     def _events(self, text: str) -> list[Delta]:
         deltas: list[Delta] = []
-        for line in self._lines(text):
-            if line.startswith("data:"):
-                self._data.append(line[6:] if line.startswith("data: ") else line[5:])
-            elif not line:
-                if self._data:
-                    self._dispatch(deltas)
-            elif line[0] == "{" and not self._data:
-                # An error body in the middle of a stream, without the framing.
-                self._data.append(line)
+        try:
+            for line in self._lines(text):
+                if line.startswith("data:"):
+                    self._data.append(line[6:] if line.startswith("data: ") else line[5:])
+                elif not line:
+                    if self._data:
+                        self._dispatch(deltas)
+                elif line[0] == "{" and not self._data:
+                    # An error body in the middle of a stream, without the framing.
+                    self._data.append(line)
+        except ReplyError as error:
+            error.said[:0] = deltas
+            raise
         return deltas
 
     def _lines(self, text: str) -> list[str]:
@@ -298,14 +313,14 @@ class ReplyReader:
             elif self.finished and error_of(payload) is not None:
                 # The answer was over; recorded after the caller's own max_tokens had cut it.
                 self.ended = True
-                deltas.append(Delta(usage=_mapping(payload.get("usage"))))
+                deltas.append(Delta(usage=_mapping(payload.get("usage")), choice=False))
             else:
                 self._refuse_errors(payload)
                 deltas.append(self._delta(payload))
 
     def _refuse_errors(self, payload: Json) -> None:
         if error_of(payload) is not None:
-            raise ReplyError(self.status, self.headers, payload)
+            raise ReplyError(self.status, self.headers, payload, [self._delta(payload)])
 
     # -- one event or one whole answer
 
@@ -322,6 +337,7 @@ class ReplyReader:
             id=_word(payload.get("id")),
             model=_word(payload.get("model")),
             provider=_word(payload.get("provider")),
+            choice=bool(choice),
         )
         # Most events of a stream are a word and nothing else.
         if choice.get("logprobs"):

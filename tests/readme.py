@@ -1,14 +1,15 @@
-"""The README's failure table, made from the table that decides. `python tests/readme.py` writes it."""
+"""The README's tables, made from those that decide. `python tests/readme.py` writes them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from langchain_openrouter_free.answers import ERROR, ROWS
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Step
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN = "<!-- failure table: begin (made from verdicts.POLICIES; a test compares) -->"
-END = "<!-- failure table: end -->"
+FAILURES = "failure table", "made from verdicts.POLICIES"
+ANSWERS = "answers table", "made from answers.ROWS"
 _UNSHOWN = {Kind.OK, Kind.ABANDONED}
 _STEPS = {
     Step.NEXT: "next model",
@@ -29,11 +30,31 @@ def table() -> str:
     return "\n".join(["| outcome | what happened | concerns | next | cools |", "|---|---|---|---|---|", *rows])
 
 
-def section(text: str) -> str:
-    """Return what stands between the marks."""
-    return text.partition(BEGIN)[2].partition(END)[0].strip()
+def answers() -> str:
+    """Return the table of what a finished attempt can be that is no answer, as Markdown."""
+    what = {ERROR: "an error object: in the body, in a chunk, inside a choice"}
+    rows = [f"| `{row}` | {what.get(row) or POLICIES[Kind(row)].means} | {gets} |" for row, gets in ROWS.items()]
+    return "\n".join(["| row | what happened | who accepts it gets |", "|---|---|---|", *rows])
+
+
+def _marks(name: str, origin: str) -> tuple[str, str]:
+    return f"<!-- {name}: begin ({origin}; a test compares) -->", f"<!-- {name}: end -->"
+
+
+def section(text: str, name: str, origin: str) -> str:
+    """Return what stands between a table's marks."""
+    begin, end = _marks(name, origin)
+    return text.partition(begin)[2].partition(end)[0].strip()
+
+
+def written(text: str, table: str, name: str, origin: str) -> str:
+    """Return the text with a table between its marks."""
+    begin, end = _marks(name, origin)
+    before, found, rest = text.partition(begin)
+    if not found:
+        raise ValueError(f"no {begin}")
+    return f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
 
 
 if __name__ == "__main__":
-    before, _, rest = README.read_text().partition(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}")
+    README.write_text(written(written(README.read_text(), table(), *FAILURES), answers(), *ANSWERS))

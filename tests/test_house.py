@@ -17,6 +17,7 @@ RULES = {
     "evidence",
     "waits",
     "refusals",
+    "schemas",
     "verdicts",
     "answers",
     "wire",

@@ -59,16 +59,6 @@ def test_every_shape_of_a_tool_call(sim: Simulator, shape: str, path: str) -> No
     assert told.message.tool_calls[0]["id"]
 
 
-@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
-@pytest.mark.parametrize("fault", ["tool-malformed", "tool-unknown"])
-def test_a_useless_tool_call_is_no_answer(sim: Simulator, fault: str, path: str) -> None:
-    """Arguments that are no JSON, or a tool that was not offered: the next model is asked."""
-    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
-    sim.script({TWENTY[0]: fault})
-    told = drive(make(sim).bind_tools([tool], tool_choice="now"), path)
-    assert told.outcomes == ["broken", "ok"]
-
-
 # -- memory between calls
 
 

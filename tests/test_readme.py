@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from readme import README, section, table
+from readme import ANSWERS, FAILURES, README, answers, section, table
 
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.transport import CLIENTS
@@ -24,9 +24,10 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     CLIENTS.close()
 
 
-def test_the_failure_table_is_the_codes() -> None:
-    """`python tests/readme.py` was run after the last change of the table."""
-    assert section(README.read_text()) == table()
+def test_the_tables_are_the_codes() -> None:
+    """`python tests/readme.py` was run after the last change of a table."""
+    assert section(README.read_text(), *FAILURES) == table()
+    assert section(README.read_text(), *ANSWERS) == answers()
 
 
 def test_the_python_blocks_run(service: Simulator, capsys: pytest.CaptureFixture[str]) -> None:

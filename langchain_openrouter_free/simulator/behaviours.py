@@ -64,6 +64,13 @@ SUCCESSES = {
     "wrong-schema": "JSON that does not follow the schema",
     "tool-malformed": "a tool call whose arguments are not JSON",
     "tool-unknown": "a call of a tool that was not offered",
+    "tool-repeated": "the same tool call eight times in one answer",
+    "tool-again": "a call of the first tool, whatever it was answered before",
+    "fenced": "the answer in a code fence, with words around it",
+    "refusal": "a refusal, and no content",
+    "joined": "two JSON objects in one event",
+    "no-index": "tool calls without an index",
+    "no-finish": "no finish_reason, but a proper end",
     "bad-sse-line": "one garbage line between good ones (line=...)",
 }
 
@@ -76,6 +83,9 @@ FAILING_200 = {
     "200-empty-string": "content '' and finish_reason stop",
     "200-length-thinking": "content '' and finish_reason length: thinking ate the budget",
     "200-tool-calls-missing": "finish_reason tool_calls without tool_calls",
+    "200-tool-calls-nothing": "finish_reason tool_calls, and neither calls nor words",
+    "200-thoughts-only": "thoughts, content '' and finish_reason stop",
+    "200-filtered": "content '' and finish_reason content_filter",
     "200-choice-error": "part of an answer, and an error inside the choice",
     "200-finish-error": "finish_reason error and no error object",
     "200-html": "200 with a web page",

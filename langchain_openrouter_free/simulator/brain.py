@@ -42,6 +42,7 @@ class Answer:
 
     text: str = ""
     reasoning: str = ""
+    refusal: str = ""
     calls: list[ToolCall] = field(default_factory=list)
     finish: str = "stop"
     prompt_tokens: int = 0

@@ -80,7 +80,7 @@ def usage(answer: Answer, cost: Decimal) -> Json:
 
 def completion(answer: Answer, voice: Voice) -> Json:
     """A whole answer in one object."""
-    message: Json = {"role": "assistant", "content": answer.text, "refusal": None, "reasoning": None}
+    message: Json = {"role": "assistant", "content": answer.text, "refusal": answer.refusal or None, "reasoning": None}
     if answer.reasoning:
         message["reasoning"] = answer.reasoning
         message["reasoning_details"] = _details(answer.reasoning)
@@ -110,6 +110,8 @@ def deltas(answer: Answer, voice: Voice) -> list[bytes]:
         for piece in pieces(answer.reasoning, voice.chunks)
     ]
     events += [event(voice, {"content": piece}) for piece in pieces(answer.text, voice.chunks)]
+    if answer.refusal:
+        events.append(event(voice, {"content": "", "refusal": answer.refusal}))
     for index, call in enumerate(answer.calls):
         events += [event(voice, delta) for delta in _call_deltas(index, call, voice)]
     return events or [event(voice, {"content": ""})]

@@ -17,6 +17,7 @@ from langchain_openrouter_free.simulator.behaviours import Behaviour
 from langchain_openrouter_free.simulator.brain import Answer, ToolCall, offered_tools
 from langchain_openrouter_free.simulator.dialect import COMMENT, PADDING
 from langchain_openrouter_free.simulator.failures import PROVIDER_ERROR, failure
+from langchain_openrouter_free.simulator.oddities import ODDITIES
 from langchain_openrouter_free.simulator.reply import (
     FOREVER,
     Ending,
@@ -314,7 +315,7 @@ def _error_chunk_choice(scene: Scene) -> Reply:
     return scene.stream([*_first(scene, answer), dialect.error_event(scene.voice, error, [choice])], done=False)
 
 
-PLAYS: dict[str, Callable[[Scene], Reply]] = {
+PLAYS: dict[str, Callable[[Scene], Reply]] = ODDITIES | {
     "ok": _ok,
     "slow": _slow,
     "huge": _huge,
