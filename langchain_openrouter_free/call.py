@@ -43,12 +43,11 @@ from langchain_openrouter_free.selection import PerModel, stands_for_many
 from langchain_openrouter_free.settings import Acceptance
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch
 from langchain_openrouter_free.timeouts import Deadlines
+from langchain_openrouter_free.tokens import estimated
 from langchain_openrouter_free.transport import Outgoing, Service
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.wire import Completion, Delta
 
-# Few languages and no code need fewer tokens than these: what is called too long by them is too long.
-_CHARACTERS_PER_TOKEN, _TOKENS_PER_TOOL = 4, 60
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
 
 
@@ -122,14 +121,11 @@ class Call:
     def needs(self) -> Needs:
         """Return what the request needs of a model; its tokens are an estimate."""
         wired = self.wire_messages(None)
-        text = sum(len(said) for message in wired if isinstance(said := message.get("content"), str))
-        text += sum(len(str(part.get("text", ""))) for part in _parts(wired))
-        tokens = text // _CHARACTERS_PER_TOKEN + len(self.params.get("tools") or ()) * _TOKENS_PER_TOOL
         provider = self.params.get("provider")
         return needs_of(
             self.params,
             to_service.needs(self.messages),
-            tokens,
+            estimated(wired, self.params.get("tools") or ()),
             forms=forms_of(wired),
             privacy=asked_of(provider, self.privacy),
             narrowed=narrows(provider),

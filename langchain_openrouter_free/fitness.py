@@ -221,6 +221,7 @@ def barred(needs: Needs, known: Traits, context: int | None, now: float) -> tupl
         return f"{UNFIT}it has refused {refused[0]}", refused[1]
     if known.ruled_out and (until := known.ruled_out_until(needs.privacy, now)) is not None:
         return RULED_OUT, until
+    context = known.context(context, now)
     if context is None or needs.most_room <= context or (room := needs.room(known)) <= context:
         return None
     return f"{UNFIT}a context of {context} tokens is too small for about {room}", None

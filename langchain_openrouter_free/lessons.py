@@ -38,17 +38,21 @@ def lesson_of(needs: Needs, candidate: Candidate, how: Verdict, said: Completion
         return NOTHING
     if how.kind is Kind.POLICY:
         return Lesson(privacy=needs.privacy, ruled_out=True)
+    # Only text is estimated.
+    estimate = 0 if needs.inputs else needs.prompt_tokens
     used = needs.used(candidate.takes, candidate.refused)
     if not how.ok:
         refused = _most_special(how.names & used)
-        return Lesson(refused=refused) if refused else NOTHING
+        if not refused and how.context is how.counted is None:
+            return NOTHING
+        return Lesson(refused=refused, estimate=estimate, counted=how.counted or 0, context=how.context or 0)
     counted = (said.usage or {}).get("prompt_tokens")
     return Lesson(
         done=used,
         worked=_worked(used & WAYS, said),
         privacy=needs.privacy,
         answered=True,
-        estimate=0 if needs.inputs else needs.prompt_tokens,
+        estimate=estimate,
         counted=counted if type(counted) is int else 0,
     )
 

@@ -75,17 +75,17 @@ def named(provider: Mapping[str, Any] | None, privacy: str) -> str:
     return f"provider={asked!r}" if asked else ""
 
 
-def asked_of(provider: Mapping[str, Any] | None, privacy: str) -> str:
+def asked_of(provider: object, privacy: str) -> str:
     """Return what a request asks of providers, be it by `privacy` or by its own preferences: one of `PRIVACY`."""
-    given = provider or {}
+    given = provider if isinstance(provider, Mapping) else {}
     if privacy == "zdr" or given.get("zdr") is True:
         return "zdr"
     return "no-training" if privacy == "no-training" or given.get("data_collection") == "deny" else "any"
 
 
-def narrows(provider: Mapping[str, Any] | None) -> bool:
+def narrows(provider: object) -> bool:
     """Tell whether the user's own preferences leave providers out."""
-    return any((provider or {}).get(name) for name in _NARROWING)
+    return isinstance(provider, Mapping) and any(provider.get(name) for name in _NARROWING)
 
 
 def conflict(provider: Mapping[str, Any] | None, privacy: str) -> str | None:

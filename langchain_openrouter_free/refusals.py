@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from langchain_openrouter_free.evidence import Evidence, decode, gather
-from langchain_openrouter_free.shortcomings import named
+from langchain_openrouter_free.shortcomings import named, sizes
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, verdict
 from langchain_openrouter_free.waits import named_until, window_of
 
@@ -267,6 +267,10 @@ def classify(
         # A cut or empty answer: its words are a model's, not the service's.
         return verdict(Kind.BROKEN, "a reply that is no whole answer", status=status)
     rule = next((row for row in RULES if row.matches(seen)), Rule(Kind.BROKEN))
+    names = named(seen) if rule.kind in _OF_THE_REQUEST else frozenset[str]()
+    if names and rule.kind is Kind.DOUBTFUL:
+        # Its words are known after all.
+        rule = Rule(Kind.INCOMPATIBLE)
     window = window_of(seen, now) if rule.kind is Kind.MODEL_LIMIT else _WINDOWS.get(rule.kind)
     until = named_until(seen, now, resets=rule.kind in _WITH_RESET, window=window)
     found = verdict(
@@ -278,8 +282,8 @@ def classify(
         limit=seen.limit,
         window=window,
     )
-    names = named(seen) if rule.kind in _OF_THE_REQUEST else found.names
-    return replace(found, affords=seen.affords, names=names) if names or seen.affords is not None else found
+    context, counted = sizes(seen) if rule.kind is Kind.TOO_LONG else (None, None)
+    return replace(found, affords=seen.affords, context=context, counted=counted, names=names)
 
 
 def classify_listing(

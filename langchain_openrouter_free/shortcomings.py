@@ -135,6 +135,8 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
 _SPOKEN = tuple((names, re.compile("|".join(sentences))) for names, sentences in _SENTENCES)
 # Of a body without end the first words tell.
 _READ = 8_000
+# No model has a context of so many digits.
+_MOST_DIGITS = 10
 
 # The service's own steps (`failed_routing_step`, 2026), which say what they looked for.
 _STEPS = (
@@ -146,6 +148,28 @@ _STEPS = (
     (frozenset({INPUTS["file"]}), re.compile(r"file|pdf")),
     (frozenset({STRUCTURED, JSON_MODE}), re.compile(r"structured|response.format")),
 )
+
+
+# How a refusal for length tells the context, and the model's own count of the prompt.
+_CONTEXT = re.compile(
+    r"context (?:length|window|limit|size)(?: is| of|:) (?:only )?(\d[\d,]*)|> ?(\d[\d,]*) (?:tokens )?maximum"
+)
+_PROMPT = re.compile(
+    r"\((\d[\d,]*) (?:of text input|in the messages|in the prompt|input)"
+    r"|(?:prompt|input) is too long:?\s+(\d[\d,]*) tokens"
+    r"|(?:has|contains|have) (?:at least )?(\d[\d,]*) (?:input|prompt) tokens"
+)
+
+
+def sizes(seen: Evidence) -> tuple[int | None, int | None]:
+    """Return the context that a refusal for length names, and the tokens that it counted in the prompt."""
+    said = seen.said[:_READ]
+    return _number(_CONTEXT.search(said)), _number(_PROMPT.search(said))
+
+
+def _number(hit: re.Match[str] | None) -> int | None:
+    digits = "" if hit is None else next(group for group in hit.groups() if group).replace(",", "")
+    return int(digits) if 0 < len(digits) < _MOST_DIGITS else None
 
 
 def named(seen: Evidence) -> frozenset[str]:

@@ -7,8 +7,10 @@ models come and go within days or weeks), or until it works |
 | a form that it has refused | the same | 14 days: its template seldom changes, and a reshaped request is answered |
 | that the account's own privacy setting rules it out | that refusal, by what was asked of providers | 6 hours, or \
 until it answers |
+| the context that a refusal for length has named | that refusal | 3 days |
 | a way of asking that has worked | an answer that shows it | 14 days |
-| tokens of its count for one of ours | `usage.prompt_tokens` of plain prompts | until better known |
+| tokens of its count for one of ours | `usage.prompt_tokens` of plain prompts, and refusals for length | until better \
+known |
 
 Nobody here knows what time it is or where the book is kept. Times are Unix seconds of the server's clock.
 """
@@ -90,6 +92,7 @@ class Lesson:
         answered: whether it answered.
         estimate: our count of the prompt's tokens; 0 where it is none (images, sound, files).
         counted: the model's own count; 0 where it is not known.
+        context: most tokens that it holds, as a refusal named them; 0 where none did.
     """
 
     refused: frozenset[str] = frozenset()
@@ -100,6 +103,7 @@ class Lesson:
     answered: bool = False
     estimate: int = 0
     counted: int = 0
+    context: int = 0
 
 
 NOTHING = Lesson()
@@ -115,6 +119,7 @@ class Traits:
         ruled_out: what was asked of providers -> when the account's setting ruled the model out.
         ratio: how many of its tokens one of our estimate is.
         counts: how many prompts that was learned from; at most 20 are remembered.
+        limit: the context that a refusal named, and when; None where none did.
         at: when anything of it changed.
     """
 
@@ -123,6 +128,7 @@ class Traits:
     ruled_out: Mapping[str, float] = field(default_factory=dict)
     ratio: float = 1.0
     counts: int = 0
+    limit: tuple[int, float] | None = None
     at: float = 0.0
 
     # -- what it says of a request
@@ -147,6 +153,12 @@ class Traits:
         """Return the ways of asking that have worked lately."""
         return frozenset(way for way, at in self.worked.items() if _believed(at, WORKED_KEPT, now))
 
+    def context(self, listed: int | None, now: float) -> int | None:
+        """Return the tokens that it holds: what the catalogue lists, or what a refusal named, if that is less."""
+        if self.limit is None or not _believed(self.limit[1], FEATURE_KEPT, now):
+            return listed
+        return self.limit[0] if listed is None else min(listed, self.limit[0])
+
     def tokens(self, estimate: int) -> int:
         """Return how many of its tokens a prompt of so many of ours may be: the better known, the less margin."""
         return int(estimate * self.ratio * (1.0 + _MARGIN / sqrt(self.counts + 1)))
@@ -166,7 +178,8 @@ class Traits:
         if lesson.ruled_out:
             ruled_out[lesson.privacy] = now
         ratio, counts = self._counted(lesson)
-        learned = Traits(refused, worked, ruled_out, ratio, counts, self.at)
+        limit = (lesson.context, now) if lesson.context else self.limit
+        learned = Traits(refused, worked, ruled_out, ratio, counts, limit, self.at)
         return self if learned == self else replace(learned, at=now)
 
     def _counted(self, lesson: Lesson) -> tuple[float, int]:
@@ -177,6 +190,9 @@ class Traits:
         known_well = self.counts == _MOST_COUNTS and abs(seen - self.ratio) <= _NEAR * self.ratio
         if known_well or not _LEAST_RATIO <= seen <= MOST_RATIO:
             return self.ratio, self.counts
+        if not lesson.answered:
+            # It was too long by this count, so the next one like it must be called too long before it is sent.
+            return round(seen, 3), 1
         counts = min(self.counts + 1, _MOST_COUNTS)
         # In the thousandths that are written down, so that a page says the same as the book.
         return round(self.ratio + (seen - self.ratio) / counts, 3), counts
@@ -185,7 +201,7 @@ class Traits:
 
     def as_row(self) -> list[object]:
         """Write it as a row."""
-        return [self.refused, self.worked, self.ruled_out, self.ratio, self.counts, self.at]
+        return [self.refused, self.worked, self.ruled_out, self.ratio, self.counts, self.limit, self.at]
 
     @classmethod
     def from_row(cls, row: object) -> Traits:
@@ -194,9 +210,9 @@ class Traits:
         Raises:
             ValueError: if it is no such row.
         """
-        if not isinstance(row, list | tuple) or len(row) != 6:
+        if not isinstance(row, list | tuple) or len(row) != 7:
             raise ValueError(f"no row of traits: {row!r}")
-        refused, worked, ruled_out, ratio, counts, at = row
+        refused, worked, ruled_out, ratio, counts, limit, at = row
         numbers = type(counts) is int and 0 <= counts <= _MOST_COUNTS and _is_number(ratio) and _is_number(at)
         if not numbers or not _LEAST_RATIO <= ratio <= MOST_RATIO:
             raise ValueError(f"no row of traits: {row!r}")
@@ -206,6 +222,7 @@ class Traits:
             dict(_moments(ruled_out, frozenset(PRIVACY))),
             float(ratio),
             counts,
+            None if limit is None else _limit(limit),
             float(at),
         )
 
@@ -232,6 +249,12 @@ def _believed(at: float, kept: float, now: float) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _GREATEST
+
+
+def _limit(row: object) -> tuple[int, float]:
+    if not isinstance(row, list | tuple) or len(row) != 2 or type(row[0]) is not int or not _is_number(row[1]):
+        raise ValueError(f"no limit: {row!r}")
+    return min(max(row[0], 1), _GREATEST), float(row[1])
 
 
 def _moments(row: object, names: frozenset[str]) -> Iterator[tuple[str, float]]:

@@ -191,6 +191,7 @@ class Verdict:
         window: `"minute"` or `"day"`, where a limit was said to be of one.
         left: requests left of that window, where an answer said it.
         affords: tokens of output that the balance pays for, where a refusal said it.
+        context, counted: most tokens that the model holds, and its count of the prompt, where a refusal said them.
         names: what a refusal says that the model cannot do (`traits.VOCABULARY`), whatever the request used of it.
     """
 
@@ -204,6 +205,8 @@ class Verdict:
     window: str | None = None
     left: int | None = None
     affords: int | None = None
+    context: int | None = None
+    counted: int | None = None
     names: frozenset[str] = frozenset()
 
     @property

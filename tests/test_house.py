@@ -48,6 +48,7 @@ RULES = {
     "routing",
     "lessons",
     "shortcomings",
+    "tokens",
     "traits",
     "timeouts",
     "delivery",

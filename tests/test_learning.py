@@ -42,9 +42,9 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 SPARED: dict[str, Any] = {"seed": 7, "temperature": 0.5, "top_p": 0.5, "parallel_tool_calls": False}
 
 
-def world(server: Simulator, **refuses: list[str]) -> Simulator:
-    """Offer two models whose rows list everything; `first` refuses what is named."""
-    models: list[Any] = [{"id": FIRST, **TAKES}, {"id": SECOND, **TAKES}]
+def world(server: Simulator, context: int = 131_072, **refuses: list[str]) -> Simulator:
+    """Offer two models whose rows list everything; each refuses what is named."""
+    models: list[Any] = [{"id": FIRST, **TAKES, "context_length": context}, {"id": SECOND, **TAKES}]
     models.append({"id": PAID, **TAKES, "pricing": {"prompt": "0.0000001", "completion": "0.0000004"}})
     server.reset(Scenario(models=models, refuses={IDS[name]: names for name, names in refuses.items()}))
     return server
@@ -219,3 +219,53 @@ def test_an_unclear_refusal_teaches_nothing(machine: Machine, path: str) -> None
         drive(machine.model(), path, tools=[TOOL], tool_choice="required", seed=1)
     assert asked(sim) == [FIRST, SECOND, FIRST, SECOND]
     assert FIRST not in book(machine).traits
+
+
+def english(tokens: int) -> str:
+    return "word" * tokens
+
+
+def chinese(tokens: int) -> str:
+    """A text that the simulated models count as so many tokens, and we as more than twice as many."""
+    return "日本日本" * tokens
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_a_model_counts_makes_room(machine: Machine, path: str) -> None:
+    """A prompt that is called too long at first fits as soon as shorter ones have shown how the model counts."""
+    sim = world(machine.sim, context=2_000)
+    drive(machine.model(), path, chinese(1_000))
+    assert asked(sim) == [SECOND]
+    for _ in range(2):
+        drive(machine.model(), path, chinese(400))
+    drive(machine.model(), path, chinese(1_000))
+    assert asked(sim)[1:] == [FIRST] * 3
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("streamed", ["stream", "plain"])
+def test_too_long_once_is_too_long_for_the_next(machine: Machine, path: str, streamed: str) -> None:
+    """A refusal for length tells how the model counts: the next prompt of that length is not sent."""
+    sim = world(machine.sim, context=2_000)
+    sim.script({FIRST: ["400-context", "ok"]})
+    for _ in range(2):
+        assert drive(machine.model(wire=streamed), path, english(950)).meta["route"]["model"] == SECOND
+    assert asked(sim) == [FIRST, SECOND, SECOND]
+    with pytest.raises(NoSuitableModel, match="a context of 2000 tokens is too small for about 2"):
+        drive(machine.model(FIRST), path, english(950))
+    drive(machine.model(wire=streamed), path, english(100))
+    assert asked(sim)[3:] == [FIRST]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_context_that_only_a_refusal_tells(machine: Machine, path: str) -> None:
+    """The list has the largest of several providers'; what the one that answered holds is believed for three days."""
+    sim = world(machine.sim)
+    smaller = "This endpoint's maximum context length is 900 tokens. However, you requested about 1000 tokens"
+    sim.script({FIRST: [{"do": "400-context", "message": smaller}, "ok"]})
+    for tokens in (1_000, 1_000, 100):
+        drive(machine.model(), path, english(tokens))
+    assert asked(sim) == [FIRST, SECOND, SECOND, FIRST]
+    machine.clock.advance(FEATURE_KEPT)
+    drive(machine.model(), path, english(1_000))
+    assert asked(sim)[4:] == [FIRST]

@@ -262,6 +262,50 @@ def test_the_models_own_count(usage: Any) -> None:
     )
 
 
+SIZES: list[tuple[Any, tuple[int | None, int | None]]] = [
+    (
+        err(
+            400,
+            "This endpoint's maximum context length is 32768 tokens. However, you requested about 46493 tokens (13725 of text input, 32768 in the output).",
+        ),
+        (32768, 13725),
+    ),
+    (err(400, "prompt is too long: 20 tokens > 10 maximum"), (10, 20)),
+    (err(400, "prompt is too long:\n 1284668 tokens > 1,000,000 maximum"), (1_000_000, 1_284_668)),
+    (
+        upstream(
+            400, "This model's maximum context length is 4096 tokens. However, your request has 5000 input tokens."
+        ),
+        (4096, 5000),
+    ),
+    (
+        upstream(
+            400,
+            "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (8000 in the messages, 1000 in the completion).",
+        ),
+        (8192, 8000),
+    ),
+    (err(400, "Input is too long"), (None, None)),
+    (err(400, "maximum context length is 99999999999999999999 tokens"), (None, None)),
+    (err(429, "context length is 5 tokens"), (None, None)),
+]
+
+
+@pytest.mark.parametrize(("body", "told"), SIZES, ids=[said(body) for body, _ in SIZES])
+def test_what_a_refusal_for_length_tells(body: Any, told: tuple[int | None, int | None]) -> None:
+    how = judged(body)
+    assert (how.context, how.counted) == told
+    lesson = lesson_of(Needs(prompt_tokens=700), MODEL, how, Completion())
+    assert (lesson == NOTHING) == (told == (None, None))
+    assert (lesson.context, lesson.counted) == tuple(number or 0 for number in told)
+
+
+def test_words_that_are_known_are_no_doubt() -> None:
+    """Two models that cannot see do not make a request wrong for all."""
+    assert judged(upstream(400, "unknown variant `image_url`, expected `text`")).kind is Kind.INCOMPATIBLE
+    assert judged(upstream(400, "The request could not be processed.")).kind is Kind.DOUBTFUL
+
+
 def test_the_forms_of_a_history() -> None:
     user, system = {"role": "user", "content": "hi"}, {"role": "system", "content": "x"}
     one, two = ({"role": "assistant", "tool_calls": [{"id": str(n)} for n in range(count)]} for count in (1, 2))

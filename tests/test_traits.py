@@ -43,6 +43,7 @@ lessons = st.builds(
     answered=st.booleans(),
     estimate=st.integers(0, 10**7),
     counted=st.integers(-5, 10**9),
+    context=st.sampled_from([0, 1, 32_768, 10**9 - 1]),
 )
 steps = st.tuples(lessons, st.sampled_from([0.0, 1.0, DAY / 2, 2 * DAY, 20 * DAY, -3 * DAY, -40 * DAY]))
 
@@ -140,7 +141,7 @@ odd = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size
 odd |= st.lists(odd, max_size=7) | st.dictionaries(st.text(max_size=5) | st.sampled_from(["tools", "zdr"]), odd)
 
 
-@given(odd | st.tuples(odd, odd, odd, odd, odd, odd))
+@given(odd | st.tuples(odd, odd, odd, odd, odd, odd, odd))
 def test_a_broken_row_is_refused_not_believed(row: Any) -> None:
     try:
         known = Traits.from_row(row)
