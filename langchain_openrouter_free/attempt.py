@@ -73,6 +73,14 @@ class Walk(Protocol):
         """The same where it may block."""
         ...
 
+    def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
+        """Tell the audience what the call has come to."""
+        ...
+
+    async def atell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
+        """The same on an event loop."""
+        ...
+
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Run `work` where it may block, to its end."""
         ...
@@ -242,6 +250,7 @@ class Attempt:
             self._source.close()
         finally:
             how = self._owner.settle(self, how)
+        self._owner.tell(self.story, self)
         return self._leave(how, error)
 
     async def __aenter__(self) -> Self:
@@ -255,6 +264,7 @@ class Attempt:
             await self._source.aclose()
         finally:
             how = await self._owner.asettle(self, how)
+        await self._owner.atell(self.story, self)
         return self._leave(how, error)
 
     def _judged(self, error: BaseException | None) -> Verdict:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from langchain_core.callbacks import BaseRunManager
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -22,8 +23,10 @@ from langchain_openrouter_free import replies
 from langchain_openrouter_free.actions import Candidate, Road
 from langchain_openrouter_free.answers import terms_of
 from langchain_openrouter_free.attempt import Attempt
+from langchain_openrouter_free.audience import Listeners, name_served
 from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
+from langchain_openrouter_free.candidates import ALIAS
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery, Interruption
 from langchain_openrouter_free.engine import Attempts
@@ -42,6 +45,7 @@ from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.selection import PerModel, stands_for_many
 from langchain_openrouter_free.settings import Acceptance
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch
+from langchain_openrouter_free.telemetry import Asked
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.tokens import estimated
 from langchain_openrouter_free.transport import Outgoing, Service
@@ -67,6 +71,7 @@ class Call:
         chance: where chance comes from.
         billed: gets the warning of a free attempt that cost money.
         warned: gets the warning of a cap of the budget.
+        on_route: gets the route trail as it grows.
         privacy: what is asked of providers.
         price_lock: whether a free attempt says that nothing may cost anything.
         ids: the ranking of free models, for whose ids a list must have a place.
@@ -86,6 +91,7 @@ class Call:
     chance: Callable[[], float] = random.random
     billed: Callable[[FreeModelBilled], None] = warnings.warn
     warned: Callable[[BudgetWarning], None] = lambda _: None
+    on_route: Callable[[dict[str, Any]], object] | None = None
     privacy: str = "any"
     price_lock: bool = False
     ids: Sequence[str] = ()
@@ -113,10 +119,16 @@ class Call:
         beside = next(costs_beside(self.params), None) is not None
         wired, checks = self.wire_messages(None), self.accept.checks
         terms = terms_of(self.params, wired, self.accept.rows, whole=bool(checks))
-        roads = Roads(self._open, lookup, terms, self._check, self.pace, self.billed, self.warned, beside)
+        roads = Roads(
+            self._open, lookup, terms, self._check, self.pace, self.billed, self.warned, beside, self._listeners()
+        )
         payments = accounts.payments(self._need() if route.paid else Need())
         books = Books(accounts, self.clock, payments, lambda: uuid.uuid4().hex, self.chance)
         return Attempts(route, roads, books, self.clock, deadlines, self.delivery)
+
+    def _listeners(self) -> Listeners:
+        asked = Asked(self.options.model or ALIAS, self.service.url, self.wire, self.params)
+        return Listeners(self.on_route, asked)
 
     def needs(self) -> Needs:
         """Return what the request needs of a model; its tokens are an estimate."""
@@ -229,8 +241,9 @@ class Call:
                 return verdict(Kind.UNWANTED, tidy(reason))
         return None
 
-    def result(self, attempt: Attempt) -> ChatResult:
-        """Return the answer of a call that was not streamed to its caller."""
+    def result(self, attempt: Attempt, run: BaseRunManager | None = None) -> ChatResult:
+        """Return the answer of a call that was not streamed to its caller; name in its trace who served."""
+        name_served(run, attempt.model)
         message = replies.to_message(attempt.completion(), metadata=self._metadata(attempt), v1=self.v1)
         generation = ChatGeneration(message=message, generation_info=_info(message))
         return ChatResult(
@@ -248,8 +261,9 @@ class Call:
                 yield self._mark(marks)
             yield self._chunk(replies.to_chunk(delta, v1=self.v1, message_id=self._message_id))
 
-    def last(self, attempt: Attempt) -> ChatGenerationChunk:
-        """Return the chunk that ends a stream and alone carries its metadata."""
+    def last(self, attempt: Attempt, run: BaseRunManager | None = None) -> ChatGenerationChunk:
+        """Return the chunk that ends a stream and alone carries its metadata; name in its trace who served."""
+        name_served(run, attempt.model)
         said = self.delivery.standing(attempt.completion())
         message = replies.last_chunk(said, metadata=self._metadata(attempt), v1=self.v1, message_id=self._message_id)
         return self._chunk(message, _info(message))

@@ -107,7 +107,7 @@ class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounti
                 while attempt.read() is not None:
                     pass
             if attempt.answered:
-                return call.result(attempt)
+                return call.result(attempt, run_manager)
         raise AssertionError(_UNREACHABLE)
 
     async def _agenerate(
@@ -123,7 +123,7 @@ class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounti
                 while await attempt.aread() is not None:
                     pass
             if attempt.answered:
-                return call.result(attempt)
+                return call.result(attempt, run_manager)
         raise AssertionError(_UNREACHABLE)
 
     def _stream(
@@ -142,7 +142,7 @@ class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounti
                             run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
             if attempt.answered:
-                yield call.last(attempt)
+                yield call.last(attempt, run_manager)
                 return
 
     async def _astream(
@@ -161,7 +161,7 @@ class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounti
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
             if attempt.answered:
-                yield call.last(attempt)
+                yield call.last(attempt, run_manager)
                 return
 
     def _begin(
@@ -218,6 +218,7 @@ class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounti
             chance=self.chance,
             billed=self._billed,
             warned=self._happened,
+            on_route=self.on_route,
             privacy=privacy,
             price_lock=self.price_lock,
             options=options,

@@ -29,7 +29,7 @@ from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.lessons import lesson_of
 from langchain_openrouter_free.purse import Shortfall
-from langchain_openrouter_free.roads import Pace, Roads
+from langchain_openrouter_free.roads import Moment, Pace, Roads
 from langchain_openrouter_free.routing import UNBOOKABLE, Route
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.tripwire import bill_of
@@ -41,6 +41,8 @@ log = logging.getLogger("langchain_openrouter_free")
 
 # A wait is decided anew when it ends; a clock that stands still must not spin.
 _SHORTEST_WAIT = 0.01
+# The outcome of a call whose caller is gone: who would have to be awaited is not told of it.
+_ABANDONED = "abandoned"
 # How many answers in dispute are asked about before a call is told that the budget falls short.
 _MOST_SETTLED = 5
 
@@ -82,11 +84,14 @@ class Attempts:
         self.clock = clock
         self.deadlines = deadlines
         self.delivery = delivery or Delivery()
-        self._started = clock.monotonic()
+        self._started, self._began_at = clock.monotonic(), clock.now()
+        self._begun: list[float] = []
+        self._book: Ledger | None = None
         # LangChain has asked the rate limiter for the first attempt.
         self._may_send = True
         self._has_settled = False
         self._last_error: BaseException | None = None
+        self._ended: CallRecord | None = None
 
     def __iter__(self) -> Iterator[Attempt]:
         return self
@@ -98,6 +103,7 @@ class Attempts:
                     return self._attempt(turn)
                 case Wait() as wait:
                     with self._waiting(wait) as seconds:
+                        self.tell()
                         self.clock.sleep(seconds)
                 case Ask(topic):
                     with self._asking(topic):
@@ -110,7 +116,9 @@ class Attempts:
                 case AskPace(pace):
                     self._may_send = pace.acquire(blocking=True)
                 case GiveUp():
-                    raise self._given_up() from self._last_error
+                    error = self._given_up()
+                    self.tell(self._ended)
+                    raise error from self._last_error
 
     def __aiter__(self) -> Attempts:
         return self
@@ -122,6 +130,7 @@ class Attempts:
                     return self._attempt(turn)
                 case Wait() as wait:
                     with self._waiting(wait) as seconds:
+                        await self.atell()
                         await self.clock.asleep(seconds)
                 case Ask(topic):
                     with self._asking(topic):
@@ -135,7 +144,9 @@ class Attempts:
                 case AskPace(pace):
                     self._may_send = await pace.aacquire(blocking=True)
                 case GiveUp():
-                    raise await self.off_loop(self._given_up) from self._last_error
+                    error = await self.off_loop(self._given_up)
+                    await self.atell(self._ended)
+                    raise error from self._last_error
 
     # -- decisions, shared
 
@@ -195,6 +206,7 @@ class Attempts:
 
     def _attempt(self, turn: Turn) -> Attempt:
         self._may_send = False
+        self._begun.append(self.clock.now())
         return Attempt(self, turn)
 
     @property
@@ -262,7 +274,7 @@ class Attempts:
             sent=attempt.sent,
             lesson=lesson_of(self.route.needs, attempt.turn.candidate, how, said),
         )
-        attempt.warnings = settled.warnings
+        attempt.warnings, self._book = settled.warnings, settled.book
         if settled.verdict.kind is Kind.DELISTED and not attempt.turn.candidate.paid:
             self.roads.lookup.outdated()
         # Made already where the history keeps it.
@@ -279,7 +291,7 @@ class Attempts:
         record = self._record("", settled.book, attempt.told(settled))
         said, candidate = attempt.completion(), attempt.turn.candidate
         if settled.verdict.kind is Kind.ABANDONED:
-            return replace(record, outcome="abandoned")
+            return replace(record, outcome=_ABANDONED)
         if not settled.verdict.ok:
             is_final = attempt.committed and not self.delivery.may_go_on(said)
             return replace(record, outcome="interrupted") if is_final else record
@@ -303,7 +315,7 @@ class Attempts:
         """Record the call in which nobody answered, and make its error."""
         book = self.books.look()
         is_left = bool(self.delivery.interruptions) and not self.delivery.invoked
-        record = self._record("interrupted" if is_left else str(self.route.ending()), book)
+        record = self._ended = self._record("interrupted" if is_left else str(self.route.ending()), book)
         self.books.keep(record)
         error = error_of_call(self.route, book, self.books.now())
         if is_left:
@@ -311,6 +323,33 @@ class Attempts:
             error = self.delivery.left_alone(error, self.route.trail)
         error.route = record.as_route()
         return error
+
+    # -- who listens
+
+    def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
+        """Tell the audience what the call has come to: an attempt has ended, a wait begins, or it is over."""
+        audience = self.roads.audience
+        if audience is not None:
+            moment = self._moment(record, attempt)
+            audience.hear(moment)
+            if moment.record.outcome != _ABANDONED:
+                audience.emit(moment)
+
+    async def atell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
+        """The same on an event loop."""
+        audience = self.roads.audience
+        if audience is not None:
+            moment = self._moment(record, attempt)
+            audience.hear(moment)
+            if moment.record.outcome != _ABANDONED:
+                await audience.aemit(moment)
+
+    def _moment(self, record: CallRecord | None, attempt: Attempt | None) -> Moment:
+        record = record or self._record("", self._book)
+        moment = Moment(record, self._began_at, self.clock.now(), tuple(self._begun))
+        if attempt is None:
+            return moment
+        return replace(moment, finish_reason=attempt.completion().finish_reason, answer=attempt.answer)
 
     def _record(self, outcome: str, book: Ledger | None, *last: AttemptRecord) -> CallRecord:
         now = self.books.now()

@@ -68,6 +68,9 @@ class Fields(BaseModel):
     on_event: Callable[[Any], object] | None = Field(default=None, exclude=True, repr=False)
     """Called with what you should know of beside the answers: `FreeModelBilled`, and `BudgetWarning` once when 50, 80
     and 100 % of a cap are spent."""
+    on_route: Callable[[dict[str, Any]], object] | None = Field(default=None, exclude=True, repr=False)
+    """Called with the route trail, as in `response_metadata["route"]`: after each attempt and before each wait
+    of a call that goes on (`outcome` is None then), and once when it is over. What it raises is logged."""
     api_key: SecretStr | None = Field(
         default_factory=lambda: _secret("OPENROUTER_API_KEY"),
         validation_alias=AliasChoices("api_key", "openrouter_api_key"),
@@ -177,6 +180,11 @@ class Fields(BaseModel):
         if self.max_retries is not None and self.max_retries < 0:
             raise ConfigurationError(f"max_retries={self.max_retries!r} must be 0 or more.")
         return self
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return what is pickled: hooks belong to their process."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "on_event": None, "on_route": None}}
 
     def _candidates(self) -> Candidates:
         """Return the candidates that the fields name; copies and assignments change fields after construction."""

@@ -12,6 +12,7 @@ from langchain_openrouter_free.answers import Terms
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.errors import FreeModelBilled
 from langchain_openrouter_free.funds import Funds
+from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.purse import BudgetWarning
 from langchain_openrouter_free.sources import Source, Stopwatch
 from langchain_openrouter_free.verdicts import Verdict
@@ -42,6 +43,41 @@ class Lookup(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A call at a moment that is told of: an attempt has ended, a wait begins, or the call is over.
+
+    Attributes:
+        record: the call up to then; its outcome is "" while it goes on.
+        began_at, ended_at: when the call began, and this moment, in Unix seconds of this machine's clock.
+        begun: when each of its attempts began.
+        finish_reason, answer: how an answer ended, and the service's id of it.
+    """
+
+    record: CallRecord
+    began_at: float
+    ended_at: float
+    begun: tuple[float, ...] = ()
+    finish_reason: str | None = None
+    answer: str = ""
+
+
+class Audience(Protocol):
+    """Who hears of a call while it goes on. Decides nothing, and raises nothing."""
+
+    def hear(self, moment: Moment) -> None:
+        """Tell what needs no event loop."""
+        ...
+
+    def emit(self, moment: Moment) -> None:
+        """Tell those who may have to be awaited."""
+        ...
+
+    async def aemit(self, moment: Moment) -> None:
+        """The same on an event loop."""
+        ...
+
+
 class Pace(Protocol):
     """The user's own rate limiter, as LangChain describes it."""
 
@@ -67,6 +103,7 @@ class Roads:
         warned: gets the warning of a cap of the budget; must not raise.
         beside: whether the request holds what is billed beside the model, with the user's leave.
         pace: the user's rate limiter. LangChain asks it once for each call; we ask it for each further attempt.
+        audience: who hears of the call while it goes on.
     """
 
     open: Callable[[Candidate, Stopwatch, int | None], Source]
@@ -77,3 +114,4 @@ class Roads:
     billed: Callable[[FreeModelBilled], None] = warnings.warn
     warned: Callable[[BudgetWarning], None] = lambda _: None
     beside: bool = False
+    audience: Audience | None = None

@@ -62,6 +62,7 @@ PURE = RULES | {"messages", "replies", "restarts"}
 LANGCHAIN = {
     "implied",
     "restarts",
+    "audience",
     "outlook",
     "lookback",
     "accounting",

@@ -1,0 +1,93 @@
+"""Who hears of a call while it goes on and when it is over: the user's hook, LangChain's custom events, OpenTelemetry.
+
+All get the same facts, in the form of `response_metadata["route"]`. None of them decides anything, and none can break
+a call: what they raise is logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.callbacks import BaseRunManager, adispatch_custom_event, dispatch_custom_event
+from langchain_core.runnables.config import ensure_config
+
+from langchain_openrouter_free.candidates import ALIAS
+from langchain_openrouter_free.roads import Moment
+from langchain_openrouter_free.telemetry import Asked, observe
+
+log = logging.getLogger("langchain_openrouter_free")
+
+EVENT = "openrouter_free_route"
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The audience of one call.
+
+    Attributes:
+        on_route: the user's hook; gets the route trail after each attempt and before each wait (`outcome` is None
+            then), and once when the call is over.
+        asked: what was asked for, for telemetry.
+    """
+
+    on_route: Callable[[dict[str, Any]], object] | None
+    asked: Asked
+
+    def hear(self, moment: Moment) -> None:
+        """Tell what needs no event loop."""
+        if self.on_route is not None:
+            try:
+                self.on_route(moment.record.as_route())
+            except Exception:
+                log.exception("on_route failed")
+        if moment.record.outcome:
+            observe(moment, self.asked)
+
+    def emit(self, moment: Moment) -> None:
+        """Dispatch a custom event, where a run of LangChain's is under way that it can belong to."""
+        if _has_parent():
+            with _unharmed():
+                dispatch_custom_event(EVENT, moment.record.as_route())
+
+    async def aemit(self, moment: Moment) -> None:
+        """The same on an event loop."""
+        if _has_parent():
+            with _unharmed():
+                await adispatch_custom_event(EVENT, moment.record.as_route())
+
+
+def name_served(run: BaseRunManager | None, model: str) -> None:
+    """Put the model that served in the place of the neutral name in a run's trace, from where LangSmith takes it.
+
+    At the start of a run only the neutral name is known. LangChain hands a stream no run: there the answer alone has
+    the name (`response_metadata["model_name"]`).
+    """
+    if run is None:
+        return
+    traced = [getattr(handler, "run_map", None) for handler in run.handlers]
+    runs = [known.get(str(run.run_id)) for known in traced if isinstance(known, Mapping)]
+    for extra in (getattr(one, "extra", None) or {} for one in runs):
+        metadata = extra.get("metadata") or {}
+        if metadata.get("ls_model_name") == ALIAS:
+            # A new table: the old one may be that of other handlers as well.
+            extra["metadata"] = {**metadata, "ls_model_name": model}
+
+
+def _has_parent() -> bool:
+    """Tell whether this runs inside of another runnable: only looking is much cheaper than trying."""
+    return ensure_config().get("callbacks") is not None
+
+
+@contextlib.contextmanager
+def _unharmed() -> Any:
+    try:
+        yield
+    except RuntimeError as error:
+        # Callbacks were given, but no run of theirs is under way.
+        log.debug("no custom event: %s", error)
+    except Exception:
+        log.exception("a custom event failed")
