@@ -6,11 +6,13 @@ Joins the pure parts, the engine and LangChain. The four call paths of `chat_mod
 from __future__ import annotations
 
 import json
+import logging
 import random
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.callbacks import BaseRunManager
@@ -27,13 +29,16 @@ from langchain_openrouter_free.audience import Listeners, name_served
 from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.candidates import ALIAS
+from langchain_openrouter_free.catalogue import FREE_ROUTER
 from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.conversations import Conversation
 from langchain_openrouter_free.delivery import Delivery, Interruption
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.external import ExternalSource
 from langchain_openrouter_free.fitness import Needs, fitted, forms_of, needs_of
+from langchain_openrouter_free.hygiene import NINE, Form, form_of, formed
 from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.parameters import Options
@@ -52,6 +57,10 @@ from langchain_openrouter_free.transport import Outgoing, Service
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.wire import Completion, Delta
 
+log = logging.getLogger("langchain_openrouter_free")
+
+# The longest that a conversation can become by what a model demands of its form.
+_FORMS = (Form(), Form(ordered=True), Form(call_ids=NINE, ordered=True))
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
 
 
@@ -67,6 +76,7 @@ class Call:
         externals: paid chat models of other packages, by index.
         wire: which models are asked for an event stream, and which for a plain reply.
         v1: whether messages hold standard content blocks.
+        conversation: which one it belongs to.
         pace: the user's rate limiter.
         chance: where chance comes from.
         billed: gets the warning of a free attempt that cost money.
@@ -87,6 +97,7 @@ class Call:
     externals: Sequence[BaseChatModel] = ()
     wire: PerModel[str] = field(default_factory=lambda: PerModel("stream"))
     v1: bool = False
+    conversation: Conversation = field(default_factory=Conversation)
     pace: Pace | None = None
     chance: Callable[[], float] = random.random
     billed: Callable[[FreeModelBilled], None] = warnings.warn
@@ -130,6 +141,11 @@ class Call:
         asked = Asked(self.options.model or ALIAS, self.service.url, self.wire, self.params)
         return Listeners(self.on_route, asked)
 
+    def join(self, account: str, ranking: Sequence[str]) -> None:
+        """Find out which conversation this is: one of the account's with models of the ranking."""
+        wired, now = self.wire_messages(None), self.clock.now()
+        self.conversation = Conversation.of(account, ranking, self.messages, wired, now)
+
     def needs(self) -> Needs:
         """Return what the request needs of a model; its tokens are an estimate."""
         wired = self.wire_messages(None)
@@ -138,7 +154,7 @@ class Call:
             self.params,
             to_service.needs(self.messages),
             estimated(wired, self.params.get("tools") or ()),
-            forms=forms_of(wired),
+            forms=forms_of(wired, reasoning=any(to_service.reasonings(self.messages))),
             privacy=asked_of(provider, self.privacy),
             narrowed=narrows(provider),
         )
@@ -152,9 +168,11 @@ class Call:
     def _counted(self) -> Need:
         wired, limit = self.wire_messages(None), self.params.get("max_tokens")
         rest = {name: value for name, value in self.params.items() if name != "tools"}
-        parts = list(_parts(wired))
+        parts, tools = list(_parts(wired)), self.params.get("tools") or []
         return Need(
-            prompt_tokens=to_service.prompt_bytes(wired, self.params.get("tools") or []) + to_service.json_bytes(rest),
+            prompt_tokens=max(to_service.prompt_bytes(formed(wired, form), tools) for form in _FORMS)
+            + sum(map(to_service.json_bytes, to_service.reasonings(self.messages)))
+            + to_service.json_bytes(rest),
             images=sum(1 for part in parts if str(part.get("type")) in _IMAGE_PARTS),
             sound=any(part.get("type") == "input_audio" for part in parts),
             linked=any(to_service.is_linked(part) for part in parts),
@@ -183,7 +201,8 @@ class Call:
 
     def wire_messages(self, model: str | None) -> list[dict[str, Any]]:
         """Return the messages in the service's words, with the reasoning that `model` itself once gave."""
-        own = model if any(_reasoned_by(message, model) for message in self.messages) else None
+        spoke = model is not None and any(to_service.author_of(message) == model for message in self.messages)
+        own = model if spoke else None
         if own not in self._wire:
             try:
                 self._wire[own] = to_service.to_wire(self.messages, keep_reasoning_of=own)
@@ -191,12 +210,26 @@ class Call:
                 raise RequestRejected(str(error)) from error
         return self._wire[own]
 
+    def formed_messages(self, candidate: Candidate) -> list[dict[str, Any]]:
+        """Return the messages in the form that a candidate demands."""
+        repairs: list[str] = []
+        form = form_of(candidate.model, candidate.forms)
+        said = [*self.wire_messages(candidate.model), *self.delivery.gone_on_from()]
+        messages = formed(said, form, repairs)
+        for repair in repairs:
+            log.debug("%s: %s", candidate.model, repair)
+        return messages
+
+    def reforms(self, candidate: Candidate, refused: AbstractSet[str]) -> bool:
+        """Tell whether a candidate is sent another history once it is known to have refused these forms."""
+        known = replace(candidate, refused=candidate.refused | refused)
+        return self.formed_messages(known) != self.formed_messages(candidate)
+
     def body(self, candidate: Candidate, max_tokens: int | None = None) -> bytes:
         """Return the request's body for one candidate."""
         model = candidate.model
         params = fitted(self.params, candidate.takes, candidate.refused)
-        asked = [*self.wire_messages(model), *self.delivery.gone_on_from()]
-        body: dict[str, Any] = {"model": model, "messages": asked, **params}
+        body: dict[str, Any] = {"model": model, "messages": self.formed_messages(candidate), **params}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
         if self._streams(candidate):
@@ -244,6 +277,7 @@ class Call:
     def result(self, attempt: Attempt, run: BaseRunManager | None = None) -> ChatResult:
         """Return the answer of a call that was not streamed to its caller; name in its trace who served."""
         name_served(run, attempt.model)
+        self._remember(attempt)
         message = replies.to_message(attempt.completion(), metadata=self._metadata(attempt), v1=self.v1)
         generation = ChatGeneration(message=message, generation_info=_info(message))
         return ChatResult(
@@ -264,6 +298,7 @@ class Call:
     def last(self, attempt: Attempt, run: BaseRunManager | None = None) -> ChatGenerationChunk:
         """Return the chunk that ends a stream and alone carries its metadata; name in its trace who served."""
         name_served(run, attempt.model)
+        self._remember(attempt)
         said = self.delivery.standing(attempt.completion())
         message = replies.last_chunk(said, metadata=self._metadata(attempt), v1=self.v1, message_id=self._message_id)
         return self._chunk(message, _info(message))
@@ -285,6 +320,15 @@ class Call:
         """Return the message of an answer that broke off."""
         return replies.to_message(said, metadata={"model_name": model}, v1=self.v1)
 
+    def _remember(self, attempt: Attempt) -> None:
+        """Take note of who served the conversation: it is asked first in the next step.
+
+        After a paid answer the conversation goes back to the free models, the one that served it before first.
+        """
+        candidate = attempt.turn.candidate
+        if not candidate.paid and candidate.model != FREE_ROUTER:
+            self.conversation.served_by(candidate.model, self.clock.now())
+
     def _metadata(self, attempt: Attempt) -> dict[str, Any]:
         """Return what only the route knows of an answer."""
         said, candidate = attempt.completion(), attempt.turn.candidate
@@ -305,15 +349,6 @@ class Call:
 _FOR_OTHERS = frozenset(
     {"temperature", "top_p", "stop", "tools", "tool_choice", "response_format", "parallel_tool_calls"}
 )
-
-
-def _reasoned_by(message: BaseMessage, model: str | None) -> bool:
-    return (
-        model is not None
-        and isinstance(message, AIMessage)
-        and bool(message.additional_kwargs.get("reasoning_details"))
-        and message.response_metadata.get("model_name") == model
-    )
 
 
 def _parts(wired: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

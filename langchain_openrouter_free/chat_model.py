@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from langchain_openrouter_free import parameters, preferences, settings
 from langchain_openrouter_free.accounting import Accounting
+from langchain_openrouter_free.amends import Amends
 from langchain_openrouter_free.binding import Binding
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.bundle import bundled
@@ -29,6 +30,7 @@ from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.candidates import ALIAS
 from langchain_openrouter_free.choosing import Chooser
 from langchain_openrouter_free.configuration.effective import constructor_arguments
+from langchain_openrouter_free.conversations import InConversation
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, FreeModelBilled, RequestRejected
 from langchain_openrouter_free.fields import Fields, names_of, sentence_of
@@ -46,7 +48,7 @@ log = logging.getLogger("langchain_openrouter_free")
 _UNREACHABLE = "a walk ends in an answer or in an error"
 
 
-class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounting, Outlook, Lookback):
+class ChatOpenRouterFree(PacedBatches, InConversation, ImpliedStreams, Binding, Fields, Accounting, Outlook, Lookback):
     """Chat model that asks a ranked list of OpenRouter `:free` models until one answers.
 
     It moves on when a model is rate limited, down, slow, delisted or talking nonsense, stops at once when the
@@ -225,6 +227,8 @@ class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounti
             accept=settings.acceptance(self.accept if options.accept is None else options.accept),
             ids=ranking,
         )
+        if self.sticky if options.sticky is None else options.sticky:
+            call.join(accounts.account, ranking)
         needs = call.needs()
         route = Route(
             (),
@@ -240,6 +244,8 @@ class ChatOpenRouterFree(PacedBatches, ImpliedStreams, Binding, Fields, Accounti
             choose=Chooser(ranking, needs, bundled, settings.is_service(service.url)) if ranking else None,
             paid_rps=settings.paid_rps(self.paid_rps),
             privacy="sensitive=True" if options.sensitive else preferences.named(params.get("provider"), privacy),
+            voice=call.conversation.last,
+            amends=Amends(call.reforms),
         )
         return call, route, accounts
 

@@ -25,11 +25,13 @@ from typing import Any
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.preferences import PRIVACY
 from langchain_openrouter_free.traits import (
+    CONTENT_PARTS,
     FORCED_CHOICE,
     INPUTS,
     JSON_MODE,
     MESSAGE_ORDER,
     MOST_RATIO,
+    OWN_REASONING,
     PARALLEL,
     REASONING_OFF,
     SEVERAL_CALLS,
@@ -179,10 +181,14 @@ def _is_off(params: Mapping[str, Any]) -> bool:
     return off or params.get("reasoning_effort") == "none"
 
 
-def forms_of(wired: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """Return which forms a history has that some models refuse."""
-    forms = {MESSAGE_ORDER} if len(wired) > 1 else set()
+def forms_of(wired: Sequence[Mapping[str, Any]], *, reasoning: bool = False) -> frozenset[str]:
+    """Return which forms a history has that some models refuse; `reasoning`: whether any could be sent back."""
+    forms = {OWN_REASONING} if reasoning else set()
+    if len(wired) > 1 or wired[0].get("role") != "user":
+        forms.add(MESSAGE_ORDER)
     for message in wired:
+        if isinstance(message.get("content"), list):
+            forms.add(CONTENT_PARTS)
         calls = message.get("tool_calls") or ()
         if message.get("role") in ("system", "developer"):
             forms.add(SYSTEM_ROLE)

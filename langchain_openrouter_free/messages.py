@@ -25,6 +25,8 @@ from langchain_core.messages import (
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from langchain_openrouter_free.catalogue import FREE_ROUTER
+
 Json = dict[str, Any]
 ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 
@@ -81,8 +83,9 @@ def to_wire(messages: Sequence[BaseMessage], *, keep_reasoning_of: str | None = 
 
     Args:
         messages: The conversation, oldest first.
-        keep_reasoning_of: The model that will be asked. Its own earlier `reasoning_details` are sent back to
-            it; another model's would make the request fail, so they stay behind, as all do when this is None.
+        keep_reasoning_of: The model that will be asked. Its own earlier reasoning is sent back to it (as
+            `reasoning_details` where it gave any, else as text); another model's would make the request fail,
+            so that stays behind, as all does when this is None.
 
     Returns:
         Fresh dicts that share nothing mutable with the messages.
@@ -138,6 +141,22 @@ def tool_choice_to_wire(
     if isinstance(tool_choice, str):
         return _chosen_by_name(tool_choice, tools)
     raise ValueError(f"tool_choice can be a string, a dict or True, not a {type(tool_choice).__name__}.")
+
+
+def author_of(message: BaseMessage) -> str | None:
+    """Return the id of the model that gave an answer; None where nobody says.
+
+    The service's own router is no model: of its answers the one that served is the author.
+    """
+    about = message.response_metadata if isinstance(message, AIMessage) else {}
+    named = about.get("model_name")
+    return str(said) if (said := about.get("served_model") if named == FREE_ROUTER else named) else None
+
+
+def reasonings(messages: Sequence[BaseMessage]) -> Iterator[Json]:
+    """Yield what of each answer's reasoning could be sent back with a conversation, if there is any."""
+    found = (_reasoning(message) for message in messages if isinstance(message, AIMessage))
+    return (reasoning for reasoning in found if reasoning)
 
 
 def needs(messages: Sequence[BaseMessage]) -> frozenset[str]:
@@ -215,10 +234,22 @@ def _assistant_fields(message: AIMessage, content: Any, keep_reasoning_of: str |
         fields["content"] = content or None
     if audio := _spoken(message):
         fields["audio"] = audio
-    details = extra.get("reasoning_details")
-    if details and keep_reasoning_of and message.response_metadata.get("model_name") == keep_reasoning_of:
-        fields["reasoning_details"] = copy.deepcopy(details)
+    if keep_reasoning_of is not None and author_of(message) == keep_reasoning_of:
+        fields |= copy.deepcopy(_reasoning(message))
     return fields
+
+
+def _reasoning(message: AIMessage) -> Json:
+    extra = message.additional_kwargs
+    if details := extra.get("reasoning_details"):
+        return {"reasoning_details": details}
+    blocks = [block for block in _dict_blocks(message.content) if block.get("type") == "reasoning"]
+    said = extra.get("reasoning") or extra.get("reasoning_content") or "".join(_text_in(blocks, "reasoning"))
+    return {"reasoning": said} if isinstance(said, str) and said else {}
+
+
+def _text_in(blocks: Sequence[Mapping[str, Any]], key: str) -> Iterator[str]:
+    return (said for block in blocks if isinstance(said := block.get(key), str))
 
 
 def _tool_calls(message: AIMessage) -> list[Json]:

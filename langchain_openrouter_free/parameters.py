@@ -77,6 +77,7 @@ class Options:
 
     Attributes:
         model: the one model to ask.
+        sticky: whether the model that served the conversation last is asked first, over the model's own setting.
         max_wait: seconds this call may wait in all.
         timeout: seconds for one attempt.
         timeouts: seconds by name, over the model's own.
@@ -87,6 +88,7 @@ class Options:
     """
 
     model: str | None = None
+    sticky: bool | None = None
     max_wait: float | None = None
     timeout: float | None = None
     timeouts: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +100,9 @@ class Options:
     @classmethod
     def taken_from(cls, kwargs: dict[str, Any]) -> Options:
         """Take the options out of a call's keyword arguments."""
+        sticky = kwargs.pop("sticky", None)
+        if not isinstance(sticky, bool | None):
+            raise ConfigurationError(f"sticky={sticky!r} must be True or False.")
         wait = kwargs.pop("max_wait", None)
         if wait is not None and (isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0):
             raise ConfigurationError(f"max_wait={wait!r} must be 0 or more seconds.")
@@ -111,7 +116,7 @@ class Options:
             raise ConfigurationError(f"on_interrupt={then!r} is none of {', '.join(ON_INTERRUPT)}{hint}.")
         model, timeout, timeouts = kwargs.pop("model", None), kwargs.pop("timeout", None), kwargs.pop("timeouts", None)
         accept = kwargs.pop("accept", None)
-        return cls(model, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive, then, accept)
+        return cls(model, sticky, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive, then, accept)
 
 
 def check(params: Mapping[str, Any]) -> None:

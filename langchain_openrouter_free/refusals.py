@@ -176,7 +176,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Kind.INCOMPATIBLE,
-        says=r"tool_(?:use|call)s?\S*id\S*\W.{0,20}match",
+        says=r"tool_(?:use|call)s?\S*id\S*\W.{0,20}match|content must be a (?:valid )?string"
+        r"|single tool.calls? at once",
         codes=_codes(200, 400, 422),
     ),
     Rule(

@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Literal
 
 from langchain_openrouter_free.actions import Action, Ask, Candidate, Choice, GiveUp, PaidTurn, Road, Topic, Try, Wait
-from langchain_openrouter_free.budget import LEAST_TOKENS, dollars
+from langchain_openrouter_free.amends import Amends
+from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.catalogue import FREE_ROUTER, FRESH, Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.fitness import RULED_OUT, Needs, barred
@@ -73,6 +74,8 @@ class Route:
         choose: makes the free candidates out of the service's list; None where they are given.
         paid_rps: most paid requests a second: a number, `"balance"` for one for each dollar, or None.
         privacy: the setting by which the request asks providers for privacy; "" where it asks for none.
+        voice: the model that served this conversation last; asked first while it is well.
+        amends: what is changed of the request for models that refused it.
     """
 
     free: Sequence[Candidate]
@@ -89,6 +92,8 @@ class Route:
     choose: Callable[[Listing | None, float], Choice] | None = None
     paid_rps: float | Literal["balance"] | None = None
     privacy: str = ""
+    voice: str | None = None
+    amends: Amends = field(default_factory=Amends)
     trail: list[AttemptRecord] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     waited: float = 0.0
@@ -104,7 +109,6 @@ class Route:
     _prices: dict[str, Prices] = field(default_factory=dict)
     _doubts: Mapping[str, str] = field(default_factory=dict)
     _barred: dict[str, str] = field(default_factory=dict)
-    _lowered: dict[str, int] = field(default_factory=dict)
     _turn: PaidTurn | None = None
     _next_turn: float | None = None
     _pays_soon: bool = True
@@ -204,8 +208,13 @@ class Route:
         return unfit is not None
 
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
-        """Return the free candidates in the order in which they are to be asked; the service's own router is last."""
+        """Return the free candidates in the order in which they are to be asked.
+
+        The one that served this conversation last comes first, the service's own router last.
+        """
         order = self._by_strategy(book, now)
+        if self.voice is not None and book.is_well(self.voice, now):
+            order = sorted(order, key=lambda one: one.model != self.voice)
         routers = [candidate for candidate in order if candidate.model == FREE_ROUTER]
         return [*(candidate for candidate in order if candidate.model != FREE_ROUTER), *routers] if routers else order
 
@@ -241,7 +250,7 @@ class Route:
         if usual is not None and not any(self._beside(model, self.free, book, now)):
             usual = None
         return book.begun(model, slot, now, self.lease), Try(
-            _as_known(candidate, book, now), slot, book.generation(model), usual_s=usual
+            self.amends.known(candidate, book, now), slot, book.generation(model), usual_s=usual
         )
 
     def _beside(self, model: str, free: Sequence[Candidate], book: Ledger, now: float) -> Iterator[Candidate]:
@@ -285,9 +294,9 @@ class Route:
                 return book, turn
             if turn is not None and turn.at > now:
                 return book, Wait(turn.at, "the pace of paid requests", uncounted=self.paced, turn=turn)
-            asked = _as_known(candidate, book, now)
+            asked = self.amends.known(candidate, book, now)
             asked = replace(asked, prices=candidate.prices or self._prices.get(candidate.model))
-            generation, most = book.generation(candidate.model), self._lowered.get(candidate.model)
+            generation, most = book.generation(candidate.model), self.amends.most_tokens.get(candidate.model)
             return book, Try(asked, generation=generation, most_tokens=most, turn=turn)
         if waits and min(waits) - now <= patience:
             return book, Wait(min(waits), "every model cools down")
@@ -363,7 +372,7 @@ class Route:
     def record(self, candidate: Candidate, verdict: Verdict, told: AttemptRecord) -> Verdict:
         """Take note of how an attempt ended; return the verdict as this walk reads it."""
         verdict = self._in_context(candidate, verdict)
-        again = self._lowers(candidate, verdict)
+        again = self.amends.made(candidate, verdict)
         self.trail.append(told)
         self.verdicts.append(verdict)
         if verdict.kind in OF_MONEY and candidate.road is Road.SERVICE:
@@ -378,14 +387,6 @@ class Route:
         if verdict.step is Step.RAISE:
             self.raised = verdict
         return verdict
-
-    def _lowers(self, candidate: Candidate, verdict: Verdict) -> bool:
-        """Tell whether to ask once more for as many tokens as the balance pays for."""
-        affords, model = verdict.affords, candidate.model
-        if verdict.kind is not Kind.TOO_DEAR or affords is None or not candidate.paid or model in self._lowered:
-            return False
-        self._lowered[model] = affords
-        return affords >= LEAST_TOKENS
 
     def _in_context(self, candidate: Candidate, verdict: Verdict) -> Verdict:
         """Read a verdict in the light of the earlier ones of this call."""
@@ -482,14 +483,6 @@ class Route:
         if not kinds and self._nobody_suits:
             return Ending.UNSUITABLE
         return Ending.FAILED
-
-
-def _as_known(candidate: Candidate, book: Ledger, now: float) -> Candidate:
-    """Return a candidate with what was learned of it by asking."""
-    known = book.traits.get(candidate.model)
-    if known is None or not (known.refused or known.worked):
-        return candidate
-    return replace(candidate, refused=known.refuses(now), worked=known.works(now))
 
 
 def _worth(candidate: Candidate, book: Ledger, now: float) -> float:

@@ -14,10 +14,12 @@ import re
 
 from langchain_openrouter_free.evidence import Evidence
 from langchain_openrouter_free.traits import (
+    CONTENT_PARTS,
     FORCED_CHOICE,
     INPUTS,
     JSON_MODE,
     MESSAGE_ORDER,
+    OWN_REASONING,
     PARALLEL,
     REASONING_OFF,
     SEVERAL_CALLS,
@@ -105,6 +107,7 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
             r"tool.?call.?ids? (?:was|should|must|has to)",
             r"tool_(?:use|call)s?\S*id\S*\W.{0,20}match",
             r"alphanumeric strings? with length",
+            r"tool_calls\[\d+\]\.id",
         ),
     ),
     (
@@ -121,8 +124,15 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
             r"function call turn comes",
             r"must be at the beginning",
             r"prefill",
+            r"successive user",
+            r"same number of function calls",
         ),
     ),
+    (
+        frozenset({OWN_REASONING}),
+        (r"thought_?signature", r"thinking.?block", r"signature\W+in\b", r"reasoning_(?:details|content)"),
+    ),
+    (frozenset({CONTENT_PARTS}), (r"content.{0,60}(?:must|should|expected to) be a (?:valid )?string",)),
     (
         frozenset({SYSTEM_ROLE}),
         (

@@ -33,7 +33,9 @@ SYSTEM_ROLE = "system role"
 TOOL_CALL_IDS = "tool-call ids"
 MESSAGE_ORDER = "message order"
 SEVERAL_CALLS = "several tool calls in a message"
-FORMS = frozenset({SYSTEM_ROLE, TOOL_CALL_IDS, MESSAGE_ORDER, SEVERAL_CALLS})
+CONTENT_PARTS = "content parts"
+OWN_REASONING = "its own reasoning"
+FORMS = frozenset({SYSTEM_ROLE, TOOL_CALL_IDS, MESSAGE_ORDER, SEVERAL_CALLS, CONTENT_PARTS, OWN_REASONING})
 # What an answer needs to be the one that was asked for: a model that has refused one of these is not asked for it.
 TOOLS = "tools"
 FORCED_CHOICE = "forced tool choice"

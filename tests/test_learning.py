@@ -158,12 +158,13 @@ def book(machine: Machine) -> Any:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("manner", FORMS)
 def test_a_form_makes_nobody_unfit(machine: Machine, manner: str, path: str) -> None:
-    """It is known to whom the history is to be written in another way."""
+    """It is known to whom the history is to be written in another way: at once, and in each later call."""
     sim = world(machine.sim, first=[manner])
     drive(machine.model(), path, HISTORY, tools=[TOOL])
-    assert asked(sim) == [FIRST, SECOND]
+    assert asked(sim) == [FIRST, FIRST]
     assert FORMS[manner] in book(machine).traits[FIRST].refuses(machine.clock.now())
     assert machine.model().explain(HISTORY, tools=[TOOL]).order == (FIRST, SECOND)
+    assert drive(machine.model(), path, HISTORY, tools=[TOOL]).outcomes == ["ok"]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -107,6 +107,8 @@ def _try(state: State, key: Key, asked: Asked, row: Row) -> Tried:
 
     def settle(answer: brain.Answer) -> Decimal:
         _note_cached(state, row, asked.prompt, answer)
+        if answer.reasoning and row.id in state.scenario.refuses:
+            state.thoughts.add((row.id, answer.reasoning))
         streamed = bool(asked.body.get("stream"))
         return state.settle(asked.generation, row, answer, key, streamed=streamed)
 
@@ -144,7 +146,9 @@ def _unable(state: State, asked: Asked, row: Row) -> tuple[str, Failure] | None:
     kind = excluded(row, asked.body, state.clock()) or missing(row, asked.body, asked.prompt)
     if kind is not None:
         return kind, failure(kind, row, wanted=asked.prompt.tokens)
-    rude = manners.refused(row, state.scenario.refuses.get(row.id, ()), asked.body)
+    rude = manners.refused(
+        row, state.scenario.refuses.get(row.id, ()), asked.body, lambda thought: (row.id, thought) in state.thoughts
+    )
     if rude is not None:
         return rude
     unoffered = unoffered_choice(asked.body)

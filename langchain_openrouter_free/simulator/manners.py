@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from langchain_openrouter_free.simulator import strict
 from langchain_openrouter_free.simulator.catalogue import Row
 from langchain_openrouter_free.simulator.failure import Failure
 from langchain_openrouter_free.simulator.failures import failure
@@ -56,8 +57,12 @@ def _has_other_ids(body: Json) -> bool:
 
 
 def _breaks_alternation(body: Json) -> bool:
-    """Whether user and assistant do not take turns, after one system message at most, beginning with the user."""
-    turns = [str(message.get("role")) for message in _messages(body)]
+    """Whether user and assistant do not take turns, after one system message at most, beginning with the user.
+
+    A tool call and its result belong to the answer that they lead to.
+    """
+    spoken = [message for message in _messages(body) if message.get("role") != "tool" and not _calls(message)]
+    turns = [str(message.get("role")) for message in spoken]
     turns = turns[1:] if turns[:1] == ["system"] else turns
     return any(role != ("user", "assistant")[place % 2] for place, role in enumerate(turns))
 
@@ -97,13 +102,27 @@ def check(slug: str, names: Iterable[str]) -> None:
         ScenarioError: there is one.
     """
     for name in names:
-        if name not in MANNERS:
-            raise ScenarioError(f"refuses of {slug}: {unknown('manner', name, MANNERS)}")
+        if name not in MANNERS and name not in strict.DEMANDS:
+            raise ScenarioError(f"refuses of {slug}: {unknown('manner', name, [*MANNERS, *strict.DEMANDS])}")
 
 
-def refused(row: Row, names: Iterable[str], body: Json) -> tuple[str, Failure] | None:
-    """The failure of the first manner that a request breaks; None if it breaks none."""
+def refused(
+    row: Row, names: Iterable[str], body: Json, own: Callable[[str], bool] = lambda _: True
+) -> tuple[str, Failure] | None:
+    """The failure of the first manner that a request breaks; None if it breaks none.
+
+    Args:
+        row: the model.
+        names: its manners.
+        body: the request.
+        own: tells whether a thought is the model's own.
+    """
     for name in names:
+        if name in strict.DEMANDS:
+            told = strict.refused(row, name, _messages(body), own)
+            if told is not None:
+                return "400-form", told
+            continue
         breaks, kind = MANNERS[name]
         if breaks(body):
             return kind, failure(kind, row, parameter=name)

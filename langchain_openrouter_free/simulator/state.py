@@ -55,6 +55,7 @@ class State:
         self.bill: list[BillEntry] = []
         self.generations: dict[str, Generation] = {}
         self.cached: set[int] = set()
+        self.thoughts: set[tuple[str, str]] = set()
         now = clock()
         self.model_minutes = {slug: Window(MINUTE, limit, 0, now) for slug, limit in scenario.rpm.items()}
 

@@ -1,0 +1,159 @@
+"""A conversation that changes its model in the middle: foreign ids, foreign thoughts, strict models, on every path."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from driving import PATHS, Told, asked, drive, make
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    message_to_dict,
+    messages_from_dict,
+)
+from pitfall_helpers import ADD
+
+from langchain_openrouter_free import AllModelsFailed
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.simulator.strict import DEMANDS
+from langchain_openrouter_free.testing import FakeClock
+
+X, Y, MISTRAL = "test/m01:free", "test/m02:free", "mistralai/mistral-small-3.2-24b-instruct:free"
+ALWAYS = ["pairs", "content", "own-thoughts"]
+THINKING = {"do": "ok", "reasoning": True}
+
+
+def conversation_of(told: Told) -> AIMessage:
+    """The answer as a checkpointer gives it back."""
+    message = told.message
+    whole = AIMessage(**{k: v for k, v in message.model_dump().items() if k in AIMessage.model_fields and k != "type"})
+    (back,) = messages_from_dict([message_to_dict(whole)])
+    assert isinstance(back, AIMessage)
+    return back
+
+
+def three_steps(router: Any, path: str, sim: Simulator, plan: list[dict[str, Any]]) -> list[BaseMessage]:
+    """Two additions and a question about them: each model's turn is given by the scripts of a step."""
+    tools = router.bind_tools([ADD])
+    history: list[BaseMessage] = [SystemMessage("You add."), HumanMessage("Use add for 3 and 4.")]
+    for step, scripts in enumerate(plan):
+        sim.script(scripts)
+        before = copy.deepcopy(history)
+        answer = conversation_of(drive(tools, path, history))
+        assert history == before
+        history.append(answer)
+        history += [ToolMessage(f"sum {step}", tool_call_id=call["id"]) for call in answer.tool_calls]
+        if not answer.tool_calls:
+            history.append(HumanMessage("Use add for 5 and 6."))
+    return history
+
+
+def served(history: list[BaseMessage]) -> list[str]:
+    return [m.response_metadata["model_name"] for m in history if isinstance(m, AIMessage)]
+
+
+@pytest.mark.parametrize("other", [MISTRAL, Y])
+@pytest.mark.parametrize("version", ["v0", "v1"])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_tool_conversation_goes_to_another_model_and_back(path: str, version: str, other: str) -> None:
+    """Neither model ever gets an id or a thought that it would refuse; each gets its own thoughts back."""
+    refuses = {X: ALWAYS, other: [*ALWAYS, "tool-call-ids", "role-order"] if other == MISTRAL else ALWAYS}
+    with Simulator(Scenario(refuses=refuses)) as sim:
+        router = make(sim, [X, other], clock=FakeClock(), output_version=version)
+        well, down = {X: THINKING, other: THINKING}, {X: "503", other: THINKING}
+        history = three_steps(router, path, sim, [well, down, down, down, well, {X: THINKING, other: "503"}])
+        assert served(history) == [X, other, other, other, other, X]
+        assert [chat.status for chat in sim.chats()] == [200, 503, 200, 200, 200, 200, 503, 200]
+        last = sim.chats()[-1].body
+        thoughts = [message for message in last["messages"] if message.get("reasoning_details")]
+        assert len(thoughts) == 1
+        assert thoughts[0]["tool_calls"][0]["id"].startswith("call_")
+
+
+MANNERS: dict[str, list[BaseMessage]] = {
+    "tool-call-ids": [
+        HumanMessage("u"),
+        AIMessage("", tool_calls=[{"name": "add", "args": {}, "id": "call_1"}]),
+        ToolMessage("7", tool_call_id="call_1"),
+    ],
+    "safe-call-ids": [
+        HumanMessage("u"),
+        AIMessage("", tool_calls=[{"name": "add", "args": {}, "id": "functions.add:0"}]),
+        ToolMessage("7", tool_call_id="functions.add:0"),
+    ],
+    "several-tool-calls": [
+        HumanMessage("u"),
+        AIMessage("", tool_calls=[{"name": "add", "args": {}, "id": name} for name in ("a", "b")]),
+        ToolMessage("7", tool_call_id="a"),
+        ToolMessage("8", tool_call_id="b"),
+    ],
+    "system-role": [SystemMessage("s"), HumanMessage("u")],
+    "role-order": [SystemMessage("s"), HumanMessage("u"), AIMessage("hm")],
+    "alternation": [HumanMessage("a"), HumanMessage("b")],
+    "text-only": [HumanMessage([{"type": "text", "text": "a"}])],
+}
+
+
+@pytest.mark.parametrize("demand", MANNERS)
+@pytest.mark.parametrize("path", PATHS)
+def test_a_model_is_asked_once_more_in_the_form_that_it_demands(path: str, demand: str) -> None:
+    """A refusal costs one slot, as the next model would, and the first model answers; later it costs none."""
+    with Simulator(Scenario(refuses={X: [demand]})) as sim:
+        router = make(sim, [X, Y])
+        told = drive(router, path, MANNERS[demand])
+        assert told.outcomes == ["incompatible", "ok"]
+        assert told.meta["route"]["model"] == X
+        assert drive(router, path, MANNERS[demand]).outcomes == ["ok"]
+        assert asked(sim) == [X, X, X]
+
+
+FAULTY: dict[str, list[BaseMessage]] = {
+    "orphaned result": [SystemMessage("s"), ToolMessage("7", tool_call_id="gone"), HumanMessage("u")],
+    "call without result": [
+        HumanMessage("u"),
+        AIMessage("", tool_calls=[{"name": "add", "args": {}, "id": "a"}]),
+        HumanMessage("never mind"),
+    ],
+    "foreign thoughts": [
+        HumanMessage("u"),
+        AIMessage(
+            "hm",
+            additional_kwargs={"reasoning": "t", "reasoning_details": [{"type": "reasoning.text", "text": "t"}]},
+            response_metadata={"model_name": Y},
+        ),
+        HumanMessage("v"),
+    ],
+    "silent assistant": [HumanMessage("u"), AIMessage(""), HumanMessage("v")],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_wrong_for_every_model_is_mended_before_it_is_sent(path: str, fault: str) -> None:
+    """No slot is spent on what is known to be refused, and the caller's messages stay as they are."""
+    before = copy.deepcopy(FAULTY[fault])
+    with Simulator(Scenario(refuses={X: ALWAYS})) as sim:
+        told = drive(make(sim, [X]), path, FAULTY[fault])
+        assert told.outcomes == ["ok"]
+    assert FAULTY[fault] == before
+
+
+def test_a_demand_that_changes_nothing_is_no_reason_to_ask_again() -> None:
+    """A model that refuses whatever it is sent is left after one attempt."""
+    refusing = {"do": "400-system-role"}
+    with Simulator() as sim:
+        sim.offer(X, Y)
+        sim.script({X: refusing, Y: refusing})
+        with pytest.raises(AllModelsFailed):
+            make(sim, [X, Y]).invoke("no system message here")
+        assert asked(sim) == [X, Y]
+
+
+def test_every_demand_of_the_simulator_is_met_somewhere() -> None:
+    """A demand that nobody tests would prove nothing."""
+    assert set(DEMANDS) <= set(MANNERS) | set(ALWAYS)
