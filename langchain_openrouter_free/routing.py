@@ -15,13 +15,13 @@ from langchain_openrouter_free.amends import Amends
 from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.catalogue import FREE_ROUTER, FRESH, Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
-from langchain_openrouter_free.fitness import RULED_OUT, Needs, barred
+from langchain_openrouter_free.fitness import Needs
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.health import Health, Strategy, ordered
 from langchain_openrouter_free.ledger import Hold, Ledger
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Share, Slot
-from langchain_openrouter_free.traits import UNKNOWN
+from langchain_openrouter_free.suitability import Suitability
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict
 
 # A service that cannot be reached is not asked once for each of twenty models.
@@ -107,8 +107,7 @@ class Route:
     _done: set[str] = field(default_factory=set)
     _unbookable: set[str] = field(default_factory=set)
     _prices: dict[str, Prices] = field(default_factory=dict)
-    _doubts: Mapping[str, str] = field(default_factory=dict)
-    _barred: dict[str, str] = field(default_factory=dict)
+    _suitability: Suitability = field(init=False)
     _turn: PaidTurn | None = None
     _next_turn: float | None = None
     _pays_soon: bool = True
@@ -121,6 +120,9 @@ class Route:
     _no_service: bool = False
     _unreachable: int = 0
     _account_waits: int = 0
+
+    def __post_init__(self) -> None:
+        self._suitability = Suitability(self.needs)
 
     def step(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:
         """Decide what to do next, and book it in the same move.
@@ -165,7 +167,8 @@ class Route:
     def _decided(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:
         if self.raised or left <= 0 or (self.max_attempts is not None and len(self.trail) >= self.max_attempts):
             return book, GiveUp()
-        self.hold, self._barred = book.hold(now), {}
+        self.hold = book.hold(now)
+        self._suitability.begin()
         patience = max(min(self.patience - (self.waited - self.uncounted), left), 0.0)
         behind = self._turn is None and self._rate(book, now) is not None and book.turn(now) - now > patience
         self._pays_soon = not behind and bool(self._paid_untried())
@@ -184,7 +187,7 @@ class Route:
             return None
         wakes = float("inf")
         for candidate in self._in_order(book, now):
-            if candidate.model in self._done or self._bars(candidate, book, now):
+            if candidate.model in self._done or self._suitability.passes_over(candidate, book.traits, now):
                 continue
             wakes = min(wakes, book.rests_until(candidate.model, now))
             if wakes <= now:
@@ -199,13 +202,6 @@ class Route:
             return None
         why = f"the account's {hold.window} window" if hold else "every model cools down"
         return book, Wait(ready, why, self._booked, self.paced and queued)
-
-    def _bars(self, candidate: Candidate, book: Ledger, now: float) -> bool:
-        """Tell whether a candidate may not be asked, or cannot do what the request wants: it costs no request."""
-        unfit = self._unfit(candidate, book, now)
-        if unfit is not None:
-            self._barred[candidate.model] = unfit[0]
-        return unfit is not None
 
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
         """Return the free candidates in the order in which they are to be asked.
@@ -257,7 +253,7 @@ class Route:
         """Yield the free candidates beside one that could be asked now and are well."""
         for one in free:
             could = one.model != model and one.model not in self._done and book.is_well(one.model, now)
-            if could and self._unfit(one, book, now) is None:
+            if could and self._suitability.why_not(one, book.traits, now) is None:
                 yield one
 
     def _without_slot(self, book: Ledger, full: Full, now: float) -> tuple[Ledger, Action] | None:
@@ -283,7 +279,7 @@ class Route:
     def _paid_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action]:
         waits: list[float] = []
         for candidate in self._paid_untried():
-            if self._bars(candidate, book, now):
+            if self._suitability.passes_over(candidate, book.traits, now):
                 continue
             rests = book.rests_until(candidate.model, now)
             if rests > now:
@@ -350,7 +346,7 @@ class Route:
         self._looked_at = now
         if self.choose is not None:
             choice = self.choose(listing, now)
-            self.free, self._doubts, self.left_out = choice.candidates, choice.doubts, choice.left_out
+            self.free, self._suitability.doubts, self.left_out = choice.candidates, choice.doubts, choice.left_out
         unpriced = [] if listing is None else [c.model for c in self.paid if c.prices is None]
         found = {} if listing is None else {model: listing.prices(model) for model in unpriced}
         self._prices = {model: prices for model, prices in found.items() if prices is not None}
@@ -419,16 +415,9 @@ class Route:
             told.append((candidate, "" if why == _IN_TIME else why, until))
         return told
 
-    def _unfit(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None] | None:
-        """Say why a candidate may not be asked, or cannot do what the request wants; None if it may and can."""
-        if candidate.model in self._doubts:
-            return self._doubts[candidate.model], None
-        known = book.traits.get(candidate.model, UNKNOWN)
-        return None if candidate.road is Road.EXTERNAL else barred(self.needs, known, candidate.context, now)
-
     def _why_not(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None]:
         hold = book.hold(now) or self.hold
-        if (unfit := self._unfit(candidate, book, now)) is not None:
+        if (unfit := self._suitability.why_not(candidate, book.traits, now)) is not None:
             return unfit
         billed = book.quarantined.get(candidate.model)
         if billed is not None and billed.until > now:
@@ -454,13 +443,12 @@ class Route:
         return _IN_TIME, None
 
     @property
-    def _nobody_suits(self) -> bool:
-        return all(c.model in self._barred for c in (*self.free, *self._paid_untried()))
-
-    @property
     def ruled_out(self) -> bool:
         """Whether nobody is left because the account's own setting has ruled out some, and nobody else is fit."""
-        return self._nobody_suits and RULED_OUT in self._barred.values()
+        return self._suits_nobody() and self._suitability.some_ruled_out()
+
+    def _suits_nobody(self) -> bool:
+        return self._suitability.nobody((*self.free, *self._paid_untried()))
 
     def ending(self) -> Ending:
         """Say how the call failed, by what was learned on the way; the most precise word first."""
@@ -480,7 +468,7 @@ class Route:
         unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
         if kinds and kinds <= unsuitable | {Kind.TOO_LONG}:
             return Ending.TOO_LONG if Kind.TOO_LONG in kinds else Ending.UNSUITABLE
-        if not kinds and self._nobody_suits:
+        if not kinds and self._suits_nobody():
             return Ending.UNSUITABLE
         return Ending.FAILED
 

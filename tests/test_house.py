@@ -50,6 +50,7 @@ RULES = {
     "routing",
     "lessons",
     "shortcomings",
+    "suitability",
     "tokens",
     "traits",
     "timeouts",
