@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_openrouter_free.advice import ModelGone, ModelLeaving
     from langchain_openrouter_free.budget import Budget
     from langchain_openrouter_free.chat_model import ChatOpenRouterFree
     from langchain_openrouter_free.clock import Clock
@@ -54,6 +55,8 @@ __all__ = [
     "InsufficientCredits",
     "MemoryStore",
     "ModelFacts",
+    "ModelGone",
+    "ModelLeaving",
     "NoSuitableModel",
     "OpenRouterFreeError",
     "PaidModel",
@@ -75,6 +78,8 @@ _ELSEWHERE = {
     "Explanation": "outlook",
     "MemoryStore": "stores",
     "ModelFacts": "facts",
+    "ModelGone": "advice",
+    "ModelLeaving": "advice",
     "PaidModel": "paid",
     "Spending": "spending",
     "Spent": "spending",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from langchain_openrouter_free.advice import Notice
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.quota import Slot
 from langchain_openrouter_free.traits import FORMS
@@ -64,11 +65,13 @@ class Choice:
         candidates: in the order in which they are to be asked.
         doubts: id -> why it is not asked all the same.
         left_out: id -> why no entry of the ranking stands for it.
+        notices: what the user should know of the candidates.
     """
 
     candidates: tuple[Candidate, ...]
     doubts: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,6 @@ from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.parameters import Options
 from langchain_openrouter_free.preferences import asked_of, costs_beside, narrows, provider_of, with_free_parser
-from langchain_openrouter_free.purse import BudgetWarning
 from langchain_openrouter_free.restarts import INTERRUPTED, restartable
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import Route
@@ -51,6 +50,7 @@ from langchain_openrouter_free.selection import PerModel, stands_for_many
 from langchain_openrouter_free.settings import Acceptance
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch
 from langchain_openrouter_free.telemetry import Asked
+from langchain_openrouter_free.telling import Teller
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.tokens import estimated
 from langchain_openrouter_free.transport import Outgoing, Service
@@ -80,7 +80,7 @@ class Call:
         pace: the user's rate limiter.
         chance: where chance comes from.
         billed: gets the warning of a free attempt that cost money.
-        warned: gets the warning of a cap of the budget.
+        warned: gets the warning of a cap of the budget, and what there is to know of the models.
         on_route: gets the route trail as it grows.
         privacy: what is asked of providers.
         price_lock: whether a free attempt says that nothing may cost anything.
@@ -101,7 +101,7 @@ class Call:
     pace: Pace | None = None
     chance: Callable[[], float] = random.random
     billed: Callable[[FreeModelBilled], None] = warnings.warn
-    warned: Callable[[BudgetWarning], None] = lambda _: None
+    warned: Callable[[object], None] = lambda _: None
     on_route: Callable[[dict[str, Any]], object] | None = None
     privacy: str = "any"
     price_lock: bool = False
@@ -125,13 +125,25 @@ class Call:
         lookup = ServiceLookup(self.service, self.clock, shelf, unpriced, patience)
         named = [entry for entry in self.ids if not stands_for_many(entry)]
         listing = lookup.known(named, only=len(named) == len(self.ids))
+        teller = Teller(accounts.account, self.ids, self.warned)
         if listing is not None:
             route.listed(listing, self.clock.now())
+            teller.tell(route.choice.notices)
         beside = next(costs_beside(self.params), None) is not None
         wired, checks = self.wire_messages(None), self.accept.checks
         terms = terms_of(self.params, wired, self.accept.rows, whole=bool(checks))
         roads = Roads(
-            self._open, lookup, terms, self._check, self.pace, self.billed, self.warned, beside, self._listeners()
+            self._open,
+            lookup,
+            terms,
+            self._check,
+            self.pace,
+            self.billed,
+            self.warned,
+            beside,
+            self._listeners(),
+            teller.tell,
+            teller.delisted,
         )
         payments = accounts.payments(self._need() if route.paid else Need())
         books = Books(accounts, self.clock, payments, lambda: uuid.uuid4().hex, self.chance)

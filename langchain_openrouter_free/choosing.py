@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from langchain_openrouter_free.actions import Candidate, Choice
+from langchain_openrouter_free.advice import ModelGone, Notice, gone, leaving, nearest
 from langchain_openrouter_free.catalogue import Listing, says_free
 from langchain_openrouter_free.facts import ModelFacts, facts_of
 from langchain_openrouter_free.fitness import UNFIT, Needs, lacks
-from langchain_openrouter_free.selection import Selection, selected
+from langchain_openrouter_free.ranking import not_for_chat
+from langchain_openrouter_free.selection import Chosen, Selection, selected
 
 _DAY = 86_400.0
 NO_LISTING = "the service's catalogue cannot be read, so nothing proves that it is free"
@@ -42,6 +44,14 @@ def selection_of(ranking: Sequence[str], listing: Listing, now: float) -> Select
     return found
 
 
+def replacements(model: str, listing: Listing, ranking: Sequence[str], bundle: Listing) -> tuple[str, ...]:
+    """Return the free chat models of a list that are most like one that it lacks."""
+    absence = listing.absent.get(model)
+    last = facts_in(listing, model) or (facts_in(bundle, model) if absence is None else facts_of(absence.row))
+    live = [facts for facts in free_in(listing) if not_for_chat(facts) is None]
+    return nearest(model, last, live, ranking)
+
+
 @dataclass(frozen=True, slots=True)
 class Chooser:
     """Chooses the free candidates of one call.
@@ -62,7 +72,7 @@ class Chooser:
         """Return the candidates by a list; None where it cannot be had."""
         if listing is not None:
             return self._by(listing, now)
-        choice = self._by(self.bundle(), now)
+        choice = replace(self._by(self.bundle(), now), notices=())
         if self.strict:
             unknown = {one.model for one in choice.candidates} - self.bundle().rows.keys()
             return replace(choice, doubts={**choice.doubts, **dict.fromkeys(unknown, NO_LISTING)})
@@ -84,12 +94,24 @@ class Chooser:
         selection = selection_of(self.ranking, listing, now)
         candidates: list[Candidate] = []
         doubts: dict[str, str] = {}
+        notices: list[Notice] = []
         for one in selection.chosen:
             facts = facts_in(listing, one.model)
+            notices += self._noticed(one, facts, listing, now)
             takes, context = (None, None) if facts is None else (facts.parameters, facts.context)
             candidates.append(Candidate(one.model, takes=takes, group=one.group, score=one.score, context=context))
             lacking = None if facts is None else lacks(facts, self.needs)
             doubt = listing.doubt(one.model) or (None if lacking is None else UNFIT + lacking)
             if doubt is not None:
                 doubts[one.model] = doubt
-        return Choice(tuple(candidates), doubts, selection.left_out)
+        return Choice(tuple(candidates), doubts, selection.left_out, tuple(notices))
+
+    def _noticed(self, one: Chosen, facts: ModelFacts | None, listing: Listing, now: float) -> list[Notice]:
+        """Return what there is to tell of a model: that it will go, or, where the user names it, that it has gone."""
+        named = one.score is None
+        soon = None if facts is None else leaving(facts, now, named=named)
+        why = gone(one.model, listing) if named else None
+        told: list[Notice] = [] if soon is None else [soon]
+        if why is not None:
+            told.append(ModelGone(one.model, why, replacements(one.model, listing, self.ranking, self.bundle())))
+        return told

@@ -240,6 +240,7 @@ class Attempts:
         """Take note of what was found out."""
         if topic is Topic.LISTING:
             self.route.listed(found if isinstance(found, Listing) else None, self.clock.now())
+            self.roads.noticed(self.route.choice.notices)
         elif isinstance(found, Funds):
             self.route.funded(found)
             if self.route.paid_rps == "balance":
@@ -277,6 +278,7 @@ class Attempts:
         attempt.warnings, self._book = settled.warnings, settled.book
         if settled.verdict.kind is Kind.DELISTED and not attempt.turn.candidate.paid:
             self.roads.lookup.outdated()
+            self.roads.delisted(attempt.turn.candidate.model, settled.verdict.reason)
         # Made already where the history keeps it.
         story = attempt.story = attempt.story or self._story(attempt, settled)
         return self.route.record(attempt.turn.candidate, settled.verdict, story.attempts[-1])

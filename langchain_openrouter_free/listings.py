@@ -110,6 +110,7 @@ class _Kept:
         failures: how often in a row it could not be had.
         doubted: since when lists have much less than the copy.
         sought: ids that a list was fetched for.
+        refused: id -> the words with which the service refused it as one that is not offered.
         said: what the user has been told.
     """
 
@@ -117,6 +118,7 @@ class _Kept:
     again: tuple[float, float] | None = None
     failures: int = 0
     doubted: float | None = None
+    refused: dict[str, str] = field(default_factory=dict)
     said: set[object] = field(default_factory=set)
     sought: set[str] = field(default_factory=set)
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -209,6 +211,16 @@ class Listings:
             wait = min(AGAIN * 2 ** max(kept.failures - 1, 0), _LONGEST) if again is None else again
             kept.again, kept.failures = (now, now + wait), min(kept.failures + 1, 10)
             return kept.failures == 1
+
+    def refused(self, account: str, model: str, reason: str) -> None:
+        """Take note that the service has refused an id as one that is not offered."""
+        with self._lock:
+            self._of(account).refused[model] = reason
+
+    def refusals(self, account: str) -> Mapping[str, str]:
+        """Return what it said of each such id."""
+        with self._lock:
+            return dict(self._of(account).refused)
 
     def first_time(self, account: str, what: object) -> bool:
         """Tell whether the user has not been told of something in this process, and take note that they are."""

@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import BaseMessage
 
+from langchain_openrouter_free.advice import about
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.call import Call
@@ -19,6 +20,7 @@ from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.listings import LISTINGS
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.telling import Teller
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,14 @@ class Considered:
         paid: whether asking it may cost money.
         reason: why it would not be asked now; "" where it would.
         until: Unix seconds at which that ends, where it does.
+        note: what else there is to know of it: that it has gone and what is nearest to it, that its end is announced.
     """
 
     model: str
     paid: bool
     reason: str = ""
     until: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Explanation:
             rank += not one.reason
             till = f" until {at(one.until)}" if one.until else ""
             lines.append(f"  {'-' if one.reason else rank} {one.model}{': ' if one.reason else ''}{one.reason}{till}")
+            lines += [f"      {one.note}"] if one.note else []
         return "\n".join(lines)
 
 
@@ -72,6 +77,7 @@ class Outlook(BaseChatModel):
     """The methods of the model that look ahead; none of them asks a model anything."""
 
     clock: Any
+    models: Any
 
     @abstractmethod
     def _lookup(self) -> ServiceLookup:
@@ -100,10 +106,14 @@ class Outlook(BaseChatModel):
         listing, book = self._listing(), accounts.look()
         now = accounts.time(self.clock).now() + book.skew
         route.listed(listing, now)
-        considered = [Considered(c.model, c.paid, why, until) for c, why, until in route.outlook(book, now)]
+        notices = [*route.choice.notices, *Teller(accounts.account, tuple(self.models)).gone()]
+        considered = [
+            Considered(c.model, c.paid, why, until, about(notices, c.model))
+            for c, why, until in route.outlook(book, now)
+        ]
         considered.sort(key=lambda one: bool(one.reason))
         known = {one.model for one in considered}
-        others = [Considered(model, False, why) for model, why in route.left_out.items() if model not in known]
+        others = [Considered(model, False, why) for model, why in route.choice.left_out.items() if model not in known]
         return Explanation((*considered, *others), listing.at, listing is bundled())
 
     def refresh(self) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from langchain_openrouter_free.actions import Candidate, Topic
+from langchain_openrouter_free.advice import Notice
 from langchain_openrouter_free.answers import Terms
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.errors import FreeModelBilled
@@ -102,6 +103,8 @@ class Roads:
         billed: gets the warning of a free attempt that cost money; may raise it.
         warned: gets the warning of a cap of the budget; must not raise.
         beside: whether the request holds what is billed beside the model, with the user's leave.
+        noticed: gets what the user should know of the candidates, whenever these are chosen.
+        delisted: gets a free id and the words with which the service said that it is not offered.
         pace: the user's rate limiter. LangChain asks it once for each call; we ask it for each further attempt.
         audience: who hears of the call while it goes on.
     """
@@ -115,3 +118,5 @@ class Roads:
     warned: Callable[[BudgetWarning], None] = lambda _: None
     beside: bool = False
     audience: Audience | None = None
+    noticed: Callable[[Sequence[Notice]], None] = lambda _: None
+    delisted: Callable[[str, str], None] = lambda _id, _reason: None

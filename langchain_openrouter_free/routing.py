@@ -5,7 +5,7 @@ Knows no clock, no network and no LangChain: verdicts and the account's book go 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
@@ -113,7 +113,7 @@ class Route:
     _pays_soon: bool = True
     _looked_at: float = 0.0
     _asked: set[Topic] = field(default_factory=set)
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    choice: Choice = field(default_factory=lambda: Choice(()))
     funds: Funds | None = None
     money: Verdict | None = None
     _no_free: bool = False
@@ -345,8 +345,9 @@ class Route:
         self._asked.add(Topic.LISTING)
         self._looked_at = now
         if self.choose is not None:
-            choice = self.choose(listing, now)
-            self.free, self._suitability.doubts, self.left_out = choice.candidates, choice.doubts, choice.left_out
+            self.choice = self.choose(listing, now)
+            self.free = self.choice.candidates
+            self._suitability.doubts = self.choice.doubts
         unpriced = [] if listing is None else [c.model for c in self.paid if c.prices is None]
         found = {} if listing is None else {model: listing.prices(model) for model in unpriced}
         self._prices = {model: prices for model, prices in found.items() if prices is not None}
@@ -405,7 +406,7 @@ class Route:
         told = [
             Skipped(c.model, *self._why_not(c, book, now)) for c in (*self.free, *self.paid) if c.model not in asked
         ]
-        return told if self.free else [*told, *(Skipped(model, why) for model, why in self.left_out.items())]
+        return told if self.free else [*told, *(Skipped(model, why) for model, why in self.choice.left_out.items())]
 
     def outlook(self, book: Ledger, now: float) -> list[tuple[Candidate, str, float | None]]:
         """Say of every candidate, in the order in which they would be asked now, what stands in its way, or ""."""

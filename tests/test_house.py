@@ -44,6 +44,7 @@ RULES = {
     "preferences",
     "purse",
     "spending",
+    "advice",
     "catalogue",
     "fetching",
     "reading",
