@@ -143,6 +143,8 @@ def priced(row: Row) -> str | None:
     pricing = row.get("pricing")
     if not isinstance(pricing, Mapping) or "prompt" not in pricing or "completion" not in pricing:
         return "no prices"
+    if all(value == "0" for value in pricing.values()):  # as nearly all that are free
+        return None
     for name, value in _stated(pricing):
         if _amount(value) != 0:
             return f"{name} {_shown(value)}"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-from langchain_openrouter_free.catalogue import priced
+from langchain_openrouter_free.catalogue import Prices, parse_prices, priced
 
 # What the catalogue writes where nothing is planned.
 _NEVER = "2098-12-31"
@@ -40,7 +41,7 @@ class ModelFacts:
         expires_at: Unix seconds of the announced end; None where none is. Dates move.
         benchmarks: index -> value; comparable inside one catalogue only.
         price: what of its prices is not zero, in words; None where all are.
-        rest: all other fields of its row.
+        row: what the catalogue says, whole.
     """
 
     id: str
@@ -55,7 +56,17 @@ class ModelFacts:
     expires_at: float | None = None
     benchmarks: Mapping[str, float] = field(default_factory=dict)
     price: str | None = None
-    rest: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def rest(self) -> Mapping[str, Any]:
+        """All fields of its row that are none of these facts."""
+        return {name: value for name, value in self.row.items() if name not in _KNOWN}
+
+    @property
+    def prices(self) -> Prices | None:
+        """What it costs; None where its prices cannot bound the cost of a request."""
+        return parse_prices(self.row)
 
     def takes(self, parameter: str) -> bool:
         """Tell whether a request may hold a parameter, as far as is known."""
@@ -73,7 +84,7 @@ def facts_of(row: Mapping[str, Any]) -> ModelFacts | None:
     output = _tokens(provider.get("max_completion_tokens"))
     shape = _table(row.get("architecture"))
     inputs, outputs = _modalities(shape)
-    name = row.get("name")
+    name, known = row.get("name"), _parameters(row.get("supported_parameters"))
     return ModelFacts(
         id=model,
         name=name if isinstance(name, str) else "",
@@ -82,21 +93,32 @@ def facts_of(row: Mapping[str, Any]) -> ModelFacts | None:
         output_limit=output if output is None or context is None else min(output, context),
         inputs=inputs,
         outputs=outputs,
-        parameters=_parameters(row.get("supported_parameters")),
-        reasoning=_reasoning(row),
+        parameters=known,
+        reasoning=_reasoning(row.get("reasoning"), known),
         expires_at=_date(row.get("expiration_date")),
         benchmarks=_benchmarks(row.get("benchmarks")),
         price=priced(row),
-        rest={name: value for name, value in row.items() if name not in _KNOWN},
+        row=row,
     )
 
 
-def _table(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _words(value: object) -> frozenset[str]:
-    return frozenset(one for one in value if isinstance(one, str)) if isinstance(value, list) else frozenset()
+    if not isinstance(value, list):
+        return frozenset()
+    try:
+        return _set(tuple(value))
+    except TypeError:  # something in it is no word
+        return frozenset(one for one in value if isinstance(one, str))
+
+
+@lru_cache(maxsize=4096)
+def _set(words: tuple[Any, ...]) -> frozenset[str]:
+    """Return the words as a set; models of one kind share it."""
+    return frozenset(one for one in words if isinstance(one, str))
 
 
 def _tokens(value: object) -> int | None:
@@ -122,10 +144,12 @@ def _date(value: object) -> float | None:
 
 def _modalities(shape: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
     """Return what goes in and what comes out; older rows have `"text+image->text"` only."""
+    inputs, outputs = _words(shape.get("input_modalities")), _words(shape.get("output_modalities"))
+    if inputs and outputs:
+        return inputs, outputs
     before, arrow, after = str(shape.get("modality") or "").partition("->")
-    inputs = _words(shape.get("input_modalities")) or frozenset(before.split("+") if arrow else ("text",))
-    outputs = _words(shape.get("output_modalities")) or frozenset(after.split("+") if arrow else ("text",))
-    return inputs, outputs
+    others = (before.split("+"), after.split("+")) if arrow else (["text"], ["text"])
+    return inputs or frozenset(others[0]), outputs or frozenset(others[1])
 
 
 def _parameters(value: object) -> frozenset[str] | None:
@@ -133,9 +157,8 @@ def _parameters(value: object) -> frozenset[str] | None:
     return _words(value) or None
 
 
-def _reasoning(row: Mapping[str, Any]) -> str:
-    stated, known = row.get("reasoning"), _parameters(row.get("supported_parameters"))
-    if isinstance(stated, Mapping):
+def _reasoning(stated: object, known: frozenset[str] | None) -> str:
+    if isinstance(stated, dict):
         return "mandatory" if stated.get("mandatory") is True else "optional"
     if known is None:
         return "unknown"

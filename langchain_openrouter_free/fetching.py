@@ -7,6 +7,7 @@ host only, never in a circle, and not for ever. A page that fails is no whole li
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from langchain_openrouter_free.catalogue import Listing, Row
-from langchain_openrouter_free.reading import parsed
 
 # What the account may use (8 free ids where the other one showed 18, recorded 2026-09), and what is on offer.
 LISTS = ("/models/user", "/models")
@@ -58,7 +58,11 @@ class Fetched:
     @property
     def json(self) -> object:
         """The JSON of a reply with status 200, else None."""
-        return parsed(self.body) if self.status == _OK else None
+        try:
+            parsed: object = json.loads(self.body) if self.status == _OK else None
+        except (ValueError, RecursionError):
+            return None
+        return parsed
 
 
 class Unpacked:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_openrouter_free.catalogue import FRESH, Absence, Listing, Row
-from langchain_openrouter_free.reading import parsed
 from langchain_openrouter_free.stores import PageRef, StateStore
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -58,7 +57,7 @@ def decode(text: str) -> Listing:
     Raises:
         ValueError: if it is none, or one of another version.
     """
-    page = parsed(text)
+    page = json.loads(text)
     listing = Listing.of(page, 0.0)
     if listing is None or not isinstance(page, Mapping) or page.get("v") != VERSION:
         raise ValueError("no list of models of this version")

@@ -47,7 +47,6 @@ RULES = {
     "advice",
     "catalogue",
     "fetching",
-    "reading",
     "routing",
     "lessons",
     "shortcomings",
