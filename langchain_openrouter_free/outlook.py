@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.messages import BaseMessage
+from pydantic import field_validator
 
+from langchain_openrouter_free.abilities import together
 from langchain_openrouter_free.advice import about
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.call import Call
-from langchain_openrouter_free.catalogue import Listing
-from langchain_openrouter_free.choosing import free_in
+from langchain_openrouter_free.catalogue import FREE_ROUTER, Listing
+from langchain_openrouter_free.choosing import Chooser, facts_in, free_in
 from langchain_openrouter_free.errors import at
 from langchain_openrouter_free.facts import ModelFacts
+from langchain_openrouter_free.fitness import Needs
 from langchain_openrouter_free.listings import LISTINGS
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.selection import AUTO
 from langchain_openrouter_free.telling import Teller
 
 
@@ -73,6 +77,10 @@ class Explanation:
         return "\n".join(lines)
 
 
+class Together(dict[str, Any]):
+    """A model profile that was worked out here, and is no user's."""
+
+
 class Outlook(BaseChatModel):
     """The methods of the model that look ahead; none of them asks a model anything."""
 
@@ -105,7 +113,7 @@ class Outlook(BaseChatModel):
         _, route, accounts = self._planned(told, None, kwargs, stream=True)
         listing, book = self._listing(), accounts.look()
         now = accounts.time(self.clock).now() + book.skew
-        route.listed(listing, now)
+        route.listed(None if listing is bundled() else listing, now)
         notices = [*route.choice.notices, *Teller(accounts.account, tuple(self.models)).gone()]
         considered = [
             Considered(c.model, c.paid, why, until, about(notices, c.model))
@@ -119,12 +127,42 @@ class Outlook(BaseChatModel):
     def refresh(self) -> None:
         """Fetch the service's list of models now; without that a copy of up to an hour serves."""
         self._lookup().refresh()
+        self._look_again()
 
     async def arefresh(self) -> None:
         """The same on an event loop."""
         await self._lookup().arefresh()
+        self._look_again()
+
+    @field_validator("profile", mode="before")
+    @classmethod
+    def _own_profile(cls, given: object) -> object:
+        """Let a copy work its profile out by itself, unless it is the user's: its models may be others."""
+        return None if isinstance(given, Together) else given
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """Return what the models that may be asked can do together, as far as it is known without a request.
+
+        It is worked out when a model is made, and by `refresh`; so it does not change within a run.
+        """
+        listing, now = self._listing(), self.clock.now()
+        ranking = tuple(self.models) or (AUTO,)
+        known = None if listing is bundled() else listing
+        choice = Chooser(ranking, Needs(), bundled)(known, now)
+        usable = [one.model for one in choice.candidates if one.model not in choice.doubts and one.model != FREE_ROUTER]
+        found = together([facts_in(listing, model) or ModelFacts(model) for model in usable])
+        names = ModelProfile.__annotations__
+        return cast("ModelProfile", Together({name: value for name, value in found.items() if name in names}))
+
+    def _look_again(self) -> None:
+        """Work the profile out anew, unless it is the user's."""
+        if isinstance(self.profile, Together):
+            self.profile = self._resolve_model_profile()
 
     def _listing(self) -> Listing:
         """Return what is known without a request: this process's copy, the state's, or what came with the package."""
         shelf = self._lookup().shelf
-        return LISTINGS.last(shelf.account) or shelf.load() or bundled()
+        listing = LISTINGS.last(shelf.account)
+        if listing is None and LISTINGS.first_time(shelf.account, "what is kept") and (listing := shelf.load()):
+            LISTINGS.adopt(shelf.account, listing)
+        return listing or bundled()

@@ -32,7 +32,18 @@ _NOT_CHAT = {
 }
 _PATTERNS = {what: re.compile(words, re.IGNORECASE) for what, words in _NOT_CHAT.items()}
 # One of these is in whatever matches: most ids have none of them, and to look for them takes a tenth of the time.
-_SIGNS = ("safety", "guard", "shield", "moderation", "embed", "rerank", "lyria", "music", "tts", "text-to-speech")
+_SIGNS: tuple[str, ...] = (
+    "safety",
+    "guard",
+    "shield",
+    "moderation",
+    "embed",
+    "rerank",
+    "lyria",
+    "music",
+    "tts",
+    "text-to-speech",
+)
 _SIGNS += ("whisper", "transcri", "fish-audio", "ocr", "image", "dall-e", "ui-tars", "prover", "base")
 # What each fact weighs. A model about which nothing is known scores about a third.
 _BENCHMARKS, _TOOLS, _STRUCTURED, _CONTEXT, _OUTPUT, _RECENCY = _WEIGHTS = (4.0, 1.5, 1.0, 1.0, 0.5, 1.0)

@@ -44,6 +44,7 @@ RULES = {
     "preferences",
     "purse",
     "spending",
+    "abilities",
     "advice",
     "catalogue",
     "fetching",
