@@ -13,12 +13,13 @@ from typing import Literal
 from langchain_openrouter_free.actions import Action, Ask, Candidate, Choice, GiveUp, PaidTurn, Road, Topic, Try, Wait
 from langchain_openrouter_free.amends import Amends
 from langchain_openrouter_free.budget import dollars
-from langchain_openrouter_free.catalogue import FREE_ROUTER, FRESH, Listing, Prices
+from langchain_openrouter_free.catalogue import FRESH, Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.fitness import Needs
 from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.health import Health, Strategy, ordered
+from langchain_openrouter_free.health import Strategy
 from langchain_openrouter_free.ledger import Hold, Ledger
+from langchain_openrouter_free.ordering import SPARED, has_its_part, in_order
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Share, Slot
 from langchain_openrouter_free.suitability import Suitability
@@ -185,9 +186,11 @@ class Route:
     def _free_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
         if self._no_free or self._no_service or self._account_waits > _ACCOUNT_WAITS:
             return None
-        wakes = float("inf")
+        wakes, spares = float("inf"), self._spares(book, now)
         for candidate in self._in_order(book, now):
             if candidate.model in self._done or self._suitability.passes_over(candidate, book.traits, now):
+                continue
+            if spares and candidate.score is not None:
                 continue
             wakes = min(wakes, book.rests_until(candidate.model, now))
             if wakes <= now:
@@ -203,27 +206,12 @@ class Route:
         why = f"the account's {hold.window} window" if hold else "every model cools down"
         return book, Wait(ready, why, self._booked, self.paced and queued)
 
+    def _spares(self, book: Ledger, now: float) -> bool:
+        """Tell whether the rest of the day is spared models that nobody named; a user's own bound counts instead."""
+        return self.max_attempts is None and has_its_part(self.free, self.trail, book, self.limits, now)
+
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
-        """Return the free candidates in the order in which they are to be asked.
-
-        The one that served this conversation last comes first, the service's own router last.
-        """
-        order = self._by_strategy(book, now)
-        if self.voice is not None and book.is_well(self.voice, now):
-            order = sorted(order, key=lambda one: one.model != self.voice)
-        routers = [candidate for candidate in order if candidate.model == FREE_ROUTER]
-        return [*(candidate for candidate in order if candidate.model != FREE_ROUTER), *routers] if routers else order
-
-    def _by_strategy(self, book: Ledger, now: float) -> Sequence[Candidate]:
-        free = self.free
-        if self.strategy is Strategy.RANKED and book.health and any(one.score is not None for one in free):
-            free = sorted(free, key=lambda one: (one.group, -_worth(one, book, now)))
-        if self.strategy is Strategy.RANKED and not any(health.unhealthy(now) for health in book.health.values()):
-            return free
-        models = [candidate.model for candidate in free]
-        plentiful = self.strategy is Strategy.ADAPTIVE and book.plentiful(self.limits, now)
-        order = ordered(models, book.health, self.strategy, now, chance=self.chance, plentiful=plentiful)
-        return [free[index] for index in order]
+        return in_order(self.free, book, self.strategy, self.limits, now, self.chance, self.voice)
 
     def _longest_queue(self, patience: float) -> float:
         """Return how long to stand in the queue for a minute: a batch pays first, as far as it may."""
@@ -441,7 +429,7 @@ class Route:
         if hold is not None and not candidate.paid:
             whose = "the project's share of the" if hold.share else "the account's"
             return f"{whose} {hold.window} quota is used up", hold.until
-        return _IN_TIME, None
+        return SPARED if candidate.score is not None and self._spares(book, now) else _IN_TIME, None
 
     @property
     def ruled_out(self) -> bool:
@@ -472,9 +460,3 @@ class Route:
         if not kinds and self._suits_nobody():
             return Ending.UNSUITABLE
         return Ending.FAILED
-
-
-def _worth(candidate: Candidate, book: Ledger, now: float) -> float:
-    """Return what a candidate of a pattern or of `auto` is worth: the catalogue's score times what was measured."""
-    health = book.health.get(candidate.model) or Health()
-    return (candidate.score or 0.0) * health.success_rate(now)

@@ -48,6 +48,7 @@ RULES = {
     "advice",
     "catalogue",
     "fetching",
+    "ordering",
     "routing",
     "lessons",
     "shortcomings",

@@ -390,3 +390,47 @@ MISUSE: list[tuple[Any, str]] = [
 def test_rankings_that_cannot_work(models: Any, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         ChatOpenRouterFree(models=models, api_key="k", state=MemoryStore())
+
+
+# -- a bad hour
+
+MANY = [f"test/m{number:02d}:free" for number in range(30)]
+# The day's limit, what of it is used, the user's ranking and bound, and how many are asked when all of them fail.
+BAD_HOURS: list[tuple[int | None, int, list[str], int | None, int]] = [
+    (None, 0, ["auto"], None, 30),
+    (50, 0, ["auto"], None, 12),
+    (50, 0, ["test/m*"], None, 12),
+    (50, 30, ["auto"], None, 5),
+    (50, 45, ["auto"], None, 3),
+    (1000, 0, ["auto"], None, 30),
+    (50, 0, ["auto"], 19, 20),
+    (50, 0, MANY, None, 30),
+    (50, 0, [*MANY[:20], "auto"], None, 20 + 7),
+    (50, 0, ["test/m0*", *MANY[10:]], None, 10 + 20),
+    (50, 0, ["test/m[01]*", *MANY[20:]], None, 12 + 10),
+    (50, 48, ["auto"], None, 2),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("per_day", "used", "ranking", "most", "expected"), BAD_HOURS)
+def test_a_bad_hour_does_not_use_the_day_up(
+    server: Simulator, path: str, per_day: int | None, used: int, ranking: list[str], most: int | None, expected: int
+) -> None:
+    """Whom the user names is asked before the call gives up; of the others a quarter of what is left, or three."""
+    server.reset(Scenario(models=list(MANY), scripts={"*": "503"}))
+    clock = FakeClock(NOW)
+    limits = {"per_minute": None, "per_day": per_day}
+    model = router(server, models=ranking, clock=clock, limits=limits, max_retries=most)
+    if used:
+        server.script({MANY[0]: "ok"})
+        filler = router(server, models=MANY[:1], clock=clock, limits=limits, state=model.state)
+        for _ in range(used):
+            filler.invoke("hi")
+        server.script({MANY[0]: "503"})
+    before = len(asked(server))
+    with pytest.raises(AllModelsFailed) as caught:
+        drive(model, path)
+    assert len(asked(server)) - before == expected
+    spared = [one for one in caught.value.skipped if "of what is left of the day" in one.reason]
+    assert len(spared) == (30 - expected if per_day and most is None and used < 48 else 0)
