@@ -2,11 +2,12 @@
 
     curl -s https://openrouter.ai/api/v1/models | python -m langchain_openrouter_free.bundle
 
-writes it anew. It holds the free models alone: what a paid one costs must be asked for.
+writes it anew (`--to` names another file). It holds the free models alone: what a paid one costs must be asked for.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -15,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from langchain_openrouter_free.catalogue import Listing, says_free
+from langchain_openrouter_free.catalogue import Listing, Row, says_free
 
 _FILE = "bundled.json"
 _KEPT = (
@@ -28,6 +29,11 @@ _KEPT = (
     "expiration_date",
     "pricing",
 )
+_TABLES = {
+    "architecture": ("input_modalities", "output_modalities"),
+    "top_provider": ("context_length", "max_completion_tokens"),
+    "benchmarks": ("artificial_analysis",),
+}
 
 
 @lru_cache(maxsize=1)
@@ -41,34 +47,43 @@ def bundled() -> Listing:
 
 def reduced(listing: Listing) -> list[dict[str, Any]]:
     """Return the rows of what is proven free, with the facts alone that a choice goes by."""
-    rows = []
-    for model in sorted(listing.rows):
-        if not says_free(model) or listing.doubt(model) is not None:
-            continue
-        row = listing.rows[model][0]
-        kept = {name: row[name] for name in _KEPT if row.get(name) is not None}
-        shape, provider = row.get("architecture") or {}, row.get("top_provider") or {}
-        kept["architecture"] = {
-            name: shape[name] for name in ("input_modalities", "output_modalities") if name in shape
-        }
-        limits = ("context_length", "max_completion_tokens")
-        kept["top_provider"] = {name: provider[name] for name in limits if provider.get(name) is not None}
-        indices = (row.get("benchmarks") or {}).get("artificial_analysis")
-        rows.append(kept | ({"benchmarks": {"artificial_analysis": indices}} if indices else {}))
-    return rows
+    proven = [model for model in sorted(listing.rows) if says_free(model) and listing.doubt(model) is None]
+    return [_reduced(listing.rows[model][0]) for model in proven]
 
 
-def main(text: str, at: float) -> int:
-    """Write the file from the body of `GET /models`; the result is the exit status."""
-    listing = Listing.of(json.loads(text), at)
+def _reduced(row: Row) -> dict[str, Any]:
+    kept: dict[str, Any] = {name: row[name] for name in _KEPT if row.get(name) is not None}
+    for table, names in _TABLES.items():
+        stated = row.get(table)
+        if isinstance(stated, dict):
+            kept[table] = {name: stated[name] for name in names if stated.get(name) is not None}
+    return {name: value for name, value in kept.items() if value != {} or name == "reasoning"}
+
+
+def main(text: str, at: float, to: Path | None = None) -> int:
+    """Write the file from the body of `GET /models`; the result is the exit status.
+
+    Args:
+        text: the body.
+        at: Unix seconds at which it was true.
+        to: where to write; default: beside this module.
+    """
+    try:
+        listing = Listing.of(json.loads(text), at)
+    except (ValueError, RecursionError):
+        listing = None
     rows = [] if listing is None else reduced(listing)
     if not rows:
-        sys.stderr.write("error: this is no list of models with free ones among them\n")
+        sys.stderr.write("error: this is no list of models with free ones among them; nothing is written\n")
         return 1
     lines = ",\n".join(json.dumps(row, sort_keys=True, separators=(",", ":")) for row in rows)
-    Path(__file__).with_name(_FILE).write_text(f'{{"at":{int(at)},"data":[\n{lines}\n]}}\n', encoding="utf-8")
+    file = to or Path(__file__).with_name(_FILE)
+    file.write_text(f'{{"at":{int(at)},"data":[\n{lines}\n]}}\n', encoding="utf-8")
+    sys.stderr.write(f"{len(rows)} free models in {file}\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.stdin.read(), time.time()))
+    parser = argparse.ArgumentParser(description="Write the facts that come with the package from GET /models.")
+    parser.add_argument("--to", type=Path, help="the file to write instead of the package's own")
+    sys.exit(main(sys.stdin.read(), time.time(), parser.parse_args().to))

@@ -68,6 +68,11 @@ def listing_of(day: str) -> Listing:
     return listing
 
 
+def frees_of(day: str) -> set[str]:
+    """The ids that are proven free."""
+    return {facts.id for facts in free_in(listing_of(day))}
+
+
 def known(day: str, model: str) -> ModelFacts:
     facts = facts_in(listing_of(day), model)
     assert facts is not None

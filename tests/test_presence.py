@@ -12,11 +12,12 @@ from driving import PATHS, asked, book_of, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 from test_facts import DAYS, listing_of, moment, payload_of, real
+from test_facts import frees_of as frees
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore, ModelGone, ModelLeaving
 from langchain_openrouter_free.advice import SOON, nearest
 from langchain_openrouter_free.catalogue import FRESH, SUSPECT
-from langchain_openrouter_free.choosing import free_in, selection_of
+from langchain_openrouter_free.choosing import selection_of
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.listings import LISTINGS
 from langchain_openrouter_free.simulator import Simulator
@@ -31,10 +32,6 @@ def settled() -> None:
     for thread in threading.enumerate():
         if thread.name == "openrouter-free-catalogue":
             thread.join(10)
-
-
-def frees(day: str) -> set[str]:
-    return {facts.id for facts in free_in(listing_of(day))}
 
 
 # -- the dated lists in order
