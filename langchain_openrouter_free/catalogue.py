@@ -303,7 +303,8 @@ class Listing:
         at: Unix seconds at which it was fetched, or known to be unchanged.
         memo: what others have worked out of it, by a key of theirs; it makes things faster and changes nothing.
         absent: free id -> since when the lists lack it that used to have it.
-        tag, path: the ETag by which the service knows it, and where it was; "" where there is none.
+        tag: the ETag by which the service knows it; "" where it has none.
+        path: which of the service's lists it is; "" where that is not known.
     """
 
     rows: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
@@ -360,7 +361,8 @@ class Listing:
             if model not in self.rows and self.at - absence.since < _REMEMBERED
         }
         for model in before.rows.keys() - self.rows.keys() - absent.keys():
-            if says_free(model):
+            # An account's own list is not what all may use, less something.
+            if says_free(model) and self.path == before.path:
                 absent[model] = Absence(self.at, before.rows[model][0])
         return replace(self, absent=absent)
 
@@ -370,7 +372,7 @@ class Listing:
         Of real lists that followed each other by a day none lost a sixth of its entries, or a third of its free ones
         (20 to 14, 2026-07-19). Small lists tell nothing.
         """
-        if len(before.rows) < _TELLING:
+        if len(before.rows) < _TELLING or self.path != before.path:
             return False
         frees, were = (sum(map(says_free, rows)) for rows in (self.rows, before.rows))
         return len(self.rows) < _MUCH * len(before.rows) or (were >= _TELLING and frees < _MUCH_FREE * were)

@@ -163,7 +163,7 @@ class Fetch:
         more = {model: rows for one in self._lists[1:] for model, rows in one.rows.items() if model in self.paid}
         if not more:
             return Listing(first.rows, at, memo=first.memo, tag=first.tag, path=first.path)
-        return Listing({**more, **first.rows}, at)
+        return Listing({**more, **first.rows}, at, path=first.path)
 
     @property
     def unchanged(self) -> bool:
@@ -193,8 +193,8 @@ class Fetch:
             self._seen.add(following)
             self._page = Page(following)
             return
-        whole = len(self._seen) == 1 and tag.isascii() and tag.isprintable() and len(tag) <= _LONGEST_TAG
-        self._ends(Listing(self._rows, tag=tag if whole else "", path=self._path if whole else ""))
+        usable = len(self._seen) == 1 and tag.isascii() and tag.isprintable() and len(tag) <= _LONGEST_TAG
+        self._ends(Listing(self._rows, tag=tag if usable else "", path=self._path))
 
     def _next(self, payload: object) -> str | None:
         """Return where the next page is; None where there is none, or it must not be followed."""

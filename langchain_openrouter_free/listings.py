@@ -42,8 +42,7 @@ def encode(listing: Listing) -> str:
     page: dict[str, Any] = {"v": VERSION, "at": listing.at, "data": rows}
     if listing.absent:
         page["absent"] = [[model, gone.since, _short(gone.row)] for model, gone in listing.absent.items()]
-    if listing.tag:
-        page |= {"tag": listing.tag, "path": listing.path}
+    page |= {name: value for name, value in (("tag", listing.tag), ("path", listing.path)) if value}
     return json.dumps(page, separators=(",", ":"))
 
 
@@ -110,6 +109,7 @@ class _Kept:
         doubted: since when lists have much less than the copy.
         sought: ids that a list was fetched for.
         refused: id -> the words with which the service refused it as one that is not offered.
+        seen: the copy that the state had at first, once it was looked at.
         said: what the user has been told.
     """
 
@@ -118,6 +118,7 @@ class _Kept:
     failures: int = 0
     doubted: float | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    seen: tuple[Listing | None] | None = None
     said: set[object] = field(default_factory=set)
     sought: set[str] = field(default_factory=set)
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -173,6 +174,14 @@ class Listings:
         """Return the last good copy, however old."""
         with self._lock:
             return self._of(account).listing
+
+    def seen(self, shelf: Shelf) -> Listing | None:
+        """Return the copy that the state had when it was first looked at, for those who only look."""
+        with self._lock:
+            kept = self._of(shelf.account)
+        if kept.seen is None:
+            kept.seen = (shelf.load(),)
+        return kept.seen[0]
 
     def is_settled(self, account: str, since: float, now: float) -> bool:
         """Tell whether there is no use in fetching: another has about then, or could not a moment ago."""

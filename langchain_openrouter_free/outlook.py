@@ -145,7 +145,9 @@ class Outlook(BaseChatModel):
 
         It is worked out when a model is made, and by `refresh`; so it does not change within a run.
         """
-        listing, now = self._listing(), self.clock.now()
+        shelf, now = self._lookup().shelf, self.clock.now()
+        # Models are made often, for one call each: the state is looked at once.
+        listing = LISTINGS.last(shelf.account) or LISTINGS.seen(shelf) or bundled()
         ranking = tuple(self.models) or (AUTO,)
         known = None if listing is bundled() else listing
         choice = Chooser(ranking, Needs(), bundled)(known, now)
@@ -162,7 +164,4 @@ class Outlook(BaseChatModel):
     def _listing(self) -> Listing:
         """Return what is known without a request: this process's copy, the state's, or what came with the package."""
         shelf = self._lookup().shelf
-        listing = LISTINGS.last(shelf.account)
-        if listing is None and LISTINGS.first_time(shelf.account, "what is kept") and (listing := shelf.load()):
-            LISTINGS.adopt(shelf.account, listing)
-        return listing or bundled()
+        return LISTINGS.last(shelf.account) or shelf.load() or bundled()

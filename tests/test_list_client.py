@@ -238,6 +238,20 @@ def test_a_list_that_has_lost_much(before: tuple[int, int], after: tuple[int, in
         assert len(refresh(model, "sync")) == after[0]
 
 
+def test_what_all_may_use_is_another_list() -> None:
+    """While the account's own list fails, the other one serves; that it has more proves nothing of this one."""
+    with Simulator(Scenario()) as sim:
+        model = make(sim, TWENTY[:1])
+        serve(sim, 20)
+        sim._service.world.state.scenario.closed.extend(f"test/m{n}:free" for n in range(15))
+        with pytest.MonkeyPatch.context() as patched:
+            honest = sim._service.world.answer
+            patched.setattr(sim._service.world, "answer", lambda r: Reply(500) if "user" in r.path else honest(r))
+            assert len(refresh(model, "sync")) == 20
+        assert len(refresh(model, "sync")) == 5
+        assert not [one for one in model.explain().models if "suspect" in one.reason]
+
+
 def test_a_whole_list_in_between_counts_anew() -> None:
     clock = FakeClock()
     with Simulator(clock=clock.now) as sim:
