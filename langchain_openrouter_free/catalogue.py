@@ -143,7 +143,7 @@ def priced(row: Row) -> str | None:
     pricing = row.get("pricing")
     if not isinstance(pricing, Mapping) or "prompt" not in pricing or "completion" not in pricing:
         return "no prices"
-    if all(value == "0" for value in pricing.values()):  # as nearly all that are free
+    if list(pricing.values()).count("0") == len(pricing):  # as nearly all that are free
         return None
     for name, value in _stated(pricing):
         if _amount(value) != 0:

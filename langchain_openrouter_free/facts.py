@@ -22,6 +22,7 @@ _KNOWN = frozenset(
     | {"expiration_date", "benchmarks", "pricing"}
 )
 _MOST_INDEX = 1_000_000
+_NO_BENCHMARKS: Mapping[str, float] = {}
 _MOST_TOKENS = 1_000_000_000
 
 
@@ -79,8 +80,9 @@ def facts_of(row: Mapping[str, Any]) -> ModelFacts | None:
     if not isinstance(model, str) or not model:
         return None
     provider = _table(row.get("top_provider"))
-    contexts = [_tokens(row.get("context_length")), _tokens(provider.get("context_length"))]
-    context = min((length for length in contexts if length is not None), default=None)
+    context, providers = _tokens(row.get("context_length")), _tokens(provider.get("context_length"))
+    if context is None or (providers is not None and providers < context):
+        context = providers
     output = _tokens(provider.get("max_completion_tokens"))
     shape = _table(row.get("architecture"))
     inputs, outputs = _modalities(shape)
@@ -122,6 +124,8 @@ def _set(words: tuple[Any, ...]) -> frozenset[str]:
 
 
 def _tokens(value: object) -> int | None:
+    if type(value) is int and 1 <= value <= _MOST_TOKENS:  # as nearly all of them
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= _MOST_TOKENS:
         return None
     return int(value)
@@ -166,7 +170,9 @@ def _reasoning(stated: object, known: frozenset[str] | None) -> str:
 
 
 def _benchmarks(value: object) -> Mapping[str, float]:
-    stated = _table(_table(value).get("artificial_analysis"))
+    stated = value.get("artificial_analysis") if isinstance(value, dict) else None
+    if not isinstance(stated, dict):
+        return _NO_BENCHMARKS
     return {name: float(stated[name]) for name in _INDICES if _is_index(stated.get(name))}
 
 

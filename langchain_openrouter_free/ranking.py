@@ -50,6 +50,7 @@ _BENCHMARKS, _TOOLS, _STRUCTURED, _CONTEXT, _OUTPUT, _RECENCY = _WEIGHTS = (4.0,
 _ALL = sum(_WEIGHTS)
 _UNKNOWN_PLACE = 0.35
 _SMALL_CONTEXT, _LARGE_CONTEXT = 8_192, 1_048_576
+_DOUBLINGS = math.log(_LARGE_CONTEXT / _SMALL_CONTEXT)
 _LONG_OUTPUT = 32_768
 _OLD = 540 * _DAY
 
@@ -94,7 +95,7 @@ def _score(facts: ModelFacts, places: Mapping[str, list[float]], now: float) -> 
         _BENCHMARKS * _place(facts, places)
         + (_TOOLS if "tools" in known else 0.0)
         + _STRUCTURED * form
-        + _CONTEXT * _between(facts.context, _SMALL_CONTEXT, _LARGE_CONTEXT)
+        + _CONTEXT * _roomy(facts.context)
         + _OUTPUT * min(output / _LONG_OUTPUT, 1.0)
         + (0.0 if age is None else _RECENCY * min(max(1.0 - age, 0.0), 1.0))
     )
@@ -121,7 +122,8 @@ def _rank(value: float, values: list[float]) -> float:
     return (bisect_left(values, value) + bisect_right(values, value) - 1) / 2 / (len(values) - 1)
 
 
-def _between(tokens: int | None, small: int, large: int) -> float:
-    if not tokens or tokens <= small:
+def _roomy(tokens: int | None) -> float:
+    """Return 0 for a small context, 1 for a large one, by its logarithm."""
+    if not tokens or tokens <= _SMALL_CONTEXT:
         return 0.0
-    return min(math.log(tokens / small) / math.log(large / small), 1.0)
+    return min(math.log(tokens / _SMALL_CONTEXT) / _DOUBLINGS, 1.0)

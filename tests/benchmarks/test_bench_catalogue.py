@@ -5,7 +5,8 @@ Not part of the test run. From the project's root:
     python -m pytest tests/benchmarks/test_bench_catalogue.py -o addopts= --benchmark-columns=median,iqr,ops,rounds -s
 
 Aims: 60 ms and 20 MB for a body of 2 MB with 5,000 models, from its bytes to the order of `auto`; 0.2 ms for the
-candidates of one request among 400 free models. Only a tenth of that is asserted: a busy machine is no slow code.
+candidates of one request among 400 free models. Of the times only a tenth is asserted: a busy machine is no slow code.
+A faster JSON parser would save a third of the JSON, and take 32 MB for it.
 """
 
 # ruff: noqa: T201 - its results are printed
@@ -114,7 +115,7 @@ def test_the_memory_of_a_large_list(large: bytes, capsys: pytest.CaptureFixture[
         print(
             f"\n5,000 models: peak {peak / 1e6:.1f} MB, kept {kept / 1e6:.1f} MB, the rows alone {parsed / 1e6:.1f} MB"
         )
-    assert peak < 200e6
+    assert peak < 20e6
 
 
 REQUESTS = {
