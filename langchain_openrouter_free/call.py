@@ -17,7 +17,7 @@ from typing import Any
 
 from langchain_core.callbacks import BaseRunManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_openrouter_free import messages as to_service
@@ -203,7 +203,7 @@ class Call:
             if max_tokens is not None:
                 kwargs["max_tokens"] = max_tokens
             model = self.externals[candidate.index]
-            return ExternalSource(model, self.messages, kwargs, watch, stream=self._streams(candidate))
+            return ExternalSource(model, self._mended(), kwargs, watch, stream=self._streams(candidate))
 
         def request() -> Outgoing:
             content = self.body(candidate, max_tokens)
@@ -231,6 +231,12 @@ class Call:
         for repair in repairs:
             log.debug("%s: %s", candidate.model, repair)
         return messages
+
+    def _mended(self) -> Sequence[BaseMessage]:
+        """Return the messages for another package's chat model: the caller's own, unless every model refuses them."""
+        wired = self.wire_messages(None)
+        mended = formed(wired, Form())
+        return self.messages if mended == wired else convert_to_messages(mended)
 
     def reforms(self, candidate: Candidate, refused: AbstractSet[str]) -> bool:
         """Tell whether a candidate is sent another history once it is known to have refused these forms."""

@@ -92,6 +92,24 @@ def test_the_config_of_a_chain_counts_as_well(sim: Simulator, clock: FakeClock) 
     assert [a.response_metadata["route"]["model"] for a in router.batch(["a", "b"], [THREAD, OTHER])] == [Y, X]
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_an_agent_with_a_memory_keeps_its_voice(sim: Simulator, clock: FakeClock, colour: str) -> None:
+    """LangGraph hands the thread's id down; the next turn of the thread goes to the model of the last one."""
+    agents = pytest.importorskip("langchain.agents", reason="langchain is not installed")
+    memory = pytest.importorskip("langgraph.checkpoint.memory")
+    sim.script({X: ["503", "ok"]})
+    agent = agents.create_agent(make(sim, [X, Y, Z], clock=clock), [], checkpointer=memory.InMemorySaver())
+
+    def turn(config: Any) -> str:
+        task = {"messages": [HumanMessage("hello")]}
+        told = agent.invoke(task, config) if colour == "sync" else asyncio.run(agent.ainvoke(task, config))
+        return str(told["messages"][-1].response_metadata["model_name"])
+
+    assert turn(THREAD) == Y
+    clock.advance(HOUR)
+    assert [turn(THREAD), turn(OTHER), turn(THREAD)] == [Y, X, Y]
+
+
 def test_copies_of_a_model_speak_with_one_voice(sim: Simulator, clock: FakeClock) -> None:
     """LangChain copies and rebuilds instances freely; another ranking is another agent, even in one thread."""
     router = moved(sim, clock, config=THREAD)

@@ -16,9 +16,10 @@ from langchain_core.messages import (
     message_to_dict,
     messages_from_dict,
 )
+from langchain_openai import ChatOpenAI
 from pitfall_helpers import ADD
 
-from langchain_openrouter_free import AllModelsFailed
+from langchain_openrouter_free import AllModelsFailed, PaidModel
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.strict import DEMANDS
 from langchain_openrouter_free.testing import FakeClock
@@ -141,6 +142,23 @@ def test_what_is_wrong_for_every_model_is_mended_before_it_is_sent(path: str, fa
         told = drive(make(sim, [X]), path, FAULTY[fault])
         assert told.outcomes == ["ok"]
     assert FAULTY[fault] == before
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_chat_model_of_another_package_gets_mended_messages_as_well(path: str) -> None:
+    """What every provider refuses is mended for it too; what is in order reaches it as it was said."""
+    refuses = {"simulated/paid-small": ["pairs", "content"]}
+    with Simulator(Scenario(refuses=refuses, scripts={X: "503"})) as sim:
+        chat = ChatOpenAI(model="simulated/paid-small", api_key="sk-other", base_url=sim.base_url)
+        paid = PaidModel(chat, prompt_price="0.2", completion_price="0.8")
+        router = make(sim, [X], allow_paid=True, budget="$1", paid_models=[paid], max_tokens=300)
+        for fault in ("orphaned result", "call without result", "silent assistant"):
+            told = drive(router, path, FAULTY[fault])
+            assert told.meta["route"]["paid"]
+        proper = [HumanMessage("u", name="ann"), AIMessage("hm"), HumanMessage("v")]
+        drive(router, path, proper)
+        sent = [(one["role"], one["content"], one.get("name")) for one in sim.chats()[-1].body["messages"]]
+        assert sent == [("user", "u", "ann"), ("assistant", "hm", None), ("user", "v", None)]
 
 
 def test_a_demand_that_changes_nothing_is_no_reason_to_ask_again() -> None:
