@@ -60,7 +60,7 @@ from langchain_openrouter_free.wire import Completion, Delta
 log = logging.getLogger("langchain_openrouter_free")
 
 # The longest that a conversation can become by what a model demands of its form.
-_FORMS = (Form(), Form(ordered=True), Form(call_ids=NINE, ordered=True))
+_FORMS = (Form(), Form(ordered=True), Form(call_ids=NINE, ordered=True), Form(ordered=True, tools=False))
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
 
 
@@ -225,7 +225,8 @@ class Call:
     def formed_messages(self, candidate: Candidate) -> list[dict[str, Any]]:
         """Return the messages in the form that a candidate demands."""
         repairs: list[str] = []
-        form = form_of(candidate.model, candidate.forms)
+        tools = candidate.takes is None or "tools" in candidate.takes
+        form = form_of(candidate.model, candidate.forms, tools=tools)
         said = [*self.wire_messages(candidate.model), *self.delivery.gone_on_from()]
         messages = formed(said, form, repairs)
         for repair in repairs:

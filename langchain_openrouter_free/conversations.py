@@ -1,4 +1,4 @@
-"""Which conversation a call belongs to: the thread that its config names, else how its messages begin."""
+"""Which conversation a call belongs to: the thread that its config names, else what was said in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from langchain_openrouter_free.messages import author_of
-from langchain_openrouter_free.voices import VOICES, key_of, opening
+from langchain_openrouter_free.voices import VOICES, key_of, traces
 
 _CONFIG: ContextVar[RunnableConfig | None] = ContextVar("langchain_openrouter_free_config", default=None)
 
@@ -42,8 +42,8 @@ class Conversation:
     ) -> Conversation:
         """Return the conversation of a call.
 
-        Who served it last is known by the thread's id; else by the last answer, which names its model; else by how
-        the messages begin, as soon as there is an answer among them. A new conversation has no voice yet.
+        Who served it last is known by the thread's id; else by the last answer, which names its model; else by what
+        was said before an answer, if this process gave one to it. A new conversation has no voice yet.
 
         Args:
             account: whose call it is.
@@ -55,10 +55,9 @@ class Conversation:
         thread = _thread()
         if thread is not None:
             key = key_of(account, ranking, thread)
-            return cls(key, VOICES.last(key, now) or _last_author(messages))
-        begins, goes_on = opening(wired)
-        key = key_of(account, ranking, begins)
-        return cls(key, (_last_author(messages) or VOICES.last(key, now)) if goes_on else None)
+            return cls(key, VOICES.last([key], now) or _last_author(messages))
+        key, before = traces(account, ranking, wired)
+        return cls(key, _last_author(messages) or VOICES.last(before, now))
 
     def served_by(self, model: str, now: float) -> None:
         """Take note of who served it."""

@@ -97,7 +97,7 @@ class Fields(BaseModel):
     """By what the free models are ordered: your ranking, measured speed, or your ranking weighed with what was
     measured. Models that lately failed nearly always come last in each."""
     sticky: bool = True
-    """Whether the free model that served a conversation last (the config's `thread_id`, else the messages tell which
+    """Whether the free model that served a conversation last (the config's `thread_id`, else its messages tell which
     one it is) is asked first while it is healthy. A new conversation begins with your ranking."""
     max_retries: int | None = None
     """Most moves to another model in one call; default: as many as there are models, of those that a pattern or `auto`

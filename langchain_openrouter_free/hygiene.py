@@ -49,6 +49,7 @@ class Form:
         parts: whether a text may be a list of parts.
         reasoning: whether the model takes its own reasoning back; another model's is never sent.
         one_call: whether a message may hold but one tool call.
+        tools: whether tool calls and their results are known as such; else they are told in words.
     """
 
     call_ids: str = ""
@@ -57,6 +58,7 @@ class Form:
     parts: bool = True
     reasoning: bool = True
     one_call: bool = False
+    tools: bool = True
 
 
 NINE = r"[a-zA-Z0-9]{9}"
@@ -73,12 +75,13 @@ KNOWN: tuple[tuple[str, Form], ...] = (
 
 
 @cache
-def form_of(model: str, refused: frozenset[str] = frozenset()) -> Form:
+def form_of(model: str, refused: frozenset[str] = frozenset(), *, tools: bool = True) -> Form:
     """Return the form for a model.
 
     Args:
         model: its id.
         refused: the forms (`traits.FORMS`) that it has refused, beside what is known of its family.
+        tools: whether it can use tools.
     """
     form = next((form for pattern, form in KNOWN if fnmatchcase(model, pattern)), Form())
     return Form(
@@ -88,6 +91,7 @@ def form_of(model: str, refused: frozenset[str] = frozenset()) -> Form:
         parts=form.parts and CONTENT_PARTS not in refused,
         reasoning=form.reasoning and OWN_REASONING not in refused,
         one_call=form.one_call or SEVERAL_CALLS in refused,
+        tools=form.tools and tools,
     )
 
 
@@ -110,6 +114,8 @@ def formed(messages: Sequence[Json], form: Form, notes: list[str] | None = None)
     if len(kept) < len(said):
         told.append("an assistant message that says nothing was left out")
     turns = _paired(kept or [{"role": "user", "content": _GO_ON}], told)
+    if not form.tools:
+        turns = [_Turn(message) for turn in turns for message in _in_words(turn)]
     if form.one_call:
         turns = [one for turn in turns for one in _split(turn)]
     said = _with_ids(turns, form.call_ids)
@@ -206,9 +212,21 @@ def _readable(call: Json) -> Json:
     return {**call, "function": {**function, "arguments": json.dumps({"invalid": _id(arguments)}, ensure_ascii=False)}}
 
 
-def _retold(result: Json) -> Json:
-    about = f"The result of an earlier call of the tool {result['name']}:" if result.get("name") else "A tool's result:"
+def _retold(result: Json, name: object = None) -> Json:
+    name = result.get("name") or name
+    about = f"The result of an earlier call of the tool {name}:" if name else "A tool's result:"
     return {"role": "user", "content": _joined(about, result.get("content"), "\n")}
+
+
+def _in_words(turn: _Turn) -> Iterator[Json]:
+    """Yield a turn for a model that knows no tools: what the assistant called, and a user who tells the results."""
+    if not turn.calls:
+        yield turn.message
+        return
+    functions = [call.get("function") or {} for call in turn.calls]
+    called = "\n".join(f"(Called the tool {one.get('name')} with {one.get('arguments')}.)" for one in functions)
+    yield {**_without(turn.message, "tool_calls"), "content": _joined(turn.message.get("content"), called)}
+    yield from (_retold(turn.results[position], one.get("name")) for position, one in enumerate(functions))
 
 
 def _with_ids(turns: Sequence[_Turn], pattern: str) -> list[Json]:

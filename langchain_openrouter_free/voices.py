@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,25 +18,36 @@ from typing import Any
 MOST, AGE = 10_000, 6 * 3600.0
 
 
-def key_of(account: str, ranking: Sequence[str], conversation: str | Sequence[Mapping[str, Any]]) -> bytes:
-    """Return the name of a conversation.
+def key_of(account: str, ranking: Sequence[str], thread: str) -> bytes:
+    """Return the name of a conversation that has a thread.
 
     Args:
         account: whose it is.
         ranking: the entries that its models come from; two agents of one thread may have two.
-        conversation: the thread's id, or the messages up to the first one of the user.
+        thread: its id.
     """
-    told = json.dumps([account, list(ranking), conversation], ensure_ascii=False, default=str)
-    return hashlib.sha256(told.encode(errors="surrogatepass")).digest()
+    return hashlib.sha256(_bytes([account, list(ranking), thread])).digest()
 
 
-def opening(messages: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Mapping[str, Any]], bool]:
-    """Return the messages up to the first one of the user, by which a conversation is known again.
+def traces(
+    account: str, ranking: Sequence[str], messages: Sequence[Mapping[str, Any]]
+) -> tuple[bytes, Sequence[bytes]]:
+    """Return the names of a conversation without a thread: as it stands, and as it stood before each of its answers.
 
-    Beside them whether it goes on: where no assistant has spoken, what begins alike is not yet the same conversation.
+    The latter, the latest first, are names under which it was known when it was answered. Two conversations that
+    merely begin alike, with the same examples for instance, have none of them in common that was ever answered.
     """
-    first = next((n for n, message in enumerate(messages) if message.get("role") == "user"), len(messages) - 1)
-    return messages[: first + 1], any(message.get("role") == "assistant" for message in messages)
+    told = hashlib.sha256(_bytes([account, list(ranking)]))
+    before: list[bytes] = []
+    for message in messages:
+        if message.get("role") == "assistant":
+            before.append(told.digest())
+        told.update(_bytes(message))
+    return told.digest(), before[::-1]
+
+
+def _bytes(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, default=str).encode(errors="surrogatepass")
 
 
 @dataclass(slots=True)
@@ -54,10 +65,10 @@ class Voices:
             if len(self._served) > MOST:
                 self._served.popitem(last=False)
 
-    def last(self, conversation: bytes, now: float) -> str | None:
-        """Return who served a conversation last; None if that is not known, or too long ago."""
+    def last(self, names: Iterable[bytes], now: float) -> str | None:
+        """Return who served a conversation last, by the first of its names that is known; None if none is."""
         with self._lock:
-            model, at = self._served.get(conversation, (None, 0.0))
+            model, at = next((self._served[name] for name in names if name in self._served), (None, 0.0))
         return model if abs(now - at) <= AGE else None
 
     def clear(self) -> None:

@@ -33,8 +33,10 @@ SHAPES = {
     "ordered": Form(ordered=True),
     "texts": Form(parts=False),
     "one-call": Form(one_call=True),
+    "no-tools": Form(tools=False),
     "no-reasoning": Form(reasoning=False),
-    "all": Form(NINE, system=False, ordered=True, parts=False, reasoning=False, one_call=True),
+    "all": Form(NINE, system=False, ordered=True, parts=False, reasoning=False, one_call=True, tools=False),
+    "learned": Form(NINE, system=False, ordered=True, parts=False, reasoning=False, one_call=True),
 }
 INSTRUCTIONS = ("system", "developer")
 
@@ -133,6 +135,7 @@ def test_any_conversation_comes_out_in_the_form_that_is_demanded(name: str, mess
         pictured = isinstance(content, list) and any(part["type"] != "text" for part in content)
         assert form.parts or pictured or not isinstance(content, list)
         assert form.reasoning or "reasoning" not in message
+        assert form.tools or (message["role"] != "tool" and "tool_calls" not in message)
         assert not form.one_call or len(message.get("tool_calls", ())) <= 1
         silent = message["role"] == "assistant" and not content and not message.get("tool_calls")
         assert not silent or "reasoning" in message
@@ -233,6 +236,15 @@ CASES: dict[str, tuple[Form, list[dict[str, Any]], list[dict[str, Any]]]] = {
         [calls("a", "b", content="hm"), result("a"), result("b")],
         [calls("a", content="hm"), result("a"), calls("b"), result("b")],
     ),
+    "no-tools": (
+        Form(tools=False),
+        [calls("a", content="hm"), result("a", "42"), said("user", "and?")],
+        [
+            said("assistant", "hm\n\n(Called the tool look with {}.)"),
+            said("user", "The result of an earlier call of the tool look:\n42"),
+            said("user", "and?"),
+        ],
+    ),
     "cut-arguments": (
         Form(),
         [said("assistant", None, tool_calls=[call("a", '{"x')]), result("a", "no JSON")],
@@ -274,7 +286,7 @@ def test_what_is_known_of_a_family(model: str, form: Form) -> None:
     assert form_of(model, frozenset({SYSTEM_ROLE, TOOL_CALL_IDS})).system is False
     assert form_of(model, frozenset({TOOL_CALL_IDS})).call_ids == NINE
     assert form_of(model, frozenset({MESSAGE_ORDER, "tools"})).ordered
-    assert form_of(model, FORMS) == replace(SHAPES["all"], call_ids=NINE)
+    assert form_of(model, FORMS) == replace(SHAPES["learned"], call_ids=NINE)
 
 
 WORDINGS = {

@@ -14,7 +14,7 @@ from langchain_openrouter_free import ConfigurationError
 from langchain_openrouter_free import voices as voices_module
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.voices import VOICES, Voices, key_of, opening
+from langchain_openrouter_free.voices import VOICES, Voices, key_of, traces
 
 X, Y, Z = "test/m01:free", "test/m02:free", "test/m03:free"
 HOUR = 3600.0
@@ -57,14 +57,19 @@ def test_a_thread_keeps_its_model(sim: Simulator, clock: FakeClock, path: str) -
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_conversation_is_known_by_how_it_begins(sim: Simulator, clock: FakeClock, path: str) -> None:
-    """As soon as somebody has answered in it: what only begins alike is a new conversation."""
+def test_a_conversation_is_known_by_what_was_answered(sim: Simulator, clock: FakeClock, path: str) -> None:
+    """What only begins alike is a new conversation, also where it begins with the same examples."""
     router = moved(sim, clock, path, [SystemMessage("s"), HumanMessage("u")])
     assert model_of(router, path, [SystemMessage("s"), HumanMessage("u")]) == X
     VOICES.clear()
     router = moved(sim, clock, path)
     assert model_of(router, path, AFTER) == Y
     assert model_of(router, path, [HumanMessage("w"), *AFTER[1:]]) == X
+    VOICES.clear()
+    examples = [HumanMessage("2 and 2?"), AIMessage("4")]
+    router = moved(sim, clock, path, [*examples, HumanMessage("3 and 3?")])
+    assert model_of(router, path, [*examples, HumanMessage("5 and 5?")]) == X
+    assert model_of(router, path, [*examples, HumanMessage("3 and 3?"), AIMessage("6"), HumanMessage("sure?")]) == Y
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -168,16 +173,18 @@ def test_the_last_conversations_are_kept_and_nothing_of_what_was_said(monkeypatc
     for n, key in enumerate(keys):
         voices.remember(key, X, float(n))
         voices.remember(keys[0], Y, float(n))
-    assert [voices.last(key, 3.0) for key in keys] == [Y, None, X]
-    assert voices.last(keys[0], 3.0 + voices_module.AGE) is None
+    assert [voices.last([key], 3.0) for key in keys] == [Y, None, X]
+    assert voices.last(keys[:1], 3.0 + voices_module.AGE) is None
 
 
-def test_an_opening_ends_with_the_first_words_of_the_user() -> None:
-    """Whatever follows them, the conversation is the same; without any, all that there is counts."""
+def test_a_conversation_goes_on_from_where_it_was_answered() -> None:
+    """Its names before each answer are those under which it was asked; whose it is, and of whom, counts as well."""
     system, user, assistant = ({"role": role, "content": role} for role in ("system", "user", "assistant"))
-    assert opening([system, user, assistant, user]) == ([system, user], True)
-    assert opening([system, user]) == ([system, user], False)
-    assert opening([assistant]) == ([assistant], True)
+    first, nothing = traces("account", [X], [system, user])
+    second, before = traces("account", [X], [system, user, assistant, user])
+    _, all_before = traces("account", [X], [system, user, assistant, user, assistant])
+    assert (nothing, before, all_before) == ([], [first], [second, first])
+    assert len({first, traces("other", [X], [system, user])[0], traces("account", [Y], [system, user])[0]}) == 3
 
 
 def test_two_loops_and_a_broken_stream_leave_the_context_alone(sim: Simulator, clock: FakeClock) -> None:

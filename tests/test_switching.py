@@ -161,6 +161,17 @@ def test_a_chat_model_of_another_package_gets_mended_messages_as_well(path: str)
         assert sent == [("user", "u", "ann"), ("assistant", "hm", None), ("user", "v", None)]
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_model_without_tools_is_told_in_words_what_tools_did(path: str) -> None:
+    """A conversation with tools may end at a model that has none, where the request needs none."""
+    bare = {"id": Y, "supported_parameters": ["max_tokens", "temperature"]}
+    with Simulator(Scenario(models=[X, bare], refuses={Y: ["no-tool-role"]}, scripts={X: "503"})) as sim:
+        told = drive(make(sim, [X, Y]), path, MANNERS["tool-call-ids"])
+        assert told.outcomes == ["overloaded", "ok"]
+        roles = [(one["role"], "7" in one["content"]) for one in sim.chats()[-1].body["messages"]]
+        assert roles == [("user", False), ("assistant", False), ("user", True)]
+
+
 def test_a_demand_that_changes_nothing_is_no_reason_to_ask_again() -> None:
     """A model that refuses whatever it is sent is left after one attempt."""
     refusing = {"do": "400-system-role"}
@@ -174,4 +185,4 @@ def test_a_demand_that_changes_nothing_is_no_reason_to_ask_again() -> None:
 
 def test_every_demand_of_the_simulator_is_met_somewhere() -> None:
     """A demand that nobody tests would prove nothing."""
-    assert set(DEMANDS) <= set(MANNERS) | set(ALWAYS)
+    assert set(DEMANDS) <= set(MANNERS) | {*ALWAYS, "no-tool-role"}

@@ -20,6 +20,7 @@ DEMANDS: dict[str, str] = {
     "pairs": "each tool call has its result directly behind it, and each result its call",
     "role-order": "no user behind a tool, no assistant at the end, and so on, as Mistral has it",
     "text-only": "content is a text and no list of parts",
+    "no-tool-role": "tool calls and their results are unknown",
     "own-thoughts": "reasoning that comes back must be the model's own",
     "content": "an assistant says something",
 }
@@ -102,6 +103,11 @@ def _order(messages: list[Json], _own: Any, _row: Row) -> Iterator[Json]:
         yield _mistral("Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant")
 
 
+def _no_tool_role(messages: list[Json], _own: Any, _row: Row) -> Iterator[Json]:
+    if any(message.get("role") == "tool" or _calls(message) for message in messages):
+        yield _openai("Unexpected message role.", "")
+
+
 def _text(messages: list[Json], _own: Any, _row: Row) -> Iterator[Json]:
     for n, message in enumerate(messages):
         if isinstance(message.get("content"), list):
@@ -128,6 +134,7 @@ _CHECKS: dict[str, Callable[[list[Json], Callable[[str], bool], Row], Iterator[J
     "pairs": _pairs,
     "role-order": _order,
     "text-only": _text,
+    "no-tool-role": _no_tool_role,
     "own-thoughts": _no_foreign_thoughts,
     "content": _content,
 }
