@@ -243,8 +243,8 @@ RULES: tuple[Rule, ...] = (
 
 
 _WINDOWS = {Kind.MINUTE_LIMIT: "minute", Kind.DAY_LIMIT: "day"}
-# What a model says about the request; elsewhere a feature's name is no refusal of it.
-_OF_THE_REQUEST = frozenset({Kind.UNFIT, Kind.INCOMPATIBLE, Kind.DOUBTFUL})
+# What is said about the request; elsewhere a feature's name is no refusal of it.
+_OF_THE_REQUEST = frozenset({Kind.UNFIT, Kind.INCOMPATIBLE, Kind.DOUBTFUL, Kind.REJECTED})
 _WITH_RESET = frozenset({*_WINDOWS, Kind.MODEL_LIMIT, Kind.RATE_LIMIT})
 
 
@@ -269,8 +269,8 @@ def classify(
         return verdict(Kind.BROKEN, "a reply that is no whole answer", status=status)
     rule = next((row for row in RULES if row.matches(seen)), Rule(Kind.BROKEN))
     names = named(seen) if rule.kind in _OF_THE_REQUEST else frozenset[str]()
-    if names and rule.kind is Kind.DOUBTFUL:
-        # Its words are known after all.
+    if names and rule.kind in (Kind.DOUBTFUL, Kind.REJECTED):
+        # What this model lacks, others may have.
         rule = Rule(Kind.INCOMPATIBLE)
     window = window_of(seen, now) if rule.kind is Kind.MODEL_LIMIT else _WINDOWS.get(rule.kind)
     until = named_until(seen, now, resets=rule.kind in _WITH_RESET, window=window)

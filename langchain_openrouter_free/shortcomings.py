@@ -70,6 +70,8 @@ def _refused(noun: str) -> re.Pattern[str]:
 
 _NAMED = tuple((names, _refused(noun)) for names, noun in _NOUNS.items())
 
+_ONLY = r"(?:input should be|(?:supported|allowed) values(?: are)?|must be one of|expected one of)\W{0,5}"
+
 # Sentences of their own, most specific first: the first that is there names it all.
 _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (frozenset({TOOLS}), (r"auto.{0,3}tool.choice", r"tool.call.parser")),
@@ -81,7 +83,8 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
         frozenset({FORCED_CHOICE}),
         (
             r"tool.?choice\W{1,4}(?:parameter )?(?:value|that forces|forces|must be|may only|does(?: not|n't) support)",
-            r"tool.?choice\W{1,4}(?:required|any|function|named)\b",
+            r"tool.?choice\W{1,4}(?:required|any|function|named)\b.{0,20}(?:not|un|incompatible)",
+            rf"^(?=.*tool.?choice).*{_ONLY}(?:none|auto)\W{{1,3}}(?:and|or)?\W{{0,3}}(?:none|auto)\b(?!.{{0,30}}required)",
             r"tool.?choice.{0,40}(?:incompatible|only .{0,10}auto)",
             r"only supports? .{0,20}auto\b.{0,40}tool.?choice",
             r"support (?:the |this )?(?:provided )?\W?tool.?choice",
@@ -96,6 +99,7 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
             r"(?:reasoning|thinking).{0,20}must be enabled",
         ),
     ),
+    (frozenset({STRUCTURED}), (rf"^(?=.*response.?format.{{0,6}}type).*{_ONLY}(?!.{{0,60}}json.?schema)",)),
     (frozenset({INPUTS["image"]}), (r"not a multimodal model", r"unknown variant \W{0,2}image", r"at most 0 image")),
     (frozenset({INPUTS["audio"]}), (r"unknown variant \W{0,2}(?:input_)?audio", r"at most 0 audio")),
     (frozenset({INPUTS["video"]}), (r"unknown variant \W{0,2}video", r"at most 0 video")),
@@ -142,7 +146,7 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
         ),
     ),
 )
-_SPOKEN = tuple((names, re.compile("|".join(sentences))) for names, sentences in _SENTENCES)
+_SPOKEN = tuple((names, re.compile("|".join(sentences), re.DOTALL)) for names, sentences in _SENTENCES)
 # Of a body without end the first words tell.
 _READ = 8_000
 # No model has a context of so many digits.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +273,23 @@ def test_a_context_that_only_a_refusal_tells(machine: Machine, path: str) -> Non
     machine.clock.advance(FEATURE_KEPT)
     drive(machine.model(), path, english(1_000))
     assert asked(sim)[4:] == [FIRST]
+
+
+CHILD = """
+import sys
+from langchain_openrouter_free import ChatOpenRouterFree
+key, url, state, *models = sys.argv[1:]
+tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+ChatOpenRouterFree(models=models, api_key=key, base_url=url, state=state).invoke("hi", tools=[tool], tool_choice="required")
+"""
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_another_process_has_learned(server: Simulator, tmp_path: Path, path: str) -> None:
+    sim, state = world(server, first=["forced-tool-choice"]), str(tmp_path / "state.sqlite3")
+    told = [sys.executable, "-c", CHILD, sim.api_key, sim.base_url, state, FIRST, SECOND]
+    subprocess.run(told, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, timeout=60)
+    assert asked(sim) == [FIRST, SECOND]
+    model = ChatOpenRouterFree(models=[FIRST, SECOND], api_key=sim.api_key, base_url=sim.base_url, state=state)
+    assert drive(model, path, tools=[TOOL], tool_choice="required").outcomes == ["ok"]
+    assert asked(sim) == [FIRST, SECOND, SECOND]

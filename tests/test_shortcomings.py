@@ -51,6 +51,26 @@ WORDS: list[tuple[Any, set[str]]] = [
         upstream(400, "The tool_choice parameter does not support being set to required or object in thinking mode"),
         {"forced tool choice"},
     ),
+    (
+        upstream(
+            422,
+            "[{'type': 'literal_error', 'loc': ('body', 'tool_choice'), 'msg': \"Input should be 'none' or 'auto'\"}]",
+        ),
+        {"forced tool choice"},
+    ),
+    (
+        upstream(
+            400,
+            '{"message":"Invalid value: \'required\'. Supported values are: \'none\' and \'auto\'.","param":"tool_choice"}',
+        ),
+        {"forced tool choice"},
+    ),
+    (
+        upstream(400, "'response_format.type' : value is not one of the allowed values ['text','json_object']"),
+        {"structured output"},
+    ),
+    (upstream(400, "Function call is missing a thought_signature in functionCall parts"), {"its own reasoning"}),
+    (upstream(400, "messages[1].content must be a string"), {"content parts"}),
     (upstream(400, "this model does not support tools"), {"tools"}),
     (upstream(400, "registry.x.ai/library/gemma does not support tools"), {"tools"}),
     (upstream(400, "Function calling is not enabled for this model"), {"tools"}),
@@ -136,6 +156,9 @@ SILENT: list[Any] = [
     upstream(400, "The request could not be processed."),
     upstream(400, "The image could not be read: unsupported format"),
     upstream(429, "tools are not supported"),
+    upstream(400, "Invalid value: 'x'. Supported values are: 'none', 'auto', and 'required' for tool_choice."),
+    upstream(400, "tool_choice: function 'add' was not found in tools"),
+    upstream(400, "response_format.type must be one of 'text', 'json_object', 'json_schema'"),
     upstream(500, "image input is not supported"),
     err(404, "No endpoints found for a/tools-not-supported:free."),
     err(404, "No endpoints found matching your data policy"),

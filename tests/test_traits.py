@@ -64,8 +64,10 @@ def test_a_name_is_of_one_class() -> None:
 @given(st.lists(steps, max_size=12))
 def test_a_memory_is_bounded_and_comes_back_from_its_page(story: list[tuple[Lesson, float]]) -> None:
     known, now = learned(*story)
-    book = Ledger(traits={"a/b:free": known})
-    assert pages.decode(pages.encode(book)).traits == book.traits
+    text = pages.encode(book := Ledger(traits={"a/b:free": known}))
+    # Another book is written before: a page that was just written is not read again.
+    pages.encode(Ledger())
+    assert pages.decode(text).traits == book.traits
     assert known.refused.keys() <= VOCABULARY
     assert 0.25 <= known.ratio <= 4.0
     assert known.counts <= 20
