@@ -47,6 +47,7 @@ def _told(player: Player, one: Interaction, path: str, wire: str) -> Told:
         state=MemoryStore(),
         max_wait=0.0,
         wire=wire,
+        accept={"not_called"},  # one model answered in words where a call was demanded
     )
     messages = [{"content": "", **message} for message in one.asked["messages"] if "role" in message]
     told = drive(model.bind(**_shaping(one.asked)), path, messages or "hello")
@@ -82,7 +83,10 @@ def _is_as_recorded(told: Told, said: Said) -> None:
     assert ours.get("cache_read") == theirs.get("cached_tokens")
     assert ours.get("cache_creation") == theirs.get("cache_write_tokens")
     assert meta.get("cost") == usage.get("cost")
-    assert meta["route"]["cost"] == usage.get("cost")
+    # The route tells what was booked: nano-dollars, rounded up.
+    told, booked = usage.get("cost"), meta["route"]["cost"]
+    assert (booked is None) == (told is None)
+    assert told is None or 0 <= booked - told < 1e-9
     for ours_, theirs_ in (("id", "id"), ("served_model", "model"), ("provider", "provider")):
         assert meta.get(ours_) == said.facts[theirs_]
     assert meta["finish_reason"] == said.facts["finish_reason"]
