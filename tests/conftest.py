@@ -13,6 +13,7 @@ from hypothesis import settings
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.listings import LISTINGS
 from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.voices import VOICES
 
 # A busy machine is not a slow function.
 settings.register_profile("patient", deadline=None)
@@ -33,8 +34,9 @@ def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture(autouse=True)
 def no_listing() -> None:
-    """Forget what services offered: another test's simulator may have had the same port."""
+    """Forget what services offered and who answered: another test's simulator may have had the same port."""
     LISTINGS.clear()
+    VOICES.clear()
 
 
 @pytest.fixture
