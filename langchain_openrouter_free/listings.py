@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,7 @@ class _Kept:
         failures: how often in a row it could not be had.
         doubted: since when lists have much less than the copy.
         sought: ids that a list was fetched for.
+        paid: paid ids whose prices any model of this process wants.
         refused: id -> the words with which the service refused it as one that is not offered.
         seen: the copy that the state had at first, once it was looked at.
         said: what the user has been told.
@@ -120,6 +121,7 @@ class _Kept:
     refused: dict[str, str] = field(default_factory=dict)
     seen: tuple[Listing | None] | None = None
     said: set[object] = field(default_factory=set)
+    paid: set[str] = field(default_factory=set)
     sought: set[str] = field(default_factory=set)
     turn: threading.Lock = field(default_factory=threading.Lock)
     turns: dict[asyncio.AbstractEventLoop, asyncio.Lock] = field(default_factory=dict)
@@ -147,12 +149,12 @@ class Listings:
         """Return the copy that serves a call, and whether a new one is to be fetched.
 
         A copy that lacks an id for which nobody has looked serves while a new one is fetched, unless a call that names
-        ids only finds none of them, or one is missing that it cannot do without.
+        ids only finds none of them; one that was not fetched with the prices that a call needs does not serve.
 
         Args:
             account: whose copy it is.
             ids: what the call names.
-            needed: what it cannot do without.
+            needed: the paid ids whose prices it needs.
             now: Unix seconds.
             only: whether it names nothing else, no pattern and not `auto`.
         """
@@ -161,14 +163,16 @@ class Listings:
             listing = kept.listing
             if listing is None or not 0 <= now - listing.at < USABLE:
                 return None, False
+            if any(one not in listing.rows and one not in kept.paid for one in needed):
+                return None, False
             age, waits = now - listing.at, _waits(kept, now)
             known = (listing.rows, listing.absent, kept.sought)
-            new = {one for one in (*ids, *needed) if not any(one in place for place in known)}
+            new = {one for one in ids if not any(one in place for place in known)}
             if not new or age < YOUNG:
                 return listing, age >= FRESH and not waits
             kept.sought |= new
-        has_none = only and bool(ids) and not any(one in listing.rows for one in ids)
-        return (None, False) if has_none or not new.isdisjoint(needed) else (listing, not waits)
+        has_none = only and not any(one in listing.rows for one in ids)
+        return (None, False) if has_none else (listing, not waits)
 
     def last(self, account: str) -> Listing | None:
         """Return the last good copy, however old."""
@@ -183,12 +187,12 @@ class Listings:
             kept.seen = (shelf.load(),)
         return kept.seen[0]
 
-    def is_settled(self, account: str, since: float, now: float) -> bool:
+    def is_settled(self, account: str, since: float, now: float, needed: Collection[str] = ()) -> bool:
         """Tell whether there is no use in fetching: another has about then, or could not a moment ago."""
         with self._lock:
             kept = self._of(account)
             young = kept.listing is not None and since - YOUNG < kept.listing.at <= now
-            return young or _waits(kept, now)
+            return (young and kept.paid.issuperset(needed)) or _waits(kept, now)
 
     def keep(self, account: str, listing: Listing, now: float) -> bool:
         """Keep a new copy; tell whether it is believed."""
@@ -219,6 +223,13 @@ class Listings:
             wait = min(AGAIN * 2 ** max(kept.failures - 1, 0), _LONGEST) if again is None else again
             kept.again, kept.failures = (now, now + wait), min(kept.failures + 1, 10)
             return kept.failures == 1
+
+    def wanted(self, account: str, paid: Collection[str]) -> Sequence[str]:
+        """Return the paid ids whose prices a list must have: these, and those of the account's other models."""
+        with self._lock:
+            kept = self._of(account)
+            kept.paid.update(paid)
+            return sorted(kept.paid)
 
     def refused(self, account: str, model: str, reason: str) -> None:
         """Take note that the service has refused an id as one that is not offered."""

@@ -89,14 +89,14 @@ class ServiceLookup:
     def _listing(self) -> Listing | None:
         account, since = self.shelf.account, self.clock.now()
         with LISTINGS.turn(account):
-            if LISTINGS.is_settled(account, since, self.clock.now()):
+            if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
             return self._kept(self.shelf.load()) or self._fetched()
 
     async def _alisting(self) -> Listing | None:
         account, since = self.shelf.account, self.clock.now()
         async with LISTINGS.turn_on_this_loop(account):
-            if LISTINGS.is_settled(account, since, self.clock.now()):
+            if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
             return self._kept(await asyncio.to_thread(self.shelf.load)) or await self._afetched()
 
@@ -126,7 +126,8 @@ class ServiceLookup:
         if copy is None or copy.at > now or (mine is not None and copy.at <= mine.at):
             return None
         LISTINGS.adopt(account, copy)
-        return copy if now - copy.at < USABLE else None
+        has_prices = all(model in copy.rows for model in self.paid)
+        return copy if has_prices and now - copy.at < USABLE else None
 
     def _fetched(self) -> Listing | None:
         """Fetch the list; return it, or the last good copy."""
@@ -149,7 +150,8 @@ class ServiceLookup:
         return LISTINGS.last(self.shelf.account)
 
     def _fetch_of_list(self) -> Fetch:
-        return Fetch(self.service.url, LISTINGS.last(self.shelf.account), self.paid)
+        account = self.shelf.account
+        return Fetch(self.service.url, LISTINGS.last(account), LISTINGS.wanted(account, self.paid))
 
     def _judged(self, fetch: Fetch) -> Listing | None:
         """Return the copy that is to be kept; None where there is none that is believed."""

@@ -78,6 +78,23 @@ def test_a_paid_id_that_the_accounts_list_lacks(path: str) -> None:
         assert asked(sim) == [TWENTY[1], "simulated/dear"], "its price was known; the account may not use it"
 
 
+def test_two_models_of_an_account_keep_both_their_prices() -> None:
+    """Each pays for an id that the account's own list lacks; a list that is fetched for one has the other's as well."""
+    price = {"prompt": "0.000001", "completion": "0.000001"}
+    dear = [{"id": f"simulated/dear-{name}", "pricing": price} for name in "ab"]
+    clock = FakeClock()
+    with Simulator(Scenario(models=[*dear, TWENTY[0]], scripts={TWENTY[0]: "503"}), clock=clock.now) as sim:
+        sim._service.world.state.scenario.closed += [row["id"] for row in dear]
+        paying: dict[str, Any] = {"allow_paid": True, "budget": "$1", "state": MemoryStore(), "clock": clock}
+        models = [make(sim, TWENTY[:1], paid_models=[row["id"]], max_wait=0.0, **paying) for row in dear]
+        for _ in range(2):
+            for model, row in zip(models, dear, strict=True):
+                with pytest.raises(AllModelsFailed, match=f"{row['id']}: closed"):
+                    model.invoke("hi")
+                settled()
+            clock.advance(FRESH + 8 * 86_400)
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_nobody_waits_while_a_usable_copy_exists(path: str) -> None:
     """After an hour a call goes by the old copy, and the next one by the new one."""
