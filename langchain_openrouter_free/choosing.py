@@ -45,7 +45,15 @@ def selection_of(ranking: Sequence[str], listing: Listing, now: float) -> Select
 
 
 def replacements(model: str, listing: Listing, ranking: Sequence[str], bundle: Listing) -> tuple[str, ...]:
-    """Return the free chat models of a list that are most like one that it lacks."""
+    """Return the free chat models of a list that are most like one that it lacks; worked out once."""
+    key = ("replacements", model, tuple(ranking))
+    if key not in listing.memo:
+        listing.memo[key] = _replacements(model, listing, ranking, bundle)
+    found: tuple[str, ...] = listing.memo[key]
+    return found
+
+
+def _replacements(model: str, listing: Listing, ranking: Sequence[str], bundle: Listing) -> tuple[str, ...]:
     absence = listing.absent.get(model)
     last = facts_in(listing, model) or (facts_in(bundle, model) if absence is None else facts_of(absence.row))
     live = [facts for facts in free_in(listing) if not_for_chat(facts) is None]

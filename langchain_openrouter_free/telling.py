@@ -45,12 +45,12 @@ class Teller:
         listing, refused = LISTINGS.last(self.account), LISTINGS.refusals(self.account)
         if listing is None or not refused:
             return []
-        dead = [model for model in refused if model in self.ranking and model not in listing.rows]
         return [
             ModelGone(
                 model,
-                f"for the service says: {refused[model].rstrip('.')}",
+                f"for the service says: {why.rstrip('.')}",
                 replacements(model, listing, self.ranking, bundled()),
             )
-            for model in dead
+            for model, why in refused.items()
+            if model in self.ranking and model not in listing.rows
         ]
