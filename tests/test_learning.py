@@ -280,7 +280,8 @@ import sys
 from langchain_openrouter_free import ChatOpenRouterFree
 key, url, state, *models = sys.argv[1:]
 tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
-ChatOpenRouterFree(models=models, api_key=key, base_url=url, state=state).invoke("hi", tools=[tool], tool_choice="required")
+model = ChatOpenRouterFree(models=models, api_key=key, base_url=url, state=state)
+model.invoke("hi", tools=[tool], tool_choice="required")
 """
 
 
