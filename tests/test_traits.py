@@ -9,12 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free import pages
+from langchain_openrouter_free.actions import Candidate, GiveUp, Try
+from langchain_openrouter_free.fitness import Needs, barred
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.preferences import PRIVACY
+from langchain_openrouter_free.routing import Ending, Route
 from langchain_openrouter_free.traits import (
     FEATURE_KEPT,
     FORM_KEPT,
     FORMS,
+    INPUTS,
     KEPT,
     MOST_MODELS,
     NEEDED,
@@ -150,6 +154,40 @@ def test_a_broken_row_is_refused_not_believed(row: Any) -> None:
     except ValueError:
         return
     assert Traits.from_row(known.as_row()) == known
+
+
+NAMES = [f"test/m{number}:free" for number in range(4)]
+wanted = st.builds(
+    Needs,
+    features=st.frozensets(st.sampled_from(["tools", "forced tool choice", "stop", "JSON mode"])),
+    inputs=st.frozensets(st.sampled_from(sorted(INPUTS))),
+    no_reasoning=st.booleans(),
+    prompt_tokens=st.integers(0, 10**6),
+    output_tokens=st.integers(0, 10**6),
+    privacy=st.sampled_from(PRIVACY),
+)
+stories = st.dictionaries(st.sampled_from(NAMES), st.lists(lessons, min_size=1, max_size=4))
+
+
+@given(stories, wanted, st.lists(st.none() | st.integers(1, 10**6), min_size=4, max_size=4))
+def test_the_first_that_suits_is_tried(
+    taught: dict[str, list[Lesson]], needs: Needs, contexts: list[int | None]
+) -> None:
+    """Nobody who has refused what is needed, nor who cannot hold it; where nobody is left, the error names each."""
+    book = Ledger(traits={model: learned(*((one, 0.0) for one in story))[0] for model, story in taught.items()})
+    free = [Candidate(model, context=context) for model, context in zip(NAMES, contexts, strict=True)]
+    why = {c.model: barred(needs, book.traits.get(c.model, UNKNOWN), c.context, NOW) for c in free}
+    route = Route(free, needs=needs)
+    _, action = route.step(book, NOW, 60.0)
+    first = next((model for model in NAMES if why[model] is None), None)
+    if first is None:
+        assert isinstance(action, GiveUp)
+        assert route.ending() is Ending.UNSUITABLE
+        assert [(one.model, (one.reason, one.until)) for one in route.skipped(book, NOW)] == list(why.items())
+    else:
+        assert isinstance(action, Try)
+        assert action.candidate.model == first
+        assert action.candidate.refused == book.traits.get(first, UNKNOWN).refuses(NOW)
 
 
 def test_a_page_of_before_has_none() -> None:
