@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from langchain_openrouter_free.transport import CLIENTS
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 GLM, SUPER, SMALL = "z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"
 BUSY = {GLM: "429-upstream", SMALL: "503"}
+FIFTY = Scenario(per_minute=1000, per_day=50, credits="0")
 SPENT = Scenario(per_minute=20, per_day=50, day_used=50, credits="0")
 
 # Example, the hour it runs in, and what it must have said.
@@ -29,6 +31,25 @@ RUNS = [
     ("structured_output", Scenario(), ["name='Oslo'", "population="]),
     ("paid_fallback", Scenario(), [f"by {GLM}, paid: False, after 0 others"]),
     ("paid_fallback", Scenario(scripts=BUSY), ["by ChatOpenAI:simulated/paid-small, paid: True, after 2 others"]),
+    ("lcel_chain", Scenario(), ["called: z-ai/glm-5.2:free answers", "streamed: z-ai/", "snow: ", "fire: "]),
+    ("lcel_chain", Scenario(scripts={GLM: "503"}), [f"called: {SMALL} answers", f"streamed: {SMALL}"]),
+    ("rag_chain", Scenario(), ["Answer from these notes alone", "from: limits, "]),
+    ("langgraph_graph", Scenario(), ["2 rounds, served by z-ai/glm-5.2:free"]),
+    ("langgraph_graph", Scenario(scripts={GLM: ["ok", "503"]}), [f"served by {SMALL}, {GLM}"]),
+    ("deep_agent", Scenario(), [f"{GLM}: get_population", "717710"]),
+    ("deep_agent", Scenario(scripts={GLM: "429-upstream"}), [f"{SMALL}: get_population", "717710"]),
+    ("batch_extraction", Scenario(), ["100 of 100 letters", "100 requests, 0 s of waiting"]),
+    ("batch_extraction", FIFTY, ["50 of 100 letters", "the rest must wait: ", "quota of 50 requests a day"]),
+    ("sensitive", Scenario(), [f"harmless: {GLM}", "refused: ", "paid: True, asked: ['simulated/paid-small']"]),
+    ("shared_account", Scenario(), ["job: 6 documents, then: ", "10 of 10 used", "'chat': 4"]),
+    ("fastapi_stream", Scenario(), ["200 application/x-ndjson", f'{{"served": "{GLM}"}}']),
+    ("fastapi_stream", Scenario(scripts=BUSY), ["503 application/json", "None of the 2 attempts was answered"]),
+    ("fastapi_stream", SPENT, ["429 application/json"]),
+    (
+        "fastapi_stream",
+        Scenario(scripts={GLM: {"do": "cut", "after": 3}}),
+        ["200 app", '{"error": "The answer of z-ai'],
+    ),
     ("errors", Scenario(), ["you said Why is the sky blue?"]),
     ("errors", SPENT, ["50 free requests are used up; come back at 00:00 UTC", "Asked 1 of 2 models"]),
     ("errors", Scenario(scripts=BUSY), [f"{GLM}: upstream_limit", f"{SMALL}: "]),
@@ -82,7 +103,21 @@ def test_the_demo_refuses_to_go_live_without_a_key(play: Play) -> None:
         play("demo", "--live")
 
 
+def test_any_example_runs_offline(play: Play) -> None:
+    assert "you said Why is the sky blue?" in play("offline", "quickstart")
+    with pytest.raises(SystemExit, match="lcel_chain, paid_fallback"):
+        play("offline", "nothing")
+
+
+def test_the_tests_of_your_app_pass() -> None:
+    """As a user's pytest would run them: in a process of their own."""
+    pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "test_your_app.py")]
+    plugin = ["-p", "langchain_openrouter_free.simulator.pytest_plugin"]
+    ran = subprocess.run([*pytest_, *plugin], capture_output=True, text=True, check=False)
+    assert "3 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
 def test_every_example_is_run_and_short() -> None:
     scripts = {path.stem: len(path.read_text(encoding="utf-8").splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert set(scripts) == {name for name, _, _ in RUNS} | {"demo"}
-    assert {name for name, lines in scripts.items() if lines >= 40} == {"demo"}
+    assert set(scripts) == {name for name, _, _ in RUNS} | {"demo", "offline", "test_your_app"}
+    assert {name for name, lines in scripts.items() if lines >= 60} == {"demo"}
