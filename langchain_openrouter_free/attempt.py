@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -99,6 +100,7 @@ class Attempt:
         answered: it is over, settled, and was an answer.
         warnings: caps of the budget that its cost has come near to.
         bill: what it cost although it is a free one.
+        outrun: another attempt, at once with this one, has spoken first.
         story: what is to be told of the call, once the attempt is settled.
     """
 
@@ -106,6 +108,7 @@ class Attempt:
         self.turn = turn
         self.committed = False
         self.answered = False
+        self.outrun = False
         self.warnings: tuple[BudgetWarning, ...] = ()
         self.bill: Bill | None = None
         self.story: CallRecord | None = None
@@ -117,6 +120,7 @@ class Attempt:
         self._held: list[Delta] = []
         self._judged_well = False
         self._let_through = False
+        self._ahead: list[list[Delta] | None] = []
         self._unnamed = turn.reservation is not None
         self._source = owner.roads.open(turn.candidate, self._watch, turn.max_tokens)
         log.debug("asking %s", turn.candidate.model)
@@ -146,6 +150,8 @@ class Attempt:
 
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""
+        if self._ahead:
+            return self._ahead.pop(0)
         if self._unnamed:
             self._source.open()
             self._name()
@@ -158,6 +164,8 @@ class Attempt:
 
     async def aread(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""
+        if self._ahead:
+            return self._ahead.pop(0)
         if self._unnamed:
             await self._source.aopen()
             await self._owner.off_loop(self._name)
@@ -167,6 +175,13 @@ class Attempt:
             return self._take(await self._source.aread())
         except ReplyError as error:
             return self._accepted(error)
+
+    async def alisten(self) -> None:
+        """Read ahead to the first content, or to the end of the answer."""
+        ahead: list[list[Delta] | None] = []
+        while not ahead or (ahead[-1] is not None and not any(delta.says_something for delta in ahead[-1])):
+            ahead.append(await self.aread())
+        self._ahead = ahead
 
     def _name(self) -> None:
         """Book the service's id of a paid answer before its first word: it may be the last of this process."""
@@ -213,6 +228,11 @@ class Attempt:
                 raise AttemptFailed(how)
             self._judged_well = True
         return self._released() or None
+
+    @property
+    def began_at(self) -> float:
+        """When it began, in Unix seconds of this machine's clock."""
+        return self._watch.began_at
 
     @property
     def status(self) -> int | None:
@@ -266,6 +286,17 @@ class Attempt:
             how = await self._owner.asettle(self, how)
         await self._owner.atell(self.story, self)
         return self._leave(how, error)
+
+    async def aoutrun(self) -> None:
+        """Let go of an attempt while another one, asked beside it, goes on."""
+        self.outrun = True
+        self._owner.books.heard(self.heard)
+        how = verdict(Kind.ABANDONED, "another model, asked at the same time, spoke first", status=self.status)
+        try:
+            await self._source.aclose()
+        finally:
+            await self._owner.asettle(self, replace(how, step=Step.NEXT))
+        await self._owner.atell(self.story, self)
 
     def _judged(self, error: BaseException | None) -> Verdict:
         self._owner.books.heard(self.heard)

@@ -22,6 +22,7 @@ from langchain_openrouter_free.ledger import Ledger, Measured
 from langchain_openrouter_free.payments import Payments, Pocket
 from langchain_openrouter_free.purse import BudgetWarning, Shortfall
 from langchain_openrouter_free.quota import Slot
+from langchain_openrouter_free.rivals import rival
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.stores import Change, HistoryLog, PageRef, Row, StateStore
@@ -191,6 +192,17 @@ class Books:
         action, self.skew = self._update(change)
         route.took(action)
         return action
+
+    def rival(self, route: Route, silent: str) -> Turn | None:
+        """Grant and book an attempt beside one that is silent; see `rivals.rival`."""
+
+        def change(book: Ledger | None) -> tuple[Ledger, tuple[Try | None, float]]:
+            known = book or Ledger()
+            known, granted = rival(route, silent, known, self.clock.now() + known.skew)
+            return known, (granted, known.skew)
+
+        granted, self.skew = self._update(change)
+        return None if granted is None else Turn(granted.candidate, granted.slot, granted.generation)
 
     def reserve(self, action: Try) -> Turn | Shortfall | None:
         """Hold back the worst case of a paid attempt; see `Payments.reserve`."""

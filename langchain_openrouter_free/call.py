@@ -43,6 +43,7 @@ from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.parameters import Options
 from langchain_openrouter_free.preferences import asked_of, costs_beside, narrows, provider_of, with_free_parser
+from langchain_openrouter_free.race import Hedge, Silence
 from langchain_openrouter_free.restarts import INTERRUPTED, restartable
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import Route
@@ -117,7 +118,9 @@ class Call:
         self.wire_messages(None)
         self.delivery.worded = self._partial
 
-    def attempts(self, route: Route, accounts: Accounts, deadlines: Deadlines) -> Attempts:
+    def attempts(
+        self, route: Route, accounts: Accounts, deadlines: Deadlines, hedge_after: Silence | None = None
+    ) -> Attempts:
         """Return the attempts of this call along a route."""
         shelf = Shelf(accounts.store, accounts.account)
         unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
@@ -146,8 +149,11 @@ class Call:
             teller.delisted,
         )
         payments = accounts.payments(self._need() if route.paid else Need())
+        # A client of the user's own belongs to his thread, or to his loop.
+        is_ours = self.service.client is None and self.service.async_client is None
+        hedge = None if hedge_after is None else Hedge(hedge_after, bridged=is_ours)
         books = Books(accounts, self.clock, payments, lambda: uuid.uuid4().hex, self.chance)
-        return Attempts(route, roads, books, self.clock, deadlines, self.delivery)
+        return Attempts(route, roads, books, self.clock, deadlines, self.delivery, hedge)
 
     def _listeners(self) -> Listeners:
         asked = Asked(self.options.model or ALIAS, self.service.url, self.wire, self.params)

@@ -39,6 +39,8 @@ from langchain_openrouter_free.implied import ImpliedStreams, is_implied
 from langchain_openrouter_free.lookback import Lookback
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
+from langchain_openrouter_free.parameters import UNSAID
+from langchain_openrouter_free.portal import PORTAL
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import CLIENTS
@@ -191,8 +193,9 @@ class ChatOpenRouterFree(PacedBatches, InConversation, ImpliedStreams, Binding, 
             call.delivery.then, call.delivery.invoked = "raise" if events and then == "restart" else then, invoked
             call.delivery.is_plain = not call.params.keys() & {"tools", "response_format"}
         own = settings.timeouts(self.timeouts, self.timeout)
+        hedge = self.hedge_after if call.options.hedge_after is UNSAID else call.options.hedge_after
         said = settings.timeouts(call.options.timeouts, call.options.timeout)
-        return call, call.attempts(route, accounts, Deadlines((own, said)))
+        return call, call.attempts(route, accounts, Deadlines((own, said)), settings.silence(hedge))
 
     def _planned(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
@@ -317,6 +320,7 @@ class ChatOpenRouterFree(PacedBatches, InConversation, ImpliedStreams, Binding, 
 
     def close(self) -> None:
         """Close the HTTP connections of this process's threads; the next call opens new ones."""
+        PORTAL.close()
         CLIENTS.close()
 
     async def aclose(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -28,7 +28,9 @@ from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.lessons import lesson_of
+from langchain_openrouter_free.portal import PORTAL, bridged
 from langchain_openrouter_free.purse import Shortfall
+from langchain_openrouter_free.race import Hedge, Race
 from langchain_openrouter_free.roads import Moment, Pace, Roads
 from langchain_openrouter_free.routing import UNBOOKABLE, Route
 from langchain_openrouter_free.timeouts import Deadlines
@@ -77,6 +79,7 @@ class Attempts:
         clock: Clock,
         deadlines: Deadlines,
         delivery: Delivery | None = None,
+        hedge: Hedge | None = None,
     ) -> None:
         self.route = route
         self.roads = roads
@@ -84,6 +87,7 @@ class Attempts:
         self.clock = clock
         self.deadlines = deadlines
         self.delivery = delivery or Delivery()
+        self.hedge = hedge
         self._started, self._began_at = clock.monotonic(), clock.now()
         self._begun: list[float] = []
         self._book: Ledger | None = None
@@ -100,7 +104,9 @@ class Attempts:
         while True:
             match self._next():
                 case Turn() as turn:
-                    return self._attempt(turn)
+                    attempt = self._attempt(turn)
+                    if attempt is not None:
+                        return attempt
                 case Wait() as wait:
                     with self._waiting(wait) as seconds:
                         self.tell()
@@ -109,10 +115,9 @@ class Attempts:
                     with self._asking(topic):
                         found = self.roads.lookup.ask(topic)
                     self._found(topic, found)
-                case Settle(answers) as settle:
-                    for answer in answers:
-                        if self._has_time(settle):
-                            self.books.reconciled(answer, self.roads.lookup.cost(answer))
+                case Settle() as settle:
+                    for answer in self._in_time(settle):
+                        self.books.reconciled(answer, self.roads.lookup.cost(answer))
                 case AskPace(pace):
                     self._may_send = pace.acquire(blocking=True)
                 case GiveUp():
@@ -127,7 +132,9 @@ class Attempts:
         while True:
             match await self._next_off_loop():
                 case Turn() as turn:
-                    return self._attempt(turn)
+                    attempt = await self._aattempt(turn)
+                    if attempt is not None:
+                        return attempt
                 case Wait() as wait:
                     with self._waiting(wait) as seconds:
                         await self.atell()
@@ -136,11 +143,10 @@ class Attempts:
                     with self._asking(topic):
                         found = await self.roads.lookup.aask(topic)
                     await self.off_loop(partial(self._found, topic, found))
-                case Settle(answers) as settle:
-                    for answer in answers:
-                        if self._has_time(settle):
-                            cost = await self.roads.lookup.acost(answer)
-                            await self.off_loop(partial(self.books.reconciled, answer, cost))
+                case Settle() as settle:
+                    for answer in self._in_time(settle):
+                        cost = await self.roads.lookup.acost(answer)
+                        await self.off_loop(partial(self.books.reconciled, answer, cost))
                 case AskPace(pace):
                     self._may_send = await pace.aacquire(blocking=True)
                 case GiveUp():
@@ -187,14 +193,15 @@ class Attempts:
         self._has_settled = True
         return self.books.disputed()[:_MOST_SETTLED]
 
-    def _has_time(self, settle: Settle) -> bool:
-        """Tell whether the call may ask on; else the budget is what stood in its way."""
-        if self.call_ends > self.clock.monotonic():
-            return True
-        self.route.refused(settle.candidate, settle.shortfall)
-        return False
+    def _in_time(self, settle: Settle) -> Iterator[str]:
+        """Yield the answers while the call may ask on; else the budget is what stood in its way."""
+        for answer in settle.answers:
+            if self.call_ends > self.clock.monotonic():
+                yield answer
+            else:
+                self.route.refused(settle.candidate, settle.shortfall)
 
-    def _undo(self, action: Next) -> None:
+    def _undo(self, action: Next | None) -> None:
         """Give back what an action took for a caller who does not want it any more."""
         if isinstance(action, Turn):
             self.books.give_back(action)
@@ -204,10 +211,41 @@ class Attempts:
             if action.turn is not None:
                 self.books.leave_row(action.turn)
 
-    def _attempt(self, turn: Turn) -> Attempt:
+    def _attempt(self, turn: Turn) -> Attempt | None:
+        """Begin an attempt, on a borrowed loop where a second one may be begun beside it."""
+        if self.hedge is None or not self.hedge.bridged or turn.candidate.paid or PORTAL.is_here():
+            self._may_send = False
+            return Attempt(self, turn)
+        self.roads = bridged(self.roads)
+        return PORTAL.run(self._aattempt(turn))
+
+    async def _aattempt(self, turn: Turn) -> Attempt | None:
+        """Begin an attempt; where it is hedged, return the one that has spoken first, or None if none has."""
         self._may_send = False
-        self._begun.append(self.clock.now())
-        return Attempt(self, turn)
+        silence = None if self.hedge is None else self.hedge.silence(turn)
+        attempt = Attempt(self, turn)
+        return attempt if silence is None else await Race(self).run(attempt, silence)
+
+    async def silent(self, listening: Iterable[asyncio.Task[None]], seconds: float | None) -> bool:
+        """Wait until one of the attempts has spoken or failed; tell whether all are silent when the time is over."""
+        spoken, _ = await asyncio.wait(listening, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return not spoken
+
+    async def rival(self, turn: Turn) -> Attempt | None:
+        """Begin an attempt at another model, if one may be asked beside this one."""
+        ask = partial(self._rival, turn)
+        granted = await handed_over(ask, self._undo) if self.books.accounts.store.blocking else ask()
+        if granted is None:
+            return None
+        log.info("%s is silent: %s is asked as well", turn.candidate.model, granted.candidate.model)
+        return Attempt(self, granted)
+
+    def _rival(self, turn: Turn) -> Turn | None:
+        granted, pace = self.books.rival(self.route, turn.candidate.model), self.roads.pace
+        if granted is not None and pace is not None and not pace.acquire(blocking=False):
+            self._undo(granted)
+            return None
+        return granted
 
     @property
     def call_ends(self) -> float:
@@ -276,6 +314,8 @@ class Attempts:
             lesson=lesson_of(self.route.needs, attempt.turn.candidate, how, said),
         )
         attempt.warnings, self._book = settled.warnings, settled.book
+        # In the order of the trail, which is not that of their beginnings where two ran at once.
+        self._begun.append(attempt.began_at)
         if settled.verdict.kind is Kind.DELISTED and not attempt.turn.candidate.paid:
             self.roads.lookup.outdated()
             self.roads.delisted(attempt.turn.candidate.model, settled.verdict.reason)
@@ -292,7 +332,7 @@ class Attempts:
         """Return what is to be told of the call when this attempt is over; its outcome is "" if the call goes on."""
         record = self._record("", settled.book, attempt.told(settled))
         said, candidate = attempt.completion(), attempt.turn.candidate
-        if settled.verdict.kind is Kind.ABANDONED:
+        if settled.verdict.kind is Kind.ABANDONED and not attempt.outrun:
             return replace(record, outcome=_ABANDONED)
         if not settled.verdict.ok:
             is_final = attempt.committed and not self.delivery.may_go_on(said)

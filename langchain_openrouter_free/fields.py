@@ -114,6 +114,9 @@ class Fields(BaseModel):
     patterns) where streaming is known to be broken, and then for `stream` as well:
     `{"default": "stream", "author/*": "plain"}`."""
 
+    hedge_after: Any = None
+    """After how much silence of a free model a second one is asked as well: seconds, or `"p95"` for those within which
+    95 of 100 answers of that model begin. It costs a second request. None: never."""
     on_interrupt: OnInterrupt = "raise"
     """What follows where a streamed answer breaks off after its first words: `StreamInterrupted`; the next model's
     answer behind a chunk that voids the former ones (`"restart"`); or its words after these (`"continue"`)."""
@@ -170,6 +173,7 @@ class Fields(BaseModel):
         settings.base_url(self._url())
         settings.timeouts(self.timeouts, self.timeout)
         settings.wire(self.wire)
+        settings.silence(self.hedge_after)
         settings.store(self.state)
         settings.limits(self.limits, settings.base_url(self._url()))
         settings.share(self.daily_share, "")

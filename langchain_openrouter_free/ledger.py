@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from langchain_openrouter_free.breaker import FIXED, Cooldown, rested
 from langchain_openrouter_free.health import Health, pruned
-from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Quota, Share, Slot, Windows, certain_end
+from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Quota, Share, Slot, Use, Windows, certain_end
 from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.traits import NOTHING, UNKNOWN, Lesson, Traits
 from langchain_openrouter_free.traits import pruned as remembered
@@ -216,6 +216,15 @@ class Ledger(NamedTuple):
         """Return how much of the free quota is taken, as far as it is known."""
         limits, (minute, today) = self.limits(assumed, now), self.windows.used(now)
         return Quota(minute, limits.per_minute, today, limits.per_day, now)
+
+    def is_scarce(self, assumed: Limits, now: float, share: Share) -> bool:
+        """Tell whether less than a tenth is left of the day, or of what a project may take of it."""
+        limit, today = self.limits(assumed, now).per_day, int(now // DAY)
+        windows = self.windows.turned_to(now)
+        own = None if share.at_most is None else share.at_most.of(limit)
+        taken = windows.projects.get(share.project, Use()).on(today)
+        used = [(limit, windows.on(today)), (own, taken)]
+        return any(most is not None and (most - gone) * 10 < most for most, gone in used)
 
     def rate(self, now: float) -> float | None:
         """Return the paid requests a second that the balance stood for, if that was asked lately."""

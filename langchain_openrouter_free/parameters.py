@@ -71,6 +71,9 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+UNSAID: Any = object()
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a single call says about routing, not about the answer.
@@ -85,6 +88,7 @@ class Options:
         sensitive: whether no free model may see it.
         on_interrupt: what follows where a stream breaks off, over the model's own.
         accept: what counts as an answer, instead of the model's own `accept`.
+        hedge_after: after how much silence a second model is asked; `UNSAID` where the call says nothing of it.
     """
 
     model: str | None = None
@@ -96,6 +100,7 @@ class Options:
     sensitive: bool = False
     on_interrupt: OnInterrupt | None = None
     accept: object = None
+    hedge_after: Any = UNSAID
 
     @classmethod
     def taken_from(cls, kwargs: dict[str, Any]) -> Options:
@@ -114,9 +119,12 @@ class Options:
         if then is not None and then not in ON_INTERRUPT:
             hint = settings.did_you_mean(str(then), ON_INTERRUPT)
             raise ConfigurationError(f"on_interrupt={then!r} is none of {', '.join(ON_INTERRUPT)}{hint}.")
+        hedge = kwargs.pop("hedge_after", UNSAID)
         model, timeout, timeouts = kwargs.pop("model", None), kwargs.pop("timeout", None), kwargs.pop("timeouts", None)
         accept = kwargs.pop("accept", None)
-        return cls(model, sticky, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive, then, accept)
+        return cls(
+            model, sticky, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive, then, accept, hedge
+        )
 
 
 def check(params: Mapping[str, Any]) -> None:

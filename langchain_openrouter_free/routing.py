@@ -231,17 +231,24 @@ class Route:
         if not slot.fits(now):
             return book, Wait(slot.opens_at, "the account's minute window", slot, self.paced)
         usual = book.first_token_p95(model)
-        if usual is not None and not any(self._beside(model, self.free, book, now)):
+        if usual is not None and not any(self.beside(model, self.free, book, now)):
             usual = None
         return book.begun(model, slot, now, self.lease), Try(
             self.amends.known(candidate, book, now), slot, book.generation(model), usual_s=usual
         )
 
-    def _beside(self, model: str, free: Sequence[Candidate], book: Ledger, now: float) -> Iterator[Candidate]:
+    @property
+    def is_over(self) -> bool:
+        """Whether no further free model would be asked, whatever comes of those that are."""
+        return self.raised is not None or self._no_free or self._no_service
+
+    def beside(self, model: str, free: Sequence[Candidate], book: Ledger, now: float) -> Iterator[Candidate]:
         """Yield the free candidates beside one that could be asked now and are well."""
         for one in free:
             could = one.model != model and one.model not in self._done and book.is_well(one.model, now)
-            if could and self._suitability.why_not(one, book.traits, now) is None:
+            if not could or self._suitability.why_not(one, book.traits, now) is not None:
+                continue
+            if one.score is None or not self._spares(book, now):
                 yield one
 
     def _without_slot(self, book: Ledger, full: Full, now: float) -> tuple[Ledger, Action] | None:
@@ -399,7 +406,7 @@ class Route:
     def outlook(self, book: Ledger, now: float) -> list[tuple[Candidate, str, float | None]]:
         """Say of every candidate, in the order in which they would be asked now, what stands in its way, or ""."""
         told = []
-        for candidate in (*self._in_order(book, now), *self.paid):
+        for candidate in (*self.in_order(book, now), *self.paid):
             why, until = self._why_not(candidate, book, now)
             told.append((candidate, "" if why == _IN_TIME else why, until))
         return told

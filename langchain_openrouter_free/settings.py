@@ -180,6 +180,15 @@ def _deadlines(given: object, field: str, known: Sequence[str]) -> dict[str, flo
     return values
 
 
+def silence(given: object) -> float | Literal["p95"] | None:
+    """Read `hedge_after`: seconds, `"p95"`, or None for never."""
+    if given is None or given == "p95":
+        return "p95" if given else None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+        raise ConfigurationError(f"hedge_after={given!r} must be a positive number of seconds, 'p95', or None.")
+    return float(given)
+
+
 def pattern(entry: object, field: str) -> str:
     """Return `entry` if it can stand for models: an id, or a pattern such as `"qwen/*"`."""
     if not isinstance(entry, str) or not _PATTERN.match(entry):

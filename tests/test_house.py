@@ -56,6 +56,7 @@ RULES = {
     "tokens",
     "traits",
     "timeouts",
+    "rivals",
     "delivery",
     "tripwire",
     "endings",

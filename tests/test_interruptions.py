@@ -75,8 +75,8 @@ def test_the_error_holds_the_partial_message(sim: Simulator, path: str) -> None:
 
 @pytest.mark.parametrize("path", STREAMS)
 def test_the_partial_message_holds_the_tool_calls_so_far(sim: Simulator, path: str) -> None:
-    """One whose arguments are not whole is an invalid one."""
-    sim.script({TWENTY[0]: {"do": "cut", "reasoning": False, "after": 2, "speed": 100}})
+    """One whose arguments are not whole is an invalid one. (Thoughts came first: calls alone are shown when whole.)"""
+    sim.script({TWENTY[0]: {"do": "cut", "reasoning": "let me add", "after": 2, "speed": 100}})
     with pytest.raises(StreamInterrupted) as caught:
         drive(make(sim).bind_tools([ADD]), path, "Use add for 3 and 4")
     message = caught.value.partial_message
@@ -117,7 +117,7 @@ def test_several_restarts_are_all_told(sim: Simulator, path: str) -> None:
 
 @pytest.mark.parametrize("path", STREAMS)
 def test_tool_calls_of_two_models_are_never_mixed(sim: Simulator, path: str) -> None:
-    sim.script({TWENTY[0]: {"do": "cut", "reasoning": False, "after": 2, "speed": 100}})
+    sim.script({TWENTY[0]: {"do": "cut", "reasoning": "let me add", "after": 2, "speed": 100}})
     model = make(sim, on_interrupt="restart").bind_tools([ADD])
     told = drive(model, path, "Use add for 3 and 4")
     assert [call["name"] for call in told.message.tool_calls] == ["add"]

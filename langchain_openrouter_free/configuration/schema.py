@@ -103,6 +103,7 @@ _WRITTEN: Mapping[str, Any] = {
     "account_budget": _or(Caps, _Amount),
     "paid_models": list[_or(Paid, str)],  # type: ignore[misc]
     "paid_rps": float | Literal["balance"],
+    "hedge_after": float | Literal["p95"],
     "credit_fee": Fee,
     "api_key": str,
     "limits": _or(Limits, Literal["usual"]),
@@ -126,6 +127,7 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
     "daily_share": lambda given: settings.share(given, ""),
     "timeouts": settings.timeouts,
     "wire": settings.wire,
+    "hedge_after": settings.silence,
     "timeout": lambda given: settings.seconds(given, "timeout"),
     "state": settings.store,
     "default_headers": settings.header_values,

@@ -1,0 +1,158 @@
+"""An event loop in a thread of its own, for callers who have none: only hedged calls without a loop borrow it.
+
+It is started by the first of them and shared by all, so that connections are used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from langchain_openrouter_free.actions import Candidate
+from langchain_openrouter_free.roads import Roads
+from langchain_openrouter_free.skew import Heard
+from langchain_openrouter_free.sources import Source, Stopwatch
+from langchain_openrouter_free.wire import Delta
+
+T = TypeVar("T")
+
+_CLOSING_SECONDS = 2.0
+
+
+class Portal:
+    """The loop, its thread, and the way to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: tuple[int, threading.Thread, asyncio.AbstractEventLoop] | None = None
+        self._loose: set[asyncio.Task[Any]] = set()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop, and wait for what it returns. Who is interrupted meanwhile cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop())
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def is_here(self) -> bool:
+        """Tell whether this is the loop's own thread, where nobody can wait for it."""
+        running = self._running
+        return running is not None and threading.current_thread() is running[1]
+
+    def leave(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what lets go of something; the garbage collector may ask for it on the loop's own thread."""
+        if not self.is_here():
+            self.run(work)
+            return
+        task = asyncio.get_running_loop().create_task(work)
+        self._loose.add(task)
+        task.add_done_callback(self._loose.discard)
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop of this process; a forked child starts its own."""
+        with self._lock:
+            if self._running is None or self._running[0] != os.getpid():
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=_serve, args=(loop,), name="openrouter-free-hedging", daemon=True)
+                thread.start()
+                self._running = (os.getpid(), thread, loop)
+            return self._running[2]
+
+    def close(self) -> None:
+        """End the loop and close its connections; the next hedged call starts another one."""
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None and running[0] == os.getpid():
+            running[2].call_soon_threadsafe(running[2].stop)
+            running[1].join(_CLOSING_SECONDS)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        # What was still asked ends here: a caller who waits for it gets the cancellation.
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+PORTAL = Portal()
+atexit.register(PORTAL.close)
+
+
+class Bridged:
+    """A source that is read on the portal's loop, and by callers who have none."""
+
+    def __init__(self, inner: Source, portal: Portal) -> None:
+        self._inner = inner
+        self._portal = portal
+
+    @property
+    def status(self) -> int | None:
+        """HTTP status of the reply, None before there is one."""
+        return self._inner.status
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request may have left."""
+        return self._inner.sent
+
+    @property
+    def heard(self) -> Heard | None:
+        """The server's time, as the head of its reply told it."""
+        return self._inner.heard
+
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """Headers of the service's reply, None before there is one."""
+        return self._inner.headers
+
+    def complete(self) -> bool:
+        """Tell whether the reply said that it is over, or only ended."""
+        return self._inner.complete()
+
+    def open(self) -> None:
+        """Send the request; return when the head of its reply is there."""
+        self._portal.run(self._inner.aopen())
+
+    async def aopen(self) -> None:
+        """The same on the loop."""
+        await self._inner.aopen()
+
+    def read(self) -> list[Delta] | None:
+        """Return the next deltas; None when the reply is over."""
+        return self._portal.run(self._inner.aread())
+
+    async def aread(self) -> list[Delta] | None:
+        """The same on the loop."""
+        return await self._inner.aread()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._portal.leave(self._inner.aclose())
+
+    async def aclose(self) -> None:
+        """The same on the loop."""
+        await self._inner.aclose()
+
+
+def bridged(roads: Roads) -> Roads:
+    """Return roads whose free attempts are read on the portal's loop."""
+    straight = roads.open
+
+    def open_bridged(candidate: Candidate, watch: Stopwatch, max_tokens: int | None) -> Source:
+        source = straight(candidate, watch, max_tokens)
+        return source if candidate.paid or isinstance(source, Bridged) else Bridged(source, PORTAL)
+
+    return replace(roads, open=open_bridged)

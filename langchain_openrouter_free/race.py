@@ -1,0 +1,113 @@
+"""Two attempts at once: a second model is asked while the first one is silent, and the first content wins.
+
+Runs on an event loop; it decides nothing of who may be asked (`rivals.py`), and waits by the engine alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from langchain_openrouter_free.attempt import Attempt
+from langchain_openrouter_free.bookkeeping import Turn
+
+Silence = float | Literal["p95"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """When a second model is asked.
+
+    Attributes:
+        after: seconds of silence; `"p95"` for those within which 95 of 100 answers of the model begin.
+        bridged: whether calls without an event loop may borrow one for it.
+    """
+
+    after: Silence
+    bridged: bool = True
+
+    def silence(self, turn: Turn) -> float | None:
+        """Return the seconds of silence that are allowed to an attempt; None where it is asked alone.
+
+        Only free models are: a paid one would need money held back twice for one answer.
+        """
+        if turn.candidate.paid:
+            return None
+        return turn.usual_s if self.after == "p95" else self.after
+
+
+class Course(Protocol):
+    """What a race needs of the walk; `engine.Attempts`."""
+
+    async def silent(self, listening: Iterable[asyncio.Task[None]], seconds: float | None) -> bool:
+        """Wait until one of the attempts has spoken or failed; tell whether all are silent when the time is over."""
+        ...
+
+    async def rival(self, turn: Turn) -> Attempt | None:
+        """Begin an attempt at another model, if one may be asked beside this one."""
+        ...
+
+
+class Race:
+    """A race of one or two attempts to the first content. Whoever does not win is closed and settled."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._running: dict[asyncio.Task[None], Attempt] = {}
+
+    async def run(self, first: Attempt, silence: float) -> Attempt | None:
+        """Return the attempt that has spoken first; None if all failed before a word."""
+        try:
+            self._enter(first)
+            if await self._course.silent(self._running, silence):
+                second = await self._course.rival(first.turn)
+                if second is not None:
+                    self._enter(second)
+            while self._running:
+                await self._course.silent(self._running, None)
+                winner = await self._spoken()
+                if winner is not None:
+                    return winner
+        except BaseException as error:
+            await self._break_off(error)
+            raise
+        finally:
+            await self._lose(list(self._running))
+        return None
+
+    def _enter(self, attempt: Attempt) -> None:
+        self._running[asyncio.create_task(attempt.alisten())] = attempt
+
+    async def _spoken(self) -> Attempt | None:
+        """Return an attempt that has spoken; leave those that have failed."""
+        for task in [task for task in self._running if task.done()]:
+            attempt, error = self._running.pop(task), task.exception()
+            if error is None:
+                return attempt
+            if not await attempt.__aexit__(type(error), error, error.__traceback__):
+                raise error
+        return None
+
+    async def _break_off(self, error: BaseException) -> None:
+        """Leave all attempts for an error of the caller's, above all a cancellation: it is told of one of them."""
+        tasks = list(self._running)
+        await self._lose(tasks[:-1])
+        for last in tasks[-1:]:
+            attempt = await self._stopped(last)
+            await attempt.__aexit__(type(error), error, error.__traceback__)
+
+    async def _lose(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            attempt = await self._stopped(task)
+            await attempt.aoutrun()
+
+    async def _stopped(self, task: asyncio.Task[None]) -> Attempt:
+        attempt = self._running.pop(task)
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            # Retrieved, or it would be told as forgotten.
+            task.exception()
+        return attempt
