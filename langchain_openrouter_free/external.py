@@ -18,7 +18,7 @@ from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.replies import completion_of_message
 from langchain_openrouter_free.sources import Stopwatch
-from langchain_openrouter_free.transport import CLIENTS, TransportFault
+from langchain_openrouter_free.transport import CLIENTS, TransportFault, timeout_of
 from langchain_openrouter_free.verdicts import Kind
 from langchain_openrouter_free.wire import Delta, ReplyError
 
@@ -60,6 +60,19 @@ async def on_this_loop(model: BaseChatModel) -> BaseChatModel:
         return model
     aroot = root.with_options(http_client=await CLIENTS.asynchronous())
     return model.model_copy(update={"root_async_client": aroot, "async_client": aroot.chat.completions})
+
+
+def under_deadlines(model: BaseChatModel, watch: Stopwatch) -> BaseChatModel:
+    """Return the chat model with this process's HTTP client, whose connections keep to the attempt's deadlines.
+
+    A thread that reads cannot be woken. What has no client of the OpenAI package, or the user's own one, keeps to its
+    own timeouts instead, and is left as soon as it brings something that is no content.
+    """
+    root = getattr(model, "root_client", None)
+    if root is None or getattr(model, "http_client", None) is not None:
+        return model
+    root = root.with_options(http_client=CLIENTS.sync(), timeout=timeout_of(watch.connect, watch.read))
+    return model.model_copy(update={"root_client": root, "client": root.chat.completions})
 
 
 class ExternalSource:
@@ -117,6 +130,8 @@ class ExternalSource:
         """Return the next deltas; None when the answer is over."""
         self._watch.enter()
         deltas: list[Delta] = []
+        if self._chunks is None and not self._over:
+            self._model = under_deadlines(self._model, self._watch)
         try:
             while not self._over:
                 deltas = self._take(self._next_sync())

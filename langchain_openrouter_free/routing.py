@@ -406,7 +406,7 @@ class Route:
     def outlook(self, book: Ledger, now: float) -> list[tuple[Candidate, str, float | None]]:
         """Say of every candidate, in the order in which they would be asked now, what stands in its way, or ""."""
         told = []
-        for candidate in (*self.in_order(book, now), *self.paid):
+        for candidate in (*self._in_order(book, now), *self.paid):
             why, until = self._why_not(candidate, book, now)
             told.append((candidate, "" if why == _IN_TIME else why, until))
         return told

@@ -70,6 +70,11 @@ def fault_of(error: BaseException, deadline: Deadline | None) -> TransportFault:
     return TransportFault(Kind.CUT, f"the connection broke off: {_words(error)}")
 
 
+def timeout_of(connect: Deadline, read: Deadline) -> httpx.Timeout:
+    """Return deadlines in the HTTP client's words: what its connections ask before each operation."""
+    return httpx.Timeout(connect=connect, read=read, write=read, pool=min(float(read), _POOL_SECONDS))
+
+
 def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
@@ -77,13 +82,12 @@ def _words(error: BaseException) -> str:
 def _built(
     client: httpx.Client | httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline
 ) -> httpx.Request:
-    pool = min(float(read), _POOL_SECONDS)
     return client.build_request(
         request.method,
         request.url,
         headers=dict(request.headers),
         content=request.content,
-        extensions={"timeout": {"connect": connect, "read": read, "write": read, "pool": pool}},
+        timeout=timeout_of(connect, read),
     )
 
 

@@ -12,8 +12,10 @@ import pytest
 from driving import PATHS, TWENTY, Told, asked, book_of, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_openai import ChatOpenAI
+from money_world import DEAR, PAYING
 
-from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore, StreamInterrupted
+from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore, PaidModel, StreamInterrupted
 from langchain_openrouter_free.actions import Candidate, Try
 from langchain_openrouter_free.health import Health
 from langchain_openrouter_free.ledger import Ledger
@@ -98,6 +100,21 @@ def test_two_seconds_are_two_seconds(sim: Simulator, *, gzip: bool) -> None:
     with ThreadPoolExecutor(8) as pool:
         took = list(pool.map(lambda one: seconds(*one), product(PATHS, models)))
     assert all(2.0 <= one < 2.5 for one in took), took
+
+
+@pytest.mark.parametrize("wire", ["stream", "plain"])
+@pytest.mark.parametrize("path", PATHS)
+def test_deadlines_hold_for_another_packages_model(sim: Simulator, path: str, wire: str) -> None:
+    """A `ChatOpenAI` without any timeout of its own is left in time, on a thread as well."""
+    sim.reset(Scenario(models=[DEAR, TWENTY[0]], scripts={TWENTY[0]: "503", DEAR["id"]: "drip"}))
+    other = ChatOpenAI(model=DEAR["id"], api_key="sk-other", base_url=sim.base_url)
+    paid = PaidModel(other, prompt_price="0.1", completion_price="0.4")
+    model = make(sim, TWENTY[:1], timeout=0.4, wire=wire, **{**PAYING, "paid_models": [paid]})
+    began = time.monotonic()
+    with pytest.raises(AllModelsFailed) as caught:
+        drive(model, path)
+    assert [one.outcome for one in caught.value.attempts] == ["overloaded", "timed_out"]
+    assert 0.39 <= time.monotonic() - began < 1.5
 
 
 # -- for whom
