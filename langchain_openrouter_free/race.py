@@ -95,19 +95,21 @@ class Race:
         tasks = list(self._running)
         await self._lose(tasks[:-1])
         for last in tasks[-1:]:
-            attempt = await self._stopped(last)
+            attempt, _ = await self._stopped(last)
             await attempt.__aexit__(type(error), error, error.__traceback__)
 
     async def _lose(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
-            attempt = await self._stopped(task)
-            await attempt.aoutrun()
+            attempt, failure = await self._stopped(task)
+            if failure is None:
+                await attempt.aoutrun()
+            else:
+                await attempt.__aexit__(type(failure), failure, failure.__traceback__)
 
-    async def _stopped(self, task: asyncio.Task[None]) -> Attempt:
-        attempt = self._running.pop(task)
+    async def _stopped(self, task: asyncio.Task[None]) -> tuple[Attempt, BaseException | None]:
+        """Stop to listen to an attempt; return it, and how it had failed by itself in the same moment, if it had."""
+        attempt, was_over = self._running.pop(task), task.done()
         task.cancel()
         await asyncio.wait([task])
-        if not task.cancelled():
-            # Retrieved, or it would be told as forgotten.
-            task.exception()
-        return attempt
+        error = None if task.cancelled() else task.exception()
+        return attempt, error if was_over else None

@@ -97,9 +97,12 @@ def test_two_seconds_are_two_seconds(sim: Simulator, *, gzip: bool) -> None:
             drive(models[how], path)
         return time.monotonic() - began
 
-    with ThreadPoolExecutor(8) as pool:
-        took = list(pool.map(lambda one: seconds(*one), product(PATHS, models)))
-    assert all(2.0 <= one < 2.5 for one in took), took
+    cases = list(product(PATHS, models))
+    with ThreadPoolExecutor(len(cases)) as pool:
+        took = dict(zip(cases, pool.map(lambda case: seconds(*case), cases), strict=True))
+    for case in [case for case in cases if took[case] >= 2.5]:
+        took[case] = seconds(*case)  # alone: a busy machine is not a late deadline
+    assert all(2.0 <= one < 2.5 for one in took.values()), took
 
 
 @pytest.mark.parametrize("wire", ["stream", "plain"])

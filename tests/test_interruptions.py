@@ -331,6 +331,17 @@ async def test_protocol_events_know_no_restart(sim: Simulator, then: str) -> Non
     assert asked(sim) == TWENTY[:1]
 
 
+async def test_protocol_events_of_who_goes_on(sim: Simulator) -> None:
+    """To go on takes nothing back, so that is told in version 3 as well."""
+    sim.script({TWENTY[0]: _breaks(), TWENTY[1]: _says("three four")})
+    stream = await make(sim, on_interrupt="continue").astream_events("count", version="v3")
+    async for _ in stream:
+        pass
+    message = await stream.output
+    assert message.text == "one two three four"
+    assert [one["characters"] for one in message.response_metadata["interrupted"]] == [8]
+
+
 # -- beside it
 
 
