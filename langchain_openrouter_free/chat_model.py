@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from langchain_openrouter_free import parameters, preferences, settings
 from langchain_openrouter_free.accounting import Accounting
+from langchain_openrouter_free.actions import Candidate
 from langchain_openrouter_free.amends import Amends
 from langchain_openrouter_free.binding import Binding
 from langchain_openrouter_free.bookkeeping import Accounts
@@ -232,8 +233,13 @@ class ChatOpenRouterFree(PacedBatches, InConversation, ImpliedStreams, Binding, 
         )
         if self.sticky if options.sticky is None else options.sticky:
             call.join(accounts.account, ranking)
+        return call, self._route(call, accounts, ranking, paid), accounts
+
+    def _route(self, call: Call, accounts: Accounts, ranking: tuple[str, ...], paid: Sequence[Candidate]) -> Route:
+        """Return the walk of a call through its candidates."""
+        options, service, params, privacy = call.options, call.service, call.params, call.privacy
         needs = call.needs()
-        route = Route(
+        return Route(
             (),
             paid,
             patience=self.max_wait if options.max_wait is None else options.max_wait,
@@ -250,7 +256,6 @@ class ChatOpenRouterFree(PacedBatches, InConversation, ImpliedStreams, Binding, 
             voice=call.conversation.last,
             amends=Amends(call.reforms),
         )
-        return call, route, accounts
 
     def _happened(self, event: object) -> None:
         """Hand an event to the user's hook; what that does is no reason to lose an answer."""

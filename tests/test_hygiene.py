@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_openrouter_free.hygiene import NINE, Form, form_of, formed
@@ -118,6 +118,7 @@ def assert_in_turns(messages: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
+@settings(max_examples=60)
 @given(messages=CONVERSATION)
 def test_any_conversation_comes_out_in_the_form_that_is_demanded(name: str, messages: list[dict[str, Any]]) -> None:
     """It is paired and in form, all that was said is still there, twice is once, and nobody's messages changed."""
