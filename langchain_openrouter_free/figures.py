@@ -170,6 +170,7 @@ def figures(
     quota: Quota | None = None,
     spending: Spending | None = None,
     announced: Sequence[Delisting] = (),
+    vanished: Sequence[Delisting] = (),
     last: int = 20,
 ) -> Figures:
     """Return what the history shows.
@@ -183,6 +184,7 @@ def figures(
         quota: how much of the free quota is taken now.
         spending: what the budget holds.
         announced: free models that are announced to end.
+        vanished: free models that are not in the service's list any more.
         last: how many of the last calls are listed.
     """
     known = sorted((one for one in records if since <= one.at <= now + _AHEAD), key=lambda one: -one.at)
@@ -210,7 +212,7 @@ def figures(
         _spent(known),
         spending,
         tuple(_spells(known, since, now)),
-        (*_delistings(known), *announced),
+        (*_delistings(known, [one for one in vanished if one.at >= since]), *announced),
         tuple(known[:last]),
     )
 
@@ -292,9 +294,9 @@ def _spells(records: Sequence[CallRecord], since: float, now: float) -> Iterator
         yield from found[model]
 
 
-def _delistings(records: Sequence[CallRecord]) -> Iterator[Delisting]:
-    """Yield the first sight of each model that was found gone, the newest first."""
-    found: dict[str, Delisting] = {}
+def _delistings(records: Sequence[CallRecord], vanished: Sequence[Delisting]) -> Iterator[Delisting]:
+    """Yield each model that was found gone, the newest first: as the first refusal tells, else as the list does."""
+    found = {one.model: one for one in vanished}
     for record in records:
         for attempt, ended in _ended(record):
             if attempt.outcome == Kind.DELISTED:

@@ -9,6 +9,7 @@ from langchain_core.language_models import BaseChatModel
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts
+from langchain_openrouter_free.catalogue import Listing, says_free
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.figures import Delisting, Figures, figures
 from langchain_openrouter_free.history import CallRecord
@@ -18,6 +19,7 @@ from langchain_openrouter_free.spending import Spending
 WEEK = 7 * 86_400.0
 # An announced end is told of so many seconds ahead.
 _SOON = 30 * 86_400.0
+_VANISHED = "not in the service's list any more"
 
 
 class Lookback(BaseChatModel):
@@ -38,6 +40,10 @@ class Lookback(BaseChatModel):
     @abstractmethod
     def spending(self) -> Spending:
         """Return what this project has spent."""
+
+    @abstractmethod
+    def _listing(self) -> Listing:
+        """Return the service's list, as far as it is known without a request."""
 
     @property
     @abstractmethod
@@ -66,6 +72,7 @@ class Lookback(BaseChatModel):
         now = accounts.time(self.clock).now() + book.skew
         begins = now - WEEK if since is None else since
         ends = [(one.id, one.expires_at) for one in self.catalogue if one.expires_at is not None]
+        absent = self._listing().absent
         return figures(
             accounts.calls(since=begins, project=project),
             begins,
@@ -75,6 +82,7 @@ class Lookback(BaseChatModel):
             quota=book.quota(settings.limits(self.limits, settings.base_url(self._url())), now),
             spending=self.spending(),
             announced=[Delisting(model, at, "announced by the service") for model, at in ends if 0 < at - now <= _SOON],
+            vanished=[Delisting(model, gone.since, _VANISHED) for model, gone in absent.items() if says_free(model)],
         )
 
     def report(self, since: float | None = None, *, project: str | None = None) -> str:

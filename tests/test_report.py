@@ -90,6 +90,15 @@ class TestFigures:
         assert [record.at for record in found.last] == [NOW - 10, NOW - HOUR, NOW - HOUR - 1]
         assert json.loads(json.dumps(found.as_dict()))["calls"] == 3
 
+    def test_a_model_that_nobody_asked_is_gone_as_well(self) -> None:
+        """Where a refusal tells of it, that counts; else the list's word does."""
+        refused = call(NOW - 10, attempt(A, "delisted", reason="gone"))
+        listed = [
+            Delisting(model, at, "not listed") for model, at in ((A, NOW - 90), (B, NOW - 80), (B, NOW - 9 * DAY))
+        ]
+        found = figures([refused], NOW - DAY, NOW, vanished=listed)
+        assert [(one.model, one.reason) for one in found.delistings] == [(A, "gone"), (B, "not listed")]
+
     def test_what_is_folded_counts_by_day(self) -> None:
         older = Totals({"2026-08-01": {A: {"ok": 3, "overloaded": 2}}, "2025-01-01": {A: {"ok": 9}}})
         found = figures([call(NOW, attempt(A))], NOW - 100 * DAY, NOW, older=older)
