@@ -1,7 +1,7 @@
 """The tree of errors. An attempt only ends; a call raises, and it raises one of these.
 
-    OpenRouterFreeError                                                     (also a langchain-core class)
-    ├── ConfigurationError        the constructor or the call was given something wrong    (ValueError)
+    OpenRouterFreeError                                                                    (ModelError)
+    ├── ConfigurationError        the constructor or the call was given something wrong    (ModelInvalidRequestError)
     ├── RequestRejected           no model will take this request                          (ModelInvalidRequestError)
     │   └── ContextTooLong        the prompt is longer than every candidate's context      (ContextOverflowError)
     ├── AuthenticationFailed      the key is missing, malformed or revoked                 (ModelAuthenticationError)
@@ -30,6 +30,7 @@ from langchain_core.exceptions import (
     ModelAPIError,
     ModelAuthenticationError,
     ModelConnectionError,
+    ModelError,
     ModelInvalidRequestError,
     ModelNotFoundError,
     ModelRateLimitError,
@@ -101,7 +102,7 @@ def _lines(attempts: Iterable[AttemptRecord], skipped: Iterable[Skipped]) -> str
     return "\n".join(["", *told]) if told else ""
 
 
-class OpenRouterFreeError(Exception):
+class OpenRouterFreeError(ModelError):
     """Base of everything this package raises.
 
     Attributes:
@@ -121,7 +122,7 @@ class OpenRouterFreeError(Exception):
         return self.message
 
 
-class ConfigurationError(OpenRouterFreeError, ValueError):
+class ConfigurationError(OpenRouterFreeError, ModelInvalidRequestError, ValueError):
     """The constructor, or a call, was given something that cannot work. Nothing was sent."""
 
 

@@ -7,6 +7,7 @@ is called below its callback layer, so that words of an attempt that is given up
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -138,6 +139,8 @@ class ExternalSource:
                 if deltas:
                     break
         except Exception as error:
+            if _is_control_flow(error):
+                raise
             raise failure_of(error) from error
         # A thread cannot be woken: what brings no content is at least not waited for again.
         if self._watch.read.remaining() <= 0 and not self._over:
@@ -159,6 +162,8 @@ class ExternalSource:
         except TimeoutError as error:
             raise self._too_late() from error
         except Exception as error:
+            if _is_control_flow(error):
+                raise
             raise failure_of(error) from error
         return None
 
@@ -218,6 +223,12 @@ class ExternalSource:
 def _message(result: ChatResult) -> AIMessage | None:
     message = result.generations[0].message if result.generations else None
     return message if isinstance(message, AIMessage) else None
+
+
+def _is_control_flow(error: Exception) -> bool:
+    """Tell whether an exception is LangGraph's way out of a node (an interrupt, a command), and no failure."""
+    graph = sys.modules.get("langgraph.errors")
+    return graph is not None and isinstance(error, graph.GraphBubbleUp)
 
 
 def failure_of(error: Exception) -> Exception:
