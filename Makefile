@@ -22,7 +22,7 @@ NEW_VENV := $(or $(PYTHON),no-python-3.11-found) -m venv $(VENV)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: test lint format demo bench soak cassettes cassettes-live compat lock clean help
+.PHONY: test lint format demo bench soak reliability cassettes cassettes-live compat lock clean help
 .DEFAULT_GOAL := test
 
 test: $(READY) ## run the whole test suite (sets everything up first)
@@ -50,14 +50,17 @@ bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its 
 soak: $(READY) ## 5,000 random calls with faults, cancellations and killed processes: the bill against the book
 	$(PY) tests/soak/money.py $(ARGS)
 
+reliability: $(READY) ## play every simulated fault to every way of calling; its table goes into the README
+	$(PY) tests/reliability.py
+
 cassettes: $(READY) ## record the cassettes anew, from the simulator
 	$(PY) tests/record_cassettes.py $(ARGS)
 
 cassettes-live: $(READY) ## record them from the real service (needs OPENROUTER_API_KEY; uses a few free requests)
 	$(PY) tests/record_cassettes.py --live $(ARGS)
 
-compat: $(READY) ## run the suite on langchain-core 1.6, 1.7 and the newest 1.x, in throw-away environments
-	$(PY) tests/compat.py $(ARGS)
+compat: $(READY) ## run what concerns LangChain on langchain-core 1.6, 1.7 and the newest, in throw-away environments
+	WORKERS=$(WORKERS) $(PY) tests/compat.py $(ARGS)
 
 lock: ## find the newest versions that fit pyproject.toml and write them down
 	$(or $(UV),$(PY) -m pip install --quiet uv && $(PY) -m uv) pip compile pyproject.toml --group dev --universal \
