@@ -1,6 +1,7 @@
-"""Run the suite on several langchain-core lines, each in an environment of its own that is thrown away.
+"""Run what concerns LangChain on several lines of langchain-core, each in an environment that is thrown away.
 
-`make compat` runs it. Arguments are passed on to pytest; `COMPAT="1.6"` chooses lines.
+`make compat` runs it: all tests that import LangChain, and the call paths. Arguments are passed on to pytest in their
+place (`ARGS="tests"`: everything); `COMPAT="1.6"` chooses lines, `WORKERS` says how many tests run at once.
 """
 
 # ruff: noqa: T201 - its results are printed
@@ -17,13 +18,16 @@ import venv
 from pathlib import Path
 
 HOUSE = Path(__file__).resolve().parent.parent
-# Line -> what is asked of the resolver, and what is then put over it without its dependencies: some releases
-# declare dependencies that not every index has.
-LINES = {
-    "1.6": (["langchain-core==1.6.*"], []),
-    "1.7": (["langchain-core==1.7.*"], []),
-    "1.8": (["langchain-core>=1.7"], ["langchain-core==1.8.*"]),
-}
+# Line -> what is asked of the resolver.
+LINES = {"1.6": "langchain-core==1.6.*", "1.7": "langchain-core==1.7.*", "newest": "langchain-core>=1.8,<2"}
+# What drives the model without a word of LangChain's.
+PATHS = ("test_paths.py", "test_paths_memory.py", "test_replays.py", "test_reliability.py", "test_readme.py")
+
+
+def concerned() -> list[str]:
+    """Return the test files that LangChain's version concerns."""
+    found = sorted((HOUSE / "tests").glob("test_*.py"))
+    return [str(path) for path in found if path.name in PATHS or "langchain_core" in path.read_text(encoding="utf-8")]
 
 
 def dev_needs() -> list[str]:
@@ -42,17 +46,16 @@ def installer(python: Path) -> list[str]:
 
 def run_line(line: str, arguments: list[str]) -> int:
     """Make the environment of one line, run the suite in it and return pytest's exit status."""
-    asked, over = LINES[line]
     with tempfile.TemporaryDirectory(prefix=f"compat-{line}-") as folder:
         venv.create(folder, with_pip=shutil.which("uv") is None)
         python = Path(folder) / "bin" / "python"
         install = installer(python)
-        subprocess.run([*install, "-e", str(HOUSE), *dev_needs(), *asked], check=True)
-        if over:
-            subprocess.run([*install, "--no-deps", *over], check=True)
+        subprocess.run([*install, "-e", str(HOUSE), *dev_needs(), LINES[line]], check=True)
         shown = "import importlib.metadata as m; print('langchain-core', m.version('langchain-core'), flush=True)"
         subprocess.run([python, "-c", shown], check=True)
-        return subprocess.run([python, "-m", "pytest", "-q", *arguments], cwd=HOUSE, check=False).returncode
+        workers = os.environ.get("WORKERS", "2")
+        run = [python, "-m", "pytest", "-q", "-n", workers, *(arguments or concerned())]
+        return subprocess.run(run, cwd=HOUSE, check=False).returncode
 
 
 def main() -> int:

@@ -31,6 +31,8 @@ TASK = {"messages": [{"role": "user", "content": f"Please do these steps:\n{STEP
 # How the first two models die: refused for a while or for good, broken off, or kept alive by comments alone.
 DEADLY = ["429-upstream", "404-delisted", "cut", "drip", "200-error"]
 COLOURS = ["sync", "async"]
+LISTENING = ["streamed", "streamed async"]
+MODES = ["messages", "values"]
 # Who was asked for the four answers: three steps and the last word.
 WALK = [FIRST, FIRST, SECOND, SECOND, THIRD, THIRD]
 
@@ -87,8 +89,18 @@ def model(sim: Simulator, make_model: Maker) -> ChatOpenRouterFree:
 
 
 def run(agent: Any, colour: str, what: Any = TASK, config: Any = None) -> Any:
-    """Run an agent by its sync or its async call."""
-    return agent.invoke(what, config) if colour == "sync" else asyncio.run(agent.ainvoke(what, config))
+    """Run an agent by its sync or its async call, or while somebody listens to every token."""
+    if colour == "sync":
+        return agent.invoke(what, config)
+    if colour == "async":
+        return asyncio.run(agent.ainvoke(what, config))
+    if colour == "streamed":
+        return [state for mode, state in agent.stream(what, config, stream_mode=MODES) if mode == "values"][-1]
+
+    async def listen() -> Any:
+        return [state async for mode, state in agent.astream(what, config, stream_mode=MODES) if mode == "values"][-1]
+
+    return asyncio.run(listen())
 
 
 def told_by_tools(sim: Simulator) -> list[list[str]]:
@@ -116,7 +128,7 @@ def check(sim: Simulator, workshop: Workshop, messages: list[Any]) -> None:
     assert [answer.response_metadata["model_name"] for answer in answers] == [FIRST, SECOND, THIRD, THIRD]
 
 
-@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("colour", [*COLOURS, *LISTENING])
 def test_create_agent_does_all_steps(sim: Simulator, model: ChatOpenRouterFree, workshop: Workshop, colour: str):
     """LangChain's own agent."""
     check(sim, workshop, run(agents.create_agent(model, workshop.tools), colour)["messages"])

@@ -12,6 +12,7 @@ from driving import asked
 from langchain_core._api.beta_decorator import LangChainBetaWarning
 from langchain_core.exceptions import ModelConnectionError
 from langchain_core.messages import AIMessage
+from langchain_core.messages.block_translators import PROVIDER_TRANSLATORS
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from pitfall_helpers import ADD, FIRST, SECOND, Heard, merged, quiet, trail
@@ -448,3 +449,9 @@ def test_pitfall_10_v1_content_of_invoke_and_of_a_text_stream_agree(sim: Simulat
     kinds = [block["type"] for block in whole.content_blocks]
     assert kinds == [block["type"] for block in added.content_blocks] == ["reasoning", "text"]
     assert whole.text == added.text
+
+
+def test_pitfall_10_v1_content_leaves_langchains_table_of_translators_alone(sim: Simulator, make_model: Maker):
+    """The table is the process's: what is put there for "openrouter" would change other packages' messages."""
+    make_model(sim, output_version="v1").invoke("hello")
+    assert "openrouter" not in PROVIDER_TRANSLATORS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def player() -> Iterator[Player]:
     CLIENTS.close()
 
 
-def _told(player: Player, one: Interaction, path: str, wire: str) -> Told:
+def _told(player: Player, one: Interaction, path: str, wire: str, version: str) -> Told:
     """Ask as the recorded client did, and get the recorded reply."""
     player.plays(one.status, one.headers.get("content-type", "application/json"), one.raw)
     model: Any = ChatOpenRouterFree(
@@ -47,6 +48,7 @@ def _told(player: Player, one: Interaction, path: str, wire: str) -> Told:
         state=MemoryStore(),
         max_wait=0.0,
         wire=wire,
+        output_version=version,
         accept={"not_called"},  # one model answered in words where a call was demanded
     )
     messages = [{"content": "", **message} for message in one.asked["messages"] if "role" in message]
@@ -73,6 +75,10 @@ def _is_as_recorded(told: Told, said: Said) -> None:
     details = message.additional_kwargs.get("reasoning_details", [])
     assert words_of(details) == said.thoughts
     assert {detail["signature"] for detail in details if detail.get("signature")} == said.sealed
+    blocks = message.content_blocks
+    assert "".join(block["reasoning"] for block in blocks if block["type"] == "reasoning") == said.reasoning
+    assert "".join(block["text"] for block in blocks if block["type"] == "text") == said.text
+    assert [block["id"] for block in blocks if block["type"] == "tool_call"] == [call[0] for call in said.tool_calls]
     counted = message.usage_metadata or {}
     assert counted.get("input_tokens") == usage.get("prompt_tokens")
     assert counted.get("output_tokens") == usage.get("completion_tokens")
@@ -93,24 +99,25 @@ def _is_as_recorded(told: Told, said: Said) -> None:
     assert meta["model_name"] == MODEL
 
 
-def _check(player: Player, one: Interaction, path: str, wire: str) -> None:
+def _check(player: Player, one: Interaction, path: str, wire: str, version: str = "v0") -> None:
     said = said_in(one.raw, streamed=one.streamed)
     if one.status == 200 and said.is_answer:
-        _is_as_recorded(_told(player, one, path, wire), said)
+        _is_as_recorded(_told(player, one, path, wire, version), said)
         return
     with pytest.raises(OpenRouterFreeError) as caught:
-        _told(player, one, path, wire)
+        _told(player, one, path, wire, version)
     assert {record.status for record in caught.value.attempts} == {one.status}
     shown = path in STREAMED and bool(said.reasoning)
     assert isinstance(caught.value, StreamInterrupted) is shown
 
 
+@pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize("cassette", cassettes(), ids=lambda path: path.stem)
-def test_a_recorded_conversation_is_heard_as_it_was_said(player: Player, cassette: Path) -> None:
+def test_a_recorded_conversation_is_heard_as_it_was_said(player: Player, cassette: Path, version: str) -> None:
     """Each recorded reply, by each call path, streamed or not as it was recorded: the same, or a typed error."""
     for one in interactions(cassette):
         for path in (*PLAIN, *STREAMED):
-            _check(player, one, path, "stream" if one.streamed else "plain")
+            _check(player, one, path, "stream" if one.streamed else "plain", version)
 
 
 def test_all_recordings_are_there() -> None:
@@ -130,7 +137,10 @@ def _as_stream(case: dict[str, Any]) -> Interaction:
         error: Any = json.loads(body) if body.startswith("{") else {"code": 502, "message": body}
         chunk = error if "choices" in error else {"id": "gen-1", "choices": [], "error": error}
         body = f": OPENROUTER PROCESSING\n\ndata: {json.dumps(chunk)}\n\n"
-    asked = {"messages": [{"role": "user", "content": "hello"}], "stream": True}
+    # What was asked is not told; the tools that were called must have been offered.
+    names = sorted(set(re.findall(r'"function":\{"name":"(\w+)"', body)))
+    tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in names]
+    asked = {"messages": [{"role": "user", "content": "hello"}], "tools": tools}
     return Interaction(case["id"], asked, status, {"content-type": kind}, body.encode())
 
 
@@ -148,7 +158,7 @@ def test_a_recorded_stream_is_heard_as_it_was_said(player: Player, case: dict[st
     assert (one.status == 200 and said.is_answer) is case["id"].startswith("ok-")
     if case["id"] == "400-stream-invalid-model":
         with pytest.raises(AllModelsFailed, match="not a valid model ID"):
-            _told(player, one, path, "stream")
+            _told(player, one, path, "stream", "v0")
         return
     _check(player, one, path, "stream")
 
