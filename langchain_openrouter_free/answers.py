@@ -55,8 +55,7 @@ class Terms:
     """What a call takes for an answer.
 
     Attributes:
-        tools: name of each tool that may be called -> its JSON schema; None where that is not known: where none was
-            offered, a call is a word of the model's that the caller may read.
+        tools: name of each tool that may be called -> its JSON schema; None where that is not known.
         must_call: the tool that must be called, `""` for any of them, None where none must.
         looping: calls, as `key_of` writes them, that were answered so often in a row that they lead nowhere.
         accept: the rows that are let through.
@@ -101,7 +100,7 @@ def terms_of(
     tools = {f["name"]: f.get("parameters") or {} for f in functions if f and f.get("name")} if known else None
     named = choice.get("function") if isinstance(choice, Mapping) else None
     return Terms(
-        {} if choice == "none" else tools if offered else None,
+        {} if choice == "none" else tools,
         named.get("name") if isinstance(named, Mapping) else "" if choice in ("required", "any") else None,
         looping(messages),
         accept,
