@@ -300,6 +300,13 @@ class ChatOpenRouterFree(PacedBatches, InConversation, ImpliedStreams, Binding, 
         shaping["default_stop"] = shaping.pop("stop")
         return {name: value for name, value in shaping.items() if value is not None}
 
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """Return what of a call, beside its messages, is the cache's key."""
+        asked = {name: value for name, value in kwargs.items() if name not in parameters.UNASKED}
+        if asked.get("accept") is not None:
+            asked["accept"] = str(settings.acceptance(asked["accept"]))
+        return super()._get_llm_string(stop=stop, **asked)
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "openrouter"

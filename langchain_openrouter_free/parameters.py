@@ -72,6 +72,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 UNSAID: Any = object()
+# Options that leave open what is answered: how long, in which order, and what follows where a stream breaks off.
+UNASKED = frozenset({"hedge_after", "max_wait", "on_interrupt", "sticky", "timeout", "timeouts"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,7 +280,7 @@ NEUTRAL = {
     *("api_key", "project", "state", "limits", "daily_share", "budget", "account_budget", "paid_rps", "credit_fee"),
     *("timeout", "timeouts", "max_wait", "max_retries", "price_lock", "on_billed", "profile_name"),
     # who is asked first, or not at all: the answer is one of the same list
-    *("strategy", "privacy", "sticky"),
+    *("strategy", "privacy", "sticky", "hedge_after"),
     # how it travels, and what is told of it
     *("wire", "default_headers", "app_url", "app_title", "http_client", "http_async_client", "clock", "chance"),
     *("streaming", "on_event", "on_route"),

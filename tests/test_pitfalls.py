@@ -92,6 +92,17 @@ def test_pitfall_01_cache_key_keeps_two_stops_apart(sim: Simulator, make_model: 
     assert cut.text.endswith("one ")
 
 
+def test_pitfall_01_cache_key_of_a_call_ignores_its_patience_too(sim: Simulator, make_model: Maker):
+    model = make_model(sim, cache=InMemoryCache())
+    patience = {"max_wait": 1.0, "timeout": 9.0, "timeouts": {"stall": 3.0}, "on_interrupt": "restart", "sticky": False}
+    for more in ({}, *({name: value} for name, value in patience.items()), patience):
+        model.invoke("hello", **more)
+    assert len(sim.chats()) == 1
+    for more in ({"temperature": 0.1}, {"accept": "empty"}, {"accept": {"empty"}}, {"model": SECOND}):
+        model.invoke("hello", **more)
+    assert len(sim.chats()) == 4, "the same acceptance, said in two ways, is one"
+
+
 def test_pitfall_01_cache_key_a_failure_is_not_cached(sim: Simulator, make_model: Maker):
     sim.script({FIRST: ["503", "ok"]})
     model = make_model(sim, models=[FIRST], cache=InMemoryCache(), max_wait=30.0, clock=_fake_clock())
