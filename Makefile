@@ -39,7 +39,7 @@ format: $(READY) ## let ruff mend and format what it can
 	$(PY) -m ruff format .
 
 demo: $(READY) ## a bad hour on the simulated service; ARGS="--live" asks the real one
-	$(PY) examples/demo.py $(ARGS)
+	$(PY) -m langchain_openrouter_free demo $(ARGS)
 
 bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its import, the simulator, the store
 	for bench in happy_path decision import simulator store; do $(PY) tests/benchmarks/bench_$$bench.py || exit 1; done

@@ -39,6 +39,7 @@ from langchain_openrouter_free.health import Strategy
 from langchain_openrouter_free.implied import ImpliedStreams, is_implied
 from langchain_openrouter_free.lookback import Lookback
 from langchain_openrouter_free.outlook import Outlook
+from langchain_openrouter_free.oversight import Oversight
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.parameters import UNSAID
 from langchain_openrouter_free.portal import PORTAL
@@ -51,7 +52,9 @@ log = logging.getLogger("langchain_openrouter_free")
 _UNREACHABLE = "a walk ends in an answer or in an error"
 
 
-class ChatOpenRouterFree(PacedBatches, InConversation, ImpliedStreams, Binding, Fields, Accounting, Outlook, Lookback):
+class ChatOpenRouterFree(
+    PacedBatches, InConversation, ImpliedStreams, Binding, Fields, Accounting, Outlook, Lookback, Oversight
+):
     """Chat model that asks a ranked list of OpenRouter `:free` models until one answers.
 
     It moves on when a model is rate limited, down, slow, delisted or talking nonsense, stops at once when the

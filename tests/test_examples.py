@@ -89,20 +89,6 @@ def test_an_example_says_what_it_promises(play: Play, name: str, hour: Scenario,
     assert [words for words in says if words not in said] == [], said
 
 
-def test_the_demo_answers_all_scenes_without_a_key_or_a_network(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        play("demo")
-    said = capsys.readouterr().out
-    assert ended.value.code == 0, said
-    assert "4 of 4 answered" in said
-    assert "1 request to the service" in said
-
-
-def test_the_demo_refuses_to_go_live_without_a_key(play: Play) -> None:
-    with pytest.raises(SystemExit, match="OPENROUTER_API_KEY"):
-        play("demo", "--live")
-
-
 def test_any_example_runs_offline(play: Play) -> None:
     assert "you said Why is the sky blue?" in play("offline", "quickstart")
     with pytest.raises(SystemExit, match="lcel_chain, paid_fallback"):
@@ -119,5 +105,5 @@ def test_the_tests_of_your_app_pass() -> None:
 
 def test_every_example_is_run_and_short() -> None:
     scripts = {path.stem: len(path.read_text(encoding="utf-8").splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert set(scripts) == {name for name, _, _ in RUNS} | {"demo", "offline", "test_your_app"}
-    assert {name for name, lines in scripts.items() if lines >= 60} == {"demo"}
+    assert set(scripts) == {name for name, _, _ in RUNS} | {"offline", "test_your_app"}
+    assert {name for name, lines in scripts.items() if lines >= 60} == set()

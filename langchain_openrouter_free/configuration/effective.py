@@ -133,7 +133,7 @@ def _layer(file: Document, table: Mapping[str, Any], path: tuple[str, ...], sour
         if name == "profiles" or value is None:
             continue
         # A path belongs to its file, wherever the program runs.
-        is_path = name == "state" and value not in ("memory", ":memory:")
+        is_path = name == "state" and value not in ("memory", ":memory:") and "://" not in value
         meant = str(file.path.parent / Path(value).expanduser()) if is_path else value
         found[name] = Setting(meant, (Origin(source, file.place(*path, name), str(file.path), trusted),))
     return found

@@ -199,24 +199,25 @@ def _resolved(at: Any, definitions: Any) -> Any:
 
 def _without_secrets(table: dict[str, Any], made: Document) -> dict[str, Any]:
     """Leave out the key where the file is under version control, and say so."""
-    from langchain_openrouter_free.configuration.schema import SECRETS  # noqa: PLC0415 - as above
+    from langchain_openrouter_free.configuration.schema import is_secret  # noqa: PLC0415 - as above
 
     profiles = table.get("profiles", {})
     holding = [((), table), *((("profiles", name), part) for name, part in profiles.items())]
-    found = [(path, name) for path, part in holding for name in SECRETS & part.keys()]
+    found = [(path, name) for path, part in holding for name, value in part.items() if is_secret(name, value)]
     if not found or not in_version_control(made.path):
         return table
     for path, name in found:
         log.warning(
-            "%s: %s is not read from a file that is, or may come, under version control: set OPENROUTER_API_KEY, "
-            "or have git ignore the file. A key that was committed is no secret any more.",
+            "%s: %s is not read from a file that is, or may come, under version control: set %s, or have git ignore "
+            "the file. A secret that was committed is none any more.",
             made.place(*path, name),
             name,
+            "OPENROUTER_API_KEY" if name == "api_key" else f"OPENROUTER_FREE_{name.upper()}",
         )
-    clean = {name: value for name, value in table.items() if name not in SECRETS}
+    clean = {name: value for name, value in table.items() if not is_secret(name, value)}
     if profiles:
         clean["profiles"] = {
-            profile: {name: value for name, value in part.items() if name not in SECRETS}
+            profile: {name: value for name, value in part.items() if not is_secret(name, value)}
             for profile, part in profiles.items()
         }
     return clean

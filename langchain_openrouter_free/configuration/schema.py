@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -19,6 +20,8 @@ from langchain_openrouter_free.fields import Fields
 
 # Settings that no other module may print or write, and that no file under version control may hold.
 SECRETS = frozenset({"api_key"})
+# A server's address may hold a password.
+_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 TABLE = "tool.openrouter-free"
 FILE = "configuration.schema.json"
 
@@ -136,6 +139,11 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
 }
 
 
+def is_secret(name: str, value: object) -> bool:
+    """Tell whether a setting is a secret, or has one in it."""
+    return name in SECRETS or (isinstance(value, str) and _PASSWORD.search(value) is not None)
+
+
 def names() -> frozenset[str]:
     """Return the names of all settings: the fields of this package that are no Python objects."""
     own = Fields.__annotations__.keys() & Fields.model_fields.keys()
@@ -163,10 +171,10 @@ def file_model() -> type[BaseModel]:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of `openrouter-free.toml`, for editors."""
-    made, told = file_model().model_json_schema(), _told()
+    made, described = file_model().model_json_schema(), told()
     for table in (made, made["$defs"]["Settings"]):
         for name, stated in table["properties"].items():
-            stated.update({"description": told[name]} if name in told else {})
+            stated.update({"description": described[name]} if name in described else {})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **made,
@@ -175,12 +183,20 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _told() -> dict[str, str]:
+def defaults() -> dict[str, Any]:
+    """Return the default of each setting that is text or has none."""
+    made = {name: Fields.model_fields[name] for name in Fields.model_fields if name in names()}
+    return {
+        name: None if name in SECRETS else field.get_default(call_default_factory=True) for name, field in made.items()
+    }
+
+
+def told() -> dict[str, str]:
     """Return what stands below each field in the source, which the interpreter does not keep."""
     body = ast.parse(inspect.getsource(Fields)).body[0]
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is a class's source
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for field, below in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            told[ast.unparse(field.target)] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
-    return told
+            found[ast.unparse(field.target)] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
+    return found

@@ -45,7 +45,7 @@ def _danger(name: str, setting: Setting) -> str | None:
     if name == "base_url" and not _harmless(setting.value):
         return "sends the key and the prompts elsewhere"
     if name == "state" and not _inside(setting):
-        return "names a file outside of the project's folder"
+        return "keeps the books outside of the project's folder"
     return None
 
 
@@ -57,6 +57,8 @@ def _harmless(url: str) -> bool:
 def _inside(setting: Setting) -> bool:
     if setting.value in ("memory", ":memory:"):
         return True
+    if "://" in setting.value:
+        return False
     folder = Path(setting.origins[0].file).parent.resolve()
     return Path(setting.value).expanduser().resolve().is_relative_to(folder)
 

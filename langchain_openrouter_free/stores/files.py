@@ -81,12 +81,13 @@ def network_type(path: Path, mountinfo: str) -> str | None:
     return kind if kind in _NETWORK else None
 
 
-def move_aside(path: Path, damaged: Identity | None) -> str | None:
-    """Move a damaged file to `<name>.corrupt-<UTC time>`, with what SQLite keeps beside it.
+def move_aside(path: Path, damaged: Identity | None, why: str = "corrupt") -> str | None:
+    """Move a damaged or unwanted file to `<name>.<why>-<UTC time>`, with what SQLite keeps beside it.
 
     Args:
         path: where the damaged file was seen.
         damaged: which one it was.
+        why: what its new name says.
 
     Returns:
         Its new name; None if another process has moved it already.
@@ -97,7 +98,7 @@ def move_aside(path: Path, damaged: Identity | None) -> str | None:
     with _alone_in(path.parent):
         if damaged is None or identity(path) != damaged:
             return None
-        target = f"{path}.corrupt-{stamp()}"
+        target = f"{path}.{why}-{stamp()}"
         # The file itself comes last: nobody begins a new one beside an old -wal.
         for end in ("-shm", "-wal", ""):
             with contextlib.suppress(FileNotFoundError):

@@ -147,6 +147,19 @@ class SqliteStore(Sheltered):
         """Whether the file is given up for now, so that other processes don't see what is kept."""
         return self.path is not None and super().degraded
 
+    def begin_anew(self) -> str | None:
+        """Move the file aside, so that the next update begins a new one; return its new name, None if there was none.
+
+        Raises:
+            OSError: it cannot be moved.
+        """
+        if self.path is None:
+            return None
+        with self._lock:
+            self.close()
+            self._seen = {}
+            return files.move_aside(self.path, files.identity(self.path), "reset")
+
     def _let_go(self) -> None:
         file, self._file = self._file, None
         if file is not None:

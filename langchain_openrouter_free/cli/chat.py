@@ -1,0 +1,91 @@
+"""`chat`: an answer as it comes, who gives it, and each move on the way."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from langchain_openrouter_free.cli.output import Output, plain
+from langchain_openrouter_free.cli.start import Options, model
+from langchain_openrouter_free.errors import ConfigurationError, OpenRouterFreeError
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+    from langchain_openrouter_free.chat_model import ChatOpenRouterFree
+
+_END = ("exit", "quit", ":q")
+
+
+def run(options: Options, *, prompt: str | None, pinned: str | None, system: str | None) -> None:
+    """Answer a prompt, or one line after another; exit with 1 if a prompt found nobody."""
+    from langchain_core.messages import HumanMessage, SystemMessage  # noqa: PLC0415 - slow for --help
+
+    out = options.output()
+    chat = model(options, key=True)
+    # Each move is told in one line of the log.
+    logging.getLogger("langchain_openrouter_free").setLevel(logging.INFO)
+    told: list[BaseMessage] = [SystemMessage(system)] if system else []
+    arguments = {"model": pinned} if pinned else {}
+    alone = prompt is not None or not sys.stdin.isatty()
+    for line in _prompts(out, prompt):
+        told.append(HumanMessage(line))
+        try:
+            told.append(_answer(out, chat, told, arguments))
+        except ConfigurationError:
+            raise
+        except OpenRouterFreeError as error:
+            told.pop()
+            if alone:
+                raise
+            out.errors.print(Text(plain(f"{type(error).__name__}: {error}", lines=True), style="red"), soft_wrap=True)
+
+
+def _prompts(out: Output, prompt: str | None) -> Iterator[str]:
+    if prompt is not None or not sys.stdin.isatty():
+        text = sys.stdin.read() if prompt is None else prompt
+        if not text.strip():
+            out.fail("UsageError", "there is nothing to ask.", 2)
+        yield text
+        return
+    out.errors.print(Text("Ctrl-D or 'exit' ends it.", style="dim"))
+    while True:
+        try:
+            line = out.console.input(Text("> ", style="bold cyan")).strip()
+        except EOFError:
+            return
+        if line in _END:
+            return
+        if line:
+            yield line
+
+
+def _answer(out: Output, chat: ChatOpenRouterFree, told: list[BaseMessage], arguments: dict[str, Any]) -> Any:
+    """Print an answer as it comes, then who gave it; return it."""
+    whole: Any = None
+    for chunk in chat.stream(told, **arguments):
+        whole = chunk if whole is None else whole + chunk
+        if not out.json and chunk.text:
+            out.console.print(Text(plain(chunk.text, lines=True)), end="", soft_wrap=True)
+            out.console.file.flush()
+    route = whole.response_metadata.get("route", {})
+    if out.json:
+        out.row({"text": str(whole.text), "route": route, "usage": whole.usage_metadata})
+        return whole
+    out.say()
+    out.errors.print(Text(_signature(route), style="dim"), soft_wrap=True)
+    return whole
+
+
+def _signature(route: dict[str, Any]) -> str:
+    """Say who answered, for how much, and after how many moves."""
+    attempts = route.get("attempts", [])
+    seconds = sum(one.get("seconds", 0.0) for one in attempts) + route.get("waited_s", 0.0)
+    cost = f"${route['cost']}" if route.get("cost") else "paid" if route.get("paid") else "free"
+    moves = f", after {len(attempts) - 1} of others" if len(attempts) > 1 else ""
+    by = f" by {plain(route['provider'])}" if route.get("provider") else ""
+    return f"-- {plain(route.get('model'))}{by}, {cost}, {seconds:.1f} s{moves}"

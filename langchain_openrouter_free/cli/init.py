@@ -1,0 +1,33 @@
+"""`init`: write a commented configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from langchain_openrouter_free.cli.start import Options
+from langchain_openrouter_free.configuration.effective import user_file
+from langchain_openrouter_free.configuration.reading import OWN_FILE, PYPROJECT, document
+
+
+def run(options: Options, *, pyproject: bool, user: bool, force: bool) -> None:
+    """Write it where it is wanted; a file that is there is not lost without `--force`."""
+    from langchain_openrouter_free.configuration.template import template  # noqa: PLC0415 - slow for --help
+
+    out = options.output()
+    if pyproject and user:
+        out.fail("UsageError", "--pyproject and --user are two places: choose one.", 2)
+    path = user_file() if user else Path.cwd() / (PYPROJECT if pyproject else OWN_FILE)
+    if pyproject:
+        if document(path) is not None:
+            out.fail("FileExists", f"{path} has a table [tool.openrouter-free] already.", 1)
+        before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n" if path.exists() else ""
+        text = before + template("tool.openrouter-free")
+    else:
+        if path.exists() and not force:
+            out.fail("FileExists", f"{path} is there already: --force overwrites it.", 1)
+        text = template()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    if not out.result({"written": path}):
+        out.say(f"Wrote {path}. All in it is commented out: take away the # of what you want to set.")
+        out.say("Next: openrouter-free doctor")

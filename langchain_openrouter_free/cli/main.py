@@ -1,0 +1,25 @@
+"""Where the command begins: whether the extra is there, and what a mistake looks like to a script.
+
+Exit codes: 0 all is well; 1 it was done, and what was found is not well (a fault, no answer); 2 wrong use or
+configuration; 3 a key is needed; 4 an extra is needed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+NEEDS_EXTRA = 4
+
+
+def main() -> None:
+    """Run the command line."""
+    missing = [name for name in ("typer", "rich") if find_spec(name) is None]
+    if missing:
+        sys.stderr.write(
+            f"openrouter-free needs {' and '.join(missing)}: pip install 'langchain-openrouter-free[cli]'\n"
+        )
+        sys.exit(NEEDS_EXTRA)
+    from langchain_openrouter_free.cli.app import app  # noqa: PLC0415 - it needs the extra
+
+    app()

@@ -1,0 +1,140 @@
+"""What each command prints with `--json`: the shapes that scripts may rely on, and no key beside them."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from typing import Any, Literal, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, create_model
+from typing_extensions import TypedDict
+
+from langchain_openrouter_free.checkup import Finding
+from langchain_openrouter_free.outlook import Considered
+from langchain_openrouter_free.spending import Spending
+from langchain_openrouter_free.standing import Standing
+from langchain_openrouter_free.usage import Cost, ProjectUse, WindowUse
+
+Mark = float | None
+
+
+class Attempt(TypedDict):
+    model: str
+    outcome: str
+    scope: str
+    status: int | None
+    reason: str
+    first_token_s: Mark
+    seconds: float
+    until: Mark
+
+
+class Wait(TypedDict):
+    why: str
+    seconds: float
+
+
+class Window(TypedDict):
+    limit: int | None
+    used: int
+    left: int | None
+    resets_at: Mark
+
+
+class Windows(TypedDict, total=False):
+    minute: Window
+    day: Window
+
+
+class Route(TypedDict):
+    outcome: str | None
+    model: str | None
+    provider: str | None
+    paid: bool
+    cost: Mark
+    attempts: list[Attempt]
+    waits: list[Wait]
+    waited_s: float
+    quota: Windows
+
+
+class Call(Route):
+    at: float
+    project: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+def closed(kind: type) -> Any:
+    """Return a dataclass's shape with nothing beside its fields."""
+    assert is_dataclass(kind)
+    hints: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        inner = getattr(hint, "__args__", (None,))[0]
+        hints[name] = list[closed(inner)] if is_dataclass(inner) else hint  # type: ignore[misc]
+    fields: dict[str, Any] = {name: (hint, ...) for name, hint in hints.items()}
+    return create_model(kind.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def table(title: str, /, **fields: Any) -> Any:
+    made: dict[str, Any] = {key: (kind, ...) for key, kind in fields.items()}
+    return create_model(title, __config__=ConfigDict(extra="forbid"), **made)
+
+
+SETTING = TypedDict("SETTING", {"name": str, "value": Any, "from": str, "secret": bool})
+SPENT = closed(Spending)
+QUOTA = {"windows": list[closed(WindowUse)], "projects": list[closed(ProjectUse)]}  # type: ignore[misc]
+STANDINGS = list[closed(Standing)]  # type: ignore[misc]
+SCENE = table("Scene", title=str, answered=bool, text=str, routes=list[Route])
+
+SHAPES: dict[str, Any] = {
+    "init": table("Init", written=str),
+    "config": table(
+        "Config",
+        project_file=str | None,
+        user_file=str,
+        user_file_exists=bool,
+        profile=str | None,
+        profiles=list[str],
+        settings=list[SETTING],
+        refused=list[table("Refused", name=str, reason=str)],
+    ),
+    "doctor": table("Doctor", healthy=bool, findings=list[closed(Finding)]),  # type: ignore[misc]
+    "models": table("Models", listed_at=float, bundled=bool, models=STANDINGS),
+    "explain": table("Explain", order=list[str], models=list[closed(Considered)], listed_at=float, bundled=bool),  # type: ignore[misc]
+    "quota": table("Quota", key=bool, **QUOTA),
+    "budget": table("Budget", spending=SPENT, allow_paid=bool, by_day_and_model=list[closed(Cost)]),  # type: ignore[misc]
+    "chat": table("Chat", text=str, route=Route, usage=dict[str, Any] | None),
+    "route": list[Call],
+    "watch": table("Watch", at=float, models=STANDINGS, quota=table("Q", **QUOTA), spending=SPENT, calls=list[Call]),
+    "report": table(
+        "Report",
+        since=float,
+        until=float,
+        project=str | None,
+        calls=int,
+        moves=int,
+        answers=dict[str, int],
+        outcomes=dict[str, int],
+        failures=dict[str, int],
+        course=list[dict[str, float]],
+        first_content=dict[str, dict[str, float]],
+        hours=list[dict[str, Mark]],
+        quota=Windows,
+        spent=dict[str, float],
+        budget=list[dict[str, Any]],
+        cooldowns=list[dict[str, Any]],
+        delistings=list[dict[str, Any]],
+        last=list[Call],
+    ),
+    "simulate": table("Simulate", scenario=str, base_url=str, log=str, api_key=str),
+    "simulate --list": table("Listed", scenarios=dict[str, str], behaviours=dict[str, str], parameters=dict[str, str]),
+    "demo": table("Demo", scenes=list[SCENE], answered=int, of=int, day_spent=list[str], seconds=float),
+    "reset": table("Reset", reset=Literal["cooldowns", "state"], models=int, kept_as=str | None),
+    "completion": table("Completion", shell=str, script=str),
+    "error": table("Error", error=table("Told", kind=str, message=str, exit_code=int)),
+}
+
+
+def schema(command: str) -> dict[str, Any]:
+    """Return the JSON schema of what a command prints."""
+    return TypeAdapter(SHAPES[command]).json_schema()
