@@ -338,7 +338,7 @@ def test_chat_streams_and_tells_who_answered_and_each_move(
     assert told.exit_code == 0, told.output
     assert snapshot == even(told.output)
     assert "hello there" in told.stdout
-    assert f"info: {GLM}: upstream_limit" in told.stderr
+    assert f"{GLM}: upstream_limit" in told.stderr
     assert f"-- {SUPER}" in told.stderr
     piped = run("chat", "--json", input="from a pipe")
     said = json.loads(piped.stdout)

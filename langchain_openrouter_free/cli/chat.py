@@ -27,8 +27,9 @@ def run(options: Options, *, prompt: str | None, pinned: str | None, system: str
 
     out = options.output()
     chat = model(options, key=True)
-    # Each move is told in one line of the log.
-    logging.getLogger("langchain_openrouter_free").setLevel(logging.INFO)
+    # Each move is told in one line of the log, and, for who waits before a terminal, each attempt.
+    level = logging.DEBUG if out.errors.is_terminal else logging.INFO
+    logging.getLogger("langchain_openrouter_free").setLevel(level)
     told: list[BaseMessage] = [SystemMessage(system)] if system else []
     arguments = {"model": pinned} if pinned else {}
     alone = prompt is not None or not sys.stdin.isatty()
@@ -42,7 +43,7 @@ def run(options: Options, *, prompt: str | None, pinned: str | None, system: str
             told.pop()
             if alone:
                 raise
-            out.errors.print(Text(plain(f"{type(error).__name__}: {error}", lines=True), style="red"), soft_wrap=True)
+            out.note(f"{type(error).__name__}: {error}", "red")
 
 
 def _prompts(out: Output, prompt: str | None) -> Iterator[str]:
@@ -52,7 +53,7 @@ def _prompts(out: Output, prompt: str | None) -> Iterator[str]:
             out.fail("UsageError", "there is nothing to ask.", 2)
         yield text
         return
-    out.errors.print(Text("Ctrl-D or 'exit' ends it.", style="dim"))
+    out.note("Ctrl-D or 'exit' ends it.")
     while True:
         try:
             line = out.console.input(Text("> ", style="bold cyan")).strip()
@@ -77,7 +78,7 @@ def _answer(out: Output, chat: ChatOpenRouterFree, told: list[BaseMessage], argu
         out.row({"text": str(whole.text), "route": route, "usage": whole.usage_metadata})
         return whole
     out.say()
-    out.errors.print(Text(_signature(route), style="dim"), soft_wrap=True)
+    out.note(_signature(route))
     return whole
 
 

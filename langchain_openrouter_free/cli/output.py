@@ -90,8 +90,11 @@ class Output:
 
     def say(self, text: object = "", style: str = "") -> None:
         """Print a text, whatever stands in it; a line is broken on a terminal alone."""
-        broken = self.console.is_terminal
-        self.console.print(Text(plain(text, lines=True), style=style), soft_wrap=not broken)
+        self.console.print(Text(plain(text, lines=True), style=style), soft_wrap=not self.console.is_terminal)
+
+    def note(self, text: object, style: str = "dim") -> None:
+        """Print what is no result: a warning, a move, who answered."""
+        self.errors.print(Text(plain(text, lines=True), style=style), soft_wrap=not self.errors.is_terminal)
 
     def show(self, what: RenderableType) -> None:
         """Print a table or the like."""
@@ -119,7 +122,7 @@ class Output:
         if self.json:
             self.result({"error": {"kind": kind, "message": plain(message, lines=True), "exit_code": code}})
         else:
-            self.errors.print(Text.assemble(("error: ", "bold red"), plain(message, lines=True)), soft_wrap=True)
+            self.note(f"error: {message}", "red")
         raise typer.Exit(code)
 
 
@@ -129,8 +132,8 @@ def log_shown(out: Output) -> Iterator[None]:
 
     class Shown(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            style = "yellow" if record.levelno >= logging.WARNING else "dim"
-            out.errors.print(Text(f"{record.levelname.lower()}: {plain(record.getMessage())}", style), soft_wrap=True)
+            bad = record.levelno >= logging.WARNING
+            out.note(f"{'warning: ' if bad else ''}{plain(record.getMessage())}", "yellow" if bad else "dim")
 
     log, shown = logging.getLogger("langchain_openrouter_free"), Shown()
     before = log.level, log.propagate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ def run(options: Options, *, interval: float, count: int | None) -> None:
             time.sleep(interval if number else 0.0)
             out.show(_page(chat))
     else:
-        with Live(_page(chat), console=out.console, screen=True, auto_refresh=False) as live:
+        page = _page(chat)
+        with Live(page, console=out.console, screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
             while looks is None or looks > 1:
                 time.sleep(interval)
                 live.update(_page(chat), refresh=True)
@@ -72,7 +74,11 @@ def _page(chat: ChatOpenRouterFree) -> Group:
         ]
         for row in chat.standings()[:_MODELS]
     ]
-    calls = [Text(line, style=style) for call in chat.history(_CALLS) for line, style in lines(call)]
+    calls = [
+        Text(line, style=style, no_wrap=True, overflow="ellipsis")
+        for call in chat.history(_CALLS)
+        for line, style in lines(call)
+    ]
     return Group(
         Rule(Text(f"openrouter-free, {moment(chat.clock.now(), day=False)}"), align="left"),
         table(["#", "model", "health", "why not*"], rows, right=(0, 2)),
