@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from langchain_openrouter_free import parameters, settings
+from langchain_openrouter_free import keys, parameters, settings
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.candidates import Candidates
 from langchain_openrouter_free.clock import SystemClock
@@ -102,7 +102,7 @@ class Fields(BaseModel):
     max_retries: int | None = None
     """Most moves to another model in one call; default: as many as there are models, of those that a pattern or `auto`
     stands for a quarter of what is left of the account's free day (three at least)."""
-    state: Any = None
+    state: Any = Field(default=None, repr=False)
     """Where quota, cooldowns and spending are kept: the path of an SQLite file (all processes of this machine, over
     restarts), `"memory"` (this process), or a `StateStore`. Default: a file in the user's state directory."""
     project: str | None = None
@@ -146,7 +146,7 @@ class Fields(BaseModel):
     """The service's provider preferences, e.g. `{"data_collection": "deny"}`."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request's body."""
-    default_headers: dict[str, str] = Field(default_factory=dict)
+    default_headers: dict[str, str] = Field(default_factory=dict, repr=False)
     """Further headers of each request."""
     app_url: str | None = None
     """Your app's address, for the service's rankings (`HTTP-Referer`)."""
@@ -191,9 +191,16 @@ class Fields(BaseModel):
         return self
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Return what is pickled: hooks belong to their process."""
+        """Return what is pickled: hooks belong to their process, and the key is known by its mark again."""
         state = super().__getstate__()
-        return {**state, "__dict__": {**state["__dict__"], "on_event": None, "on_route": None}}
+        left_out = {**state["__dict__"], "on_event": None, "on_route": None, "api_key": None}
+        return {**state, "__dict__": left_out, "key": None if self.api_key is None else keys.mark(self.api_key)}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        mark = state.get("key")
+        super().__setstate__(state)
+        if mark is not None:
+            self.__dict__["api_key"] = keys.known(mark) or _secret("OPENROUTER_API_KEY")
 
     def _candidates(self) -> Candidates:
         """Return the candidates that the fields name; copies and assignments change fields after construction."""

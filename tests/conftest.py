@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import planted
 import pytest
 import redis_server
 from hypothesis import settings
@@ -19,6 +22,10 @@ from langchain_openrouter_free.voices import VOICES
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+# Every simulator's key is the one that is looked for when the session is over.
+Simulator.api_key = planted.KEY
+planted.watch()
+
 MODELS = ["z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"]
 
 
@@ -30,6 +37,42 @@ def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     folder = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("OPENROUTER_FREE_STATE", str(folder / "state.sqlite3"))
     monkeypatch.setenv("OPENROUTER_FREE_CONFIG", str(folder / "config.toml"))
+
+
+@pytest.fixture(autouse=True)
+def said(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Write down what the package made in this test, for the search at the end."""
+    yield
+    planted.write_down(tmp_path_factory.getbasetemp(), request.node.nodeid)
+
+
+_printed: list[tuple[str, bytes]] = []
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    logging.getLogger("langchain_openrouter_free").addHandler(planted.Log(_folder(session)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _printed.extend((f"{report.nodeid}: {name}", text.encode(errors="replace")) for name, text in report.sections)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look for the planted key in everything that the suite wrote and printed; only the process that began it does."""
+    if hasattr(session.config, "workerinput"):
+        return
+    found = planted.leaks([*_printed, *planted.files(_folder(session))])
+    if found:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        told = session.config.get_terminal_writer()
+        told.line(f"\nThe planted key can be read in {len(found)} places:", red=True)
+        for name in found:
+            told.line(f"  {name}")
+
+
+def _folder(session: pytest.Session) -> Path:
+    factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
+    return factory.getbasetemp()
 
 
 @pytest.fixture(autouse=True)

@@ -262,6 +262,22 @@ def test_completion_for_each_shell(run: Run, shell: str, check: list[str] | None
         subprocess.run(check, input=script, text=True, check=True)
 
 
+@pytest.mark.parametrize(
+    ("shell", "asked"),
+    [
+        ("bash", {"COMP_WORDS": "openrouter-free mo", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "openrouter-free mo"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "openrouter-free mo", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_a_shell_is_told_how_a_word_may_end(shell: str, asked: dict[str, str]) -> None:
+    environment = {**os.environ, "PYTHONPATH": ROOT, "_OPENROUTER_FREE_COMPLETE": f"complete_{shell}", **asked}
+    code = "from langchain_openrouter_free.cli.app import app; app(prog_name='openrouter-free')"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "models" in done.stdout
+    assert "quota" not in done.stdout
+
+
 # -- configuration
 
 

@@ -26,9 +26,9 @@ PAYING: dict[str, Any] = {"allow_paid": True, "paid_models": [HALF["id"]], "budg
 ONE_PROCESS = """
 import sys
 from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree
-url, path, free, paid = sys.argv[1:]
+url, key, path, free, paid = sys.argv[1:]
 model = ChatOpenRouterFree(
-    models=[free], api_key="sk-or-v1-simulated", base_url=url, state=path,
+    models=[free], api_key=key, base_url=url, state=path,
     allow_paid=True, paid_models=[paid], budget="$0.60", project="wall",
 )
 print("ready", flush=True)
@@ -80,7 +80,16 @@ def test_eight_processes(tmp_path: Path) -> None:
     """They begin together, and share nothing but the file."""
     file = tmp_path / "state.sqlite3"
     with Simulator(LAWS) as sim:
-        arguments = [sys.executable, "-c", ONE_PROCESS, sim.base_url, str(file), TWENTY[0], str(HALF["id"])]
+        arguments = [
+            sys.executable,
+            "-c",
+            ONE_PROCESS,
+            sim.base_url,
+            sim.api_key,
+            str(file),
+            TWENTY[0],
+            str(HALF["id"]),
+        ]
         children = [
             subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)
         ]

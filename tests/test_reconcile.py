@@ -204,9 +204,9 @@ def test_what_is_told_next_day_frees_the_day_it_was_spent_on(world: World) -> No
 DYING = """
 import sys
 from langchain_openrouter_free import ChatOpenRouterFree
-url, path, free, paid = sys.argv[1:]
+url, key, path, free, paid = sys.argv[1:]
 model = ChatOpenRouterFree(
-    models=[free], api_key="sk-or-v1-simulated", base_url=url, state=path,
+    models=[free], api_key=key, base_url=url, state=path,
     allow_paid=True, paid_models=[paid], budget="$9", project="one", max_tokens=300,
 )
 for chunk in model.stream("hi"):
@@ -216,7 +216,8 @@ for chunk in model.stream("hi"):
 
 def killed(world: World, file: Path, when: Callable[[subprocess.Popen[str]], object]) -> None:
     """Let another process stream a paid answer, and end it with SIGKILL."""
-    arguments = [sys.executable, "-c", DYING, world.sim.base_url, str(file), TWENTY[0], str(DEAR["id"])]
+    sim = world.sim
+    arguments = [sys.executable, "-c", DYING, sim.base_url, sim.api_key, str(file), TWENTY[0], str(DEAR["id"])]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
         when(child)
         child.kill()

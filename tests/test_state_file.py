@@ -22,9 +22,9 @@ from langchain_openrouter_free.testing import FakeClock
 ANOTHER_PROCESS = """
 import sys
 from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted
-url, path, *models = sys.argv[1:]
+url, key, path, *models = sys.argv[1:]
 model = ChatOpenRouterFree(
-    models=models, api_key="sk-or-v1-simulated", base_url=url, state=path or None, limits={"per_day": 3}
+    models=models, api_key=key, base_url=url, state=path or None, limits={"per_day": 3}
 )
 try:
     print(model.invoke("hi").response_metadata["route"]["model"])
@@ -36,7 +36,7 @@ except FreeQuotaExhausted as error:
 def another_process(sim: Simulator, path: Path | str, models: list[str], **environment: str) -> str:
     """Call from a new process that shares nothing but the file; an empty path is the default."""
     done = subprocess.run(
-        [sys.executable, "-c", ANOTHER_PROCESS, sim.base_url, str(path), *models],
+        [sys.executable, "-c", ANOTHER_PROCESS, sim.base_url, sim.api_key, str(path), *models],
         capture_output=True,
         text=True,
         timeout=50,

@@ -1,0 +1,132 @@
+"""No secret in any output, log, state file, report, exception, repr, pickle, cassette or trace.
+
+The search over all that the suite wrote is `conftest.py`'s, at the end of the session; here is that it would find
+something, and one walk over everything that can be written, examples included.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import planted
+import pytest
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+
+from langchain_openrouter_free import ChatOpenRouterFree, OpenRouterFreeError
+from langchain_openrouter_free.simulator import Scenario, Simulator
+
+ROOT = Path(__file__).resolve().parents[1]
+GLM, SUPER, SMALL = "z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        planted.KEY.encode(),
+        b"Authorization: Bearer " + planted.KEY.encode(),
+        planted.KEY.removeprefix("sk-or-v1-").encode(),
+        planted.KEY.encode("utf-16-le"),
+        pickle.dumps({"key": planted.KEY}),
+    ],
+)
+def test_the_search_finds_a_key_in_any_form(text: bytes) -> None:
+    assert planted.leaks([("clean", b"nothing"), ("leak", b"\0\1" + text + b"\0")]) == ["leak"]
+
+
+def test_headers_of_ones_own_and_a_servers_password_are_in_no_repr() -> None:
+    model = ChatOpenRouterFree(api_key="sk-x", default_headers={"X-Token": planted.KEY}, state="memory")
+    assert planted.leaks([("repr", repr(model).encode())]) == []
+    assert "state=" not in repr(model)
+
+
+def test_a_pickle_has_the_key_by_its_mark_alone(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process knows it again; another one takes its own, or says that there is none."""
+    written = pickle.dumps(ChatOpenRouterFree(api_key=planted.KEY, base_url=sim.base_url, models=[GLM]))
+    assert planted.leaks([("pickle", written)]) == []
+    assert pickle.loads(written).invoke("hello").text
+    code = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read())._key())"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENROUTER_API_KEY": "sk-or-v1-their-own"}
+    done = subprocess.run([sys.executable, "-c", code], input=written, env=environment, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "sk-or-v1-their-own"
+    environment.pop("OPENROUTER_API_KEY")
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=written, env=environment, capture_output=True, check=False
+    )
+    assert b"No API key" in done.stderr
+
+
+async def _everything(sim: Simulator, folder: Path) -> list[Any]:
+    """Call in every way, with success and failure; return what was said, and what a tracer saw."""
+    tracer = RunCollectorCallbackHandler()
+    arguments: dict[str, Any] = {
+        "models": [GLM, SUPER, SMALL],
+        "base_url": sim.base_url,
+        "state": str(folder / "state.sqlite3"),
+        "max_wait": 0,
+        "allow_paid": True,
+        "paid_models": ["simulated/paid-small"],
+        "budget": "$0.01/day",
+    }
+    model = ChatOpenRouterFree(api_key=planted.KEY, **arguments)
+    wrong = ChatOpenRouterFree(api_key=planted.KEY[:-1] + "0", **arguments)
+    told: list[Any] = [repr(model), str(model), model.model_dump_json(), model._identifying_params]
+    told += [model.get_lc_namespace(), model.to_json(), model.spending(), model.standings(), model.quota()]
+    config: Any = {"callbacks": [tracer]}
+    for chat in (model, wrong):
+        for _ in range(2):
+            try:
+                told += [chat.invoke("one", config), await chat.ainvoke("two", config)]
+                told += [list(chat.stream("three", config)), [one async for one in chat.astream("four", config)]]
+                told += [one async for one in chat.astream_events("five")]
+            except OpenRouterFreeError as error:
+                told += [repr(error), str(error), vars(error), pickle.dumps(error), error.__cause__, error.__context__]
+    told += [model.history(), model.report(), model.examine(), model.explain(), pickle.dumps(model)]
+    told += [run.model_dump() for run in tracer.traced_runs]
+    return told
+
+
+@pytest.mark.filterwarnings("default")
+async def test_nothing_that_is_written_on_any_way_holds_the_key(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hour = Scenario(
+        keys=[planted.KEY], per_minute=None, scripts={GLM: ["429-upstream", "ok"], SUPER: ["503", "cut", "ok"]}
+    )
+    with caplog.at_level(logging.DEBUG), Simulator(hour) as sim:
+        told = await _everything(sim, tmp_path)
+        log = json.dumps([str(one) for one in sim.chats()])
+    assert len(told) > 20
+    texts = [(f"told {number}", repr(one).encode()) for number, one in enumerate(told)]
+    texts += [("log", caplog.text.encode()), ("the simulator's log", log.encode())]
+    assert planted.leaks([*texts, *planted.files(tmp_path)]) == []
+
+
+@pytest.mark.parametrize("example", sorted(path.stem for path in (ROOT / "examples").glob("*.py")))
+def test_no_example_says_or_writes_its_key(example: str, tmp_path: Path) -> None:
+    scripts = {GLM: "429-upstream", SMALL: "503"} if example == "paid_fallback" else {}
+    with Simulator(Scenario(keys=[planted.KEY], scripts=scripts)) as sim:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OPENROUTER_API_KEY": planted.KEY,
+            "OPENROUTER_API_BASE": sim.base_url,
+            "OPENROUTER_FREE_STATE": str(tmp_path / "state.sqlite3"),
+            "HOME": str(tmp_path),
+        }
+        command = [sys.executable, str(ROOT / "examples" / f"{example}.py")]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False, timeout=50)
+    assert planted.leaks([("out", done.stdout), ("err", done.stderr), *planted.files(tmp_path)]) == []
+
+
+def test_no_cassette_holds_a_key() -> None:
+    """Cassettes are made with the simulator's or the user's key: neither may be in them, nor anything of its shape."""
+    for name, text in planted.files(ROOT / "cassettes"):
+        assert b"sk-or-v1-" not in text, name
+        assert b"Bearer " not in text, name
