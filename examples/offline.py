@@ -10,7 +10,7 @@ from pathlib import Path
 from langchain_openrouter_free.simulator import Simulator
 
 here = Path(__file__).parent
-names = sorted(path.stem for path in here.glob("*.py") if path.stem not in ("offline", "demo"))
+names = sorted(path.stem for path in here.glob("*.py") if path.stem != "offline")
 if len(sys.argv) < 2 or sys.argv[1] not in names:
     sys.exit(f"Which one? {', '.join(names)}")
 with Simulator() as sim:

@@ -102,6 +102,9 @@ def network(host: str, said: Said | None, *, offline: bool) -> Finding:
         return Finding("network", Level.WARN, f"{host} cannot be reached{reason}.", remedy)
     if said.status >= 500:
         return Finding("network", Level.WARN, f"{host} answers with HTTP {said.status}.", "try again later")
+    if said.listing(0.0) is None:
+        text = f"{host} answers, but not with a list of models (HTTP {said.status})."
+        return Finding("network", Level.WARN, text, "check base_url, and what stands between")
     return Finding("network", Level.OK, f"{host} answers.")
 
 

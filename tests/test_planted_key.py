@@ -41,8 +41,8 @@ def test_the_search_finds_a_key_in_any_form(text: bytes) -> None:
 
 
 def test_headers_of_ones_own_and_a_servers_password_are_in_no_repr() -> None:
-    model = ChatOpenRouterFree(api_key="sk-x", default_headers={"X-Token": planted.KEY}, state="memory")
-    assert planted.leaks([("repr", repr(model).encode())]) == []
+    model = ChatOpenRouterFree(api_key="sk-x", default_headers={"X-Token": "hush"}, state="memory")
+    assert "hush" not in repr(model)
     assert "state=" not in repr(model)
 
 

@@ -22,6 +22,7 @@ _EXAMPLES: Mapping[str, str] = {
     "base_url": '"https://openrouter.ai/api/v1"',
     "timeouts": "{ connect = 5, first_token = 45, stall = 30, attempt = 300, call = 600 }",
     "timeout": "300",
+    "hedge_after": '"p95"',
     "limits": "{ per_minute = 20, per_day = 1000 }",
     "daily_share": '"30%"',
     "max_retries": "5",
@@ -65,7 +66,7 @@ def template(table: str = "") -> str:
     described = told()
     for name, default in defaults().items():
         if name not in SECRETS:
-            lines += [*_comment(described.get(name, "")), f"# {name} = {_example(name, default)}", ""]
+            lines += [*_comment(described.get(name, "")), _line(name, default), ""]
     prefix = f"{table}." if table else ""
     lines += [
         *_comment(f"A profile lies over the settings above: {_CHOOSE}"),
@@ -85,6 +86,7 @@ def _comment(text: str) -> list[str]:
     return [f"## {line}" for line in textwrap.wrap(text, _WIDTH)]
 
 
-def _example(name: str, default: Any) -> str:
-    """Return what to write; the defaults that are no example are true, false, a number or a word."""
-    return _EXAMPLES.get(name) or json.dumps(default)
+def _line(name: str, default: Any) -> str:
+    """Return how a setting is written: with an example, else its default, if that can be written."""
+    example = _EXAMPLES.get(name) or (None if default is None else json.dumps(default))
+    return f"## {name}: not set" if example is None else f"# {name} = {example}"
