@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from langchain_openrouter_free.advice import Notice
 from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.easing import Ease
 from langchain_openrouter_free.quota import Slot
 from langchain_openrouter_free.traits import FORMS
 
@@ -36,6 +37,10 @@ class Candidate:
         context: most tokens of prompt and answer together; None where nobody says.
         refused: what it is known to have refused, when it is asked: names of `traits.VOCABULARY`.
         worked: ways of asking (`traits.WAYS`) that are known to have worked with it.
+        failed: ways of asking for an object that lately brought a wrong one.
+        output_limit: most tokens of an answer; None where nobody says.
+        always_thinks: whether its thinking cannot be left out.
+        ease: what is made easier for it, where its tokens all went into thinking before.
     """
 
     model: str
@@ -50,6 +55,10 @@ class Candidate:
     context: int | None = None
     refused: frozenset[str] = frozenset()
     worked: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    output_limit: int | None = None
+    always_thinks: bool = False
+    ease: Ease | None = None
 
     @property
     def forms(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What one call changes of its request for a model that refused it, to ask the same model once more. Pure.
+"""What one call changes of its request for a model that could not answer it, to ask the same model once more. Pure.
 
 Asking it again costs one slot, as asking the next model would, and the user's ranking is kept.
 """
@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from langchain_openrouter_free.actions import Candidate, Road
 from langchain_openrouter_free.budget import LEAST_TOKENS
+from langchain_openrouter_free.easing import Ease
 from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.traits import FORMS
+from langchain_openrouter_free.traits import FORMS, UNKNOWN
 from langchain_openrouter_free.verdicts import Kind, Step, Verdict
 
 
@@ -24,22 +25,29 @@ class Amends:
         reforms: tells whether a candidate is sent another history once it is known to have refused these forms.
         most_tokens: model id -> tokens of output that the balance pays for.
         refused: model id -> forms of the history that it refused in this call.
+        eased: model id -> what is changed for it because its tokens all went into thinking.
     """
 
     reforms: Callable[[Candidate, AbstractSet[str]], bool] | None = None
     most_tokens: dict[str, int] = field(default_factory=dict)
     refused: dict[str, AbstractSet[str]] = field(default_factory=dict)
+    eased: dict[str, Ease] = field(default_factory=dict)
 
     def known(self, candidate: Candidate, book: Ledger, now: float) -> Candidate:
         """Return a candidate with what was learned of it by asking, in this call and before."""
         learned, here = book.traits.get(candidate.model), self.refused.get(candidate.model, frozenset())
-        if not here and (learned is None or not (learned.refused or learned.worked)):
+        ease = self.eased.get(candidate.model)
+        if not here and ease is None and (learned is None or not (learned.refused or learned.worked)):
             return candidate
-        before, worked = (learned.refuses(now), learned.works(now)) if learned else (frozenset(), frozenset())
-        return replace(candidate, refused=before | here, worked=worked)
+        known = learned or UNKNOWN
+        refused, worked, failed = known.refuses(now) | here, known.works(now), known.fails(now)
+        return replace(candidate, refused=refused, worked=worked, failed=failed, ease=ease)
 
     def made(self, candidate: Candidate, verdict: Verdict) -> bool:
         """Tell whether something was changed for a candidate, so that it is worth being asked once more."""
+        if verdict.ease is not None:
+            self.eased[candidate.model] = verdict.ease
+            return True
         return self._lowers(candidate, verdict) or self._reforms(candidate, verdict)
 
     def _lowers(self, candidate: Candidate, verdict: Verdict) -> bool:

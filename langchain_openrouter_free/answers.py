@@ -70,12 +70,10 @@ class Terms:
 
     def holds(self, delta: Delta) -> bool:
         """Tell whether a first piece of content is held back until the answer was judged: it may still be dropped."""
-        if self.whole or not (delta.text or delta.tool_calls or delta.refusal):
+        if self.whole or delta.tool_calls or not (delta.text or delta.refusal):
             return self.whole
         if self.must_call is not None and Kind.NOT_CALLED not in self.accept:
             return True
-        if delta.tool_calls:
-            return self.tools is not None
         return not delta.text and Kind.REFUSAL not in self.accept
 
 

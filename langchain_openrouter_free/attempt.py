@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from langchain_openrouter_free.answers import ERROR, judge
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
@@ -223,8 +223,13 @@ class Attempt:
             said, roads = self.completion(), self._owner.roads
             complete = self._let_through or self._source.complete()
             how = judge(said, roads.terms, status=self.status, complete=complete, failed=self._let_through)
-            how = (roads.check(self.turn.candidate, said) or how) if how.ok else how
-            if not how.ok:
+            delivery = self._owner.delivery
+            how = (roads.check(self.turn.candidate, delivery.standing(said)) or how) if how.ok else how
+            if how.kind is Kind.SPENT and self.turn.candidate.ease is None:
+                how = replace(how, ease=roads.ease(self.turn.candidate, said))
+            # What was shown cannot be taken back: the reader of the object will say what is wrong with it.
+            shown = how.kind is Kind.WRONG_OBJECT and roads.keeps and self.committed
+            if not how.ok and (not shown or delivery.may_go_on(said)):
                 raise AttemptFailed(how)
             self._judged_well = True
         return self._released() or None
@@ -372,3 +377,36 @@ class Attempt:
             seconds=round(self._watch.seconds(), 3),
             until=settled.until,
         )
+
+
+class Recalled(Attempt):
+    """An attempt that is over and settled, said once more: it was no answer, and the caller wants it all the same."""
+
+    def __init__(self, former: Attempt, story: CallRecord) -> None:
+        self.turn, self.story = former.turn, story
+        self.committed, self.answered = False, True
+        self._said = former.completion()
+        self._left: list[Delta] | None = [self._said]
+
+    def completion(self) -> Completion:
+        """Return what was said."""
+        return self._said
+
+    def committed_content(self, deltas: list[Delta]) -> Iterator[Delta]:
+        """Yield what was said, as one piece."""
+        yield from deltas
+
+    def read(self) -> list[Delta] | None:
+        """Return all of it, and then None."""
+        left, self._left = self._left, None
+        return left
+
+    async def aread(self) -> list[Delta] | None:
+        """Return all of it, and then None."""
+        return self.read()
+
+    def __exit__(self, *_: object) -> Literal[False]:
+        return False
+
+    async def __aexit__(self, *_: object) -> Literal[False]:
+        return False

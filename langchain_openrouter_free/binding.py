@@ -55,28 +55,32 @@ class Binding(BaseChatModel):
         self,
         schema: dict[str, Any] | type | None = None,
         *,
-        method: Literal["function_calling", "json_schema", "json_mode"] = "function_calling",
+        method: Literal["auto", "function_calling", "json_schema", "json_mode"] = "auto",
         include_raw: bool = False,
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
         """Return a runnable that answers with an object of `schema`.
 
+        The object is checked before it counts as an answer: a model that gives a wrong one is followed by the next.
+
         Args:
-            schema: pydantic class, typed dictionary, or JSON schema with a title.
-            method: how the object is asked for; the answer is read in whichever form it comes.
-            include_raw: answer `{"raw", "parsed", "parsing_error"}` instead of raising on a bad object.
+            schema: pydantic class, typed dictionary, or JSON schema with a title; None for any object.
+            method: how the object is asked for. By default in the best form that the model which is asked can do:
+                by `json_schema`, as a tool call, in JSON mode, or by the prompt alone. A method that is named is
+                the only one, and models that cannot do it are not asked. It is read in whichever form it comes.
+            include_raw: answer `{"raw", "parsed", "parsing_error"}`; if no model gives a right object, with the last
+                answer instead of raising.
             strict: whether the schema must be followed to the letter, where the model can do that.
             **kwargs: further parameters of the request.
 
         Raises:
-            ConfigurationError: for an unknown method or a missing schema.
+            ConfigurationError: for an unknown method, or a schema that is missing or cannot be read.
         """
         from langchain_openrouter_free.structured import structured  # noqa: PLC0415 - output parsers are slow to load
 
         return structured(
             self.bind,
-            self.bind_tools,
             schema,
             method=method,
             include_raw=include_raw,

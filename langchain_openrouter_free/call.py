@@ -17,13 +17,13 @@ from typing import Any
 
 from langchain_core.callbacks import BaseRunManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_openrouter_free import messages as to_service
 from langchain_openrouter_free import replies
 from langchain_openrouter_free.actions import Candidate, Road
-from langchain_openrouter_free.answers import terms_of
+from langchain_openrouter_free.answers import Terms, terms_of
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.audience import Listeners, name_served
 from langchain_openrouter_free.bookkeeping import Accounts, Books
@@ -33,6 +33,7 @@ from langchain_openrouter_free.catalogue import FREE_ROUTER
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.conversations import Conversation
 from langchain_openrouter_free.delivery import Delivery, Interruption
+from langchain_openrouter_free.easing import Ease, ease_of
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
 from langchain_openrouter_free.evidence import tidy
@@ -49,6 +50,7 @@ from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.selection import PerModel, stands_for_many
 from langchain_openrouter_free.settings import Acceptance
+from langchain_openrouter_free.shapes import asked, uses
 from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch
 from langchain_openrouter_free.telemetry import Asked
 from langchain_openrouter_free.telling import Teller
@@ -133,20 +135,22 @@ class Call:
             route.listed(listing, self.clock.now())
             teller.tell(route.choice.notices)
         beside = next(costs_beside(self.params), None) is not None
-        wired, checks = self.wire_messages(None), self.accept.checks
-        terms = terms_of(self.params, wired, self.accept.rows, whole=bool(checks))
         roads = Roads(
             self._open,
             lookup,
-            terms,
+            self._terms(),
             self._check,
-            self.pace,
-            self.billed,
-            self.warned,
-            beside,
-            self._listeners(),
-            teller.tell,
-            teller.delisted,
+            self._uses,
+            self._eased,
+            self._message,
+            keeps=self.options.shape is not None and self.options.shape.keeps,
+            pace=self.pace,
+            billed=self.billed,
+            warned=self.warned,
+            beside=beside,
+            audience=self._listeners(),
+            noticed=teller.tell,
+            delisted=teller.delisted,
         )
         payments = accounts.payments(self._need() if route.paid else Need())
         # A client of the user's own belongs to his thread, or to his loop.
@@ -167,15 +171,17 @@ class Call:
     def needs(self) -> Needs:
         """Return what the request needs of a model; its tokens are an estimate."""
         wired = self.wire_messages(None)
-        provider = self.params.get("provider")
-        return needs_of(
+        provider, shape = self.params.get("provider"), self.options.shape
+        told = [] if shape is None else [{"role": "user", "content": shape.prompt}]
+        needs = needs_of(
             self.params,
             to_service.needs(self.messages),
-            estimated(wired, self.params.get("tools") or ()),
+            estimated([*wired, *told], self.params.get("tools") or ()),
             forms=forms_of(wired, reasoning=any(to_service.reasonings(self.messages))),
             privacy=asked_of(provider, self.privacy),
             narrowed=narrows(provider),
         )
+        return needs if shape is None else needs.using(shape.needed)
 
     def _need(self) -> Need:
         """Return what a paid attempt could use; worked out once."""
@@ -184,9 +190,13 @@ class Call:
         return self._needed
 
     def _counted(self) -> Need:
-        wired, limit = self.wire_messages(None), self.params.get("max_tokens")
+        wired, limit, shape = self.wire_messages(None), self.params.get("max_tokens"), self.options.shape
         rest = {name: value for name, value in self.params.items() if name != "tools"}
-        parts, tools = list(_parts(wired)), self.params.get("tools") or []
+        tools, parts = list(self.params.get("tools") or []), list(_parts(wired))
+        if shape is not None:
+            # In whichever form it is asked for.
+            rest |= {"format": shape.format, "prompt": shape.prompt}
+            tools += [shape.tool] if shape.tool else []
         return Need(
             prompt_tokens=max(to_service.prompt_bytes(formed(wired, form), tools) for form in _FORMS)
             + sum(map(to_service.json_bytes, to_service.reasonings(self.messages)))
@@ -208,8 +218,11 @@ class Call:
             kwargs = {k: v for k, v in self.params.items() if k in _FOR_OTHERS and v is not None}
             if max_tokens is not None:
                 kwargs["max_tokens"] = max_tokens
-            model = self.externals[candidate.index]
-            return ExternalSource(model, self._mended(), kwargs, watch, stream=self._streams(candidate))
+            model, messages = self.externals[candidate.index], list(self._mended())
+            if self.options.shape is not None:
+                kwargs, told = asked(self.options.shape, self._form(candidate), kwargs, [])
+                messages += [HumanMessage(message["content"]) for message in told]
+            return ExternalSource(model, messages, kwargs, watch, stream=self._streams(candidate))
 
         def request() -> Outgoing:
             content = self.body(candidate, max_tokens)
@@ -252,9 +265,12 @@ class Call:
 
     def body(self, candidate: Candidate, max_tokens: int | None = None) -> bytes:
         """Return the request's body for one candidate."""
-        model = candidate.model
-        params = fitted(self.params, candidate.takes, candidate.refused)
-        body: dict[str, Any] = {"model": model, "messages": self.formed_messages(candidate), **params}
+        model, params, wired = candidate.model, self.params, self.formed_messages(candidate)
+        if self.options.shape is not None:
+            params, wired = asked(self.options.shape, self._form(candidate), params, wired)
+        params = params if candidate.ease is None else candidate.ease.applied(params)
+        params = fitted(params, candidate.takes, candidate.refused)
+        body: dict[str, Any] = {"model": model, "messages": wired, **params}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
         if self._streams(candidate):
@@ -285,12 +301,51 @@ class Call:
 
     # -- the answer
 
-    def _check(self, candidate: Candidate, said: Completion) -> Verdict | None:
-        """Ask the caller's own checks; what they raise is the caller's."""
-        if not self.accept.checks:
+    def _terms(self) -> Terms:
+        """Return what this call takes for an answer."""
+        checks, shape = bool(self.accept.checks), self.options.shape
+        terms = terms_of(self.params, self.wire_messages(None), self.accept.rows, whole=checks)
+        # A call of the tool that stands for the object is judged as the object.
+        return terms if shape is None else replace(terms, tools=None, must_call=None, whole=checks or shape.whole)
+
+    def _form(self, candidate: Candidate) -> str:
+        """Return the form in which a candidate is asked for the object that is wanted."""
+        assert self.options.shape is not None  # noqa: S101 - asked only where one is wanted
+        return self.options.shape.form(candidate.takes, candidate.refused, candidate.worked, candidate.failed)
+
+    def _uses(self, candidate: Candidate) -> frozenset[str]:
+        return frozenset() if self.options.shape is None else uses(self._form(candidate))
+
+    def _eased(self, candidate: Candidate, said: Completion) -> Ease | None:
+        """Return what to change of a request to a candidate whose tokens all went into thinking."""
+        if candidate.road is Road.EXTERNAL:
             return None
+        counted = (said.usage or {}).get("prompt_tokens")
+        prompt = counted if isinstance(counted, int) else self.needs().prompt_tokens
+        limits = [candidate.output_limit, None if candidate.context is None else candidate.context - prompt]
+        return ease_of(
+            self.params,
+            takes=candidate.takes,
+            refused=candidate.refused,
+            always_thinks=candidate.always_thinks,
+            room=min((limit for limit in limits if limit is not None), default=None),
+            paid=candidate.paid,
+        )
+
+    def _message(self, candidate: Candidate, said: Completion) -> AIMessage:
         metadata = {"model_name": candidate.model, "model_provider": self._provider(candidate)}
-        message = replies.to_message(said, metadata=metadata, v1=self.v1)
+        return replies.to_message(said, metadata=metadata, v1=self.v1)
+
+    def _check(self, candidate: Candidate, said: Completion) -> Verdict | None:
+        """Check the object that is wanted, and ask the caller's own checks; what those raise is the caller's."""
+        shape = self.options.shape
+        if shape is None and not self.accept.checks:
+            return None
+        message = self._message(candidate, said)
+        if shape is not None and Kind.WRONG_OBJECT not in self.accept.rows:
+            wrong = shape.misfit(message)
+            if wrong is not None:
+                return verdict(Kind.WRONG_OBJECT, tidy(wrong))
         for check in self.accept.checks:
             found = check(message)
             reason = found if isinstance(found, str) else ""

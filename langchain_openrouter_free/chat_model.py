@@ -195,7 +195,8 @@ class ChatOpenRouterFree(
             then, invoked = call.options.on_interrupt or self.on_interrupt, is_implied()
             then = "restart" if invoked else then
             call.delivery.then, call.delivery.invoked = "raise" if events and then == "restart" else then, invoked
-            call.delivery.is_plain = not call.params.keys() & {"tools", "response_format"}
+            wants_more = call.params.keys() & {"tools", "response_format"} or call.options.shape is not None
+            call.delivery.is_plain = not wants_more
         own = settings.timeouts(self.timeouts, self.timeout)
         hedge = self.hedge_after if call.options.hedge_after is UNSAID else call.options.hedge_after
         said = settings.timeouts(call.options.timeouts, call.options.timeout)

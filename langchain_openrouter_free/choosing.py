@@ -106,8 +106,8 @@ class Chooser:
         for one in selection.chosen:
             facts = facts_in(listing, one.model)
             notices += self._noticed(one, facts, listing, now)
-            takes, context = (None, None) if facts is None else (facts.parameters, facts.context)
-            candidates.append(Candidate(one.model, takes=takes, group=one.group, score=one.score, context=context))
+            candidate = Candidate(one.model, group=one.group, score=one.score)
+            candidates.append(candidate if facts is None else _described(candidate, facts))
             lacking = None if facts is None else lacks(facts, self.needs)
             doubt = listing.doubt(one.model) or (None if lacking is None else UNFIT + lacking)
             if doubt is not None:
@@ -123,3 +123,13 @@ class Chooser:
         if why is not None:
             told.append(ModelGone(one.model, why, replacements(one.model, listing, self.ranking, self.bundle())))
         return told
+
+
+def _described(candidate: Candidate, facts: ModelFacts) -> Candidate:
+    return replace(
+        candidate,
+        takes=facts.parameters,
+        context=facts.context,
+        output_limit=facts.output_limit,
+        always_thinks=facts.reasoning == "mandatory",
+    )

@@ -12,6 +12,7 @@ from langchain_openrouter_free.errors import (
     FreeQuotaExhausted,
     InsufficientCredits,
     NoSuitableModel,
+    NoValidObject,
     OpenRouterFreeError,
     PrivacyNotSatisfiable,
     RequestRejected,
@@ -22,6 +23,7 @@ from langchain_openrouter_free.ledger import Hold, Ledger
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.routing import Ending, Route
 from langchain_openrouter_free.verdicts import POLICIES, Kind, verdict
+from langchain_openrouter_free.wire import Completion
 
 
 def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError:
@@ -65,6 +67,28 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
             return _budget_exceeded(route.shortfall, route, book, now)
         case _:
             return AllModelsFailed(_failed(route, book, now), trail, skipped)
+
+
+def no_valid_object(route: Route, book: Ledger, now: float, raw: object, said: Completion) -> NoValidObject:
+    """Return the error for a call of which some answers were objects of the wrong form, and none was a right one.
+
+    Args:
+        route: the call's.
+        book: the account's.
+        now: Unix seconds.
+        raw: the message of the last wrong one.
+        said: what it said.
+    """
+    wrong = [record for record in route.trail if record.outcome == Kind.WRONG_OBJECT]
+    words = said.text or next((call.arguments for call in said.tool_calls), "")
+    return NoValidObject(
+        f"No model gave an object that fits the schema; the last one: {wrong[-1].reason.rstrip('.')}. "
+        "Make the schema simpler, name more models, or take the raw answer with include_raw=True.",
+        tuple(route.trail),
+        route.skipped(book, now),
+        raw,
+        words,
+    )
 
 
 _WANTS = {

@@ -15,13 +15,13 @@ from functools import partial
 from typing import TypeVar
 
 from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
-from langchain_openrouter_free.attempt import Attempt
+from langchain_openrouter_free.attempt import Attempt, Recalled
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.budget import cost_of
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
-from langchain_openrouter_free.endings import error_of_call
+from langchain_openrouter_free.endings import error_of_call, no_valid_object
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
@@ -32,7 +32,7 @@ from langchain_openrouter_free.portal import PORTAL, bridged
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.race import Hedge, Race
 from langchain_openrouter_free.roads import Moment, Pace, Roads
-from langchain_openrouter_free.routing import UNBOOKABLE, Route
+from langchain_openrouter_free.routing import UNBOOKABLE, Ending, Route
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.tripwire import bill_of
 from langchain_openrouter_free.verdicts import Kind, Verdict
@@ -96,6 +96,8 @@ class Attempts:
         self._has_settled = False
         self._last_error: BaseException | None = None
         self._ended: CallRecord | None = None
+        # The last attempt that held an object of the wrong form: all that a caller may get.
+        self._wrong: Attempt | None = None
 
     def __iter__(self) -> Iterator[Attempt]:
         return self
@@ -121,9 +123,9 @@ class Attempts:
                 case AskPace(pace):
                     self._may_send = pace.acquire(blocking=True)
                 case GiveUp():
-                    error = self._given_up()
+                    end = self._given_up()
                     self.tell(self._ended)
-                    raise error from self._last_error
+                    return self._over(end)
 
     def __aiter__(self) -> Attempts:
         return self
@@ -150,9 +152,9 @@ class Attempts:
                 case AskPace(pace):
                     self._may_send = await pace.aacquire(blocking=True)
                 case GiveUp():
-                    error = await self.off_loop(self._given_up)
+                    end = await self.off_loop(self._given_up)
                     await self.atell(self._ended)
-                    raise error from self._last_error
+                    return self._over(end)
 
     # -- decisions, shared
 
@@ -297,8 +299,8 @@ class Attempts:
 
     def settle(self, attempt: Attempt, how: Verdict) -> Verdict:
         """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record."""
-        said = attempt.completion()
-        if not attempt.turn.candidate.paid:
+        said, candidate = attempt.completion(), attempt.turn.candidate
+        if not candidate.paid:
             attempt.bill = bill_of(attempt.model, said.model, said.usage, expected=self.roads.beside)
         ends = partial(self._end, attempt)
         settled = self.books.settle(
@@ -311,17 +313,19 @@ class Attempts:
             attempt.bill,
             attempt.answer,
             sent=attempt.sent,
-            lesson=lesson_of(self.route.needs, attempt.turn.candidate, how, said),
+            lesson=lesson_of(self.route.needs.using(self.roads.uses(candidate)), candidate, how, said),
         )
+        if how.kind is Kind.WRONG_OBJECT:
+            self._wrong = attempt
         attempt.warnings, self._book = settled.warnings, settled.book
         # In the order of the trail, which is not that of their beginnings where two ran at once.
         self._begun.append(attempt.began_at)
-        if settled.verdict.kind is Kind.DELISTED and not attempt.turn.candidate.paid:
+        if settled.verdict.kind is Kind.DELISTED and not candidate.paid:
             self.roads.lookup.outdated()
             self.roads.delisted(attempt.turn.candidate.model, settled.verdict.reason)
         # Made already where the history keeps it.
         story = attempt.story = attempt.story or self._story(attempt, settled)
-        return self.route.record(attempt.turn.candidate, settled.verdict, story.attempts[-1])
+        return self.route.record(candidate, settled.verdict, story.attempts[-1])
 
     def _end(self, attempt: Attempt, settled: Settled) -> CallRecord | None:
         """Return the record of a call that ends with this attempt; None if it goes on."""
@@ -353,18 +357,31 @@ class Attempts:
         """The same where it may block."""
         return await self.off_loop(partial(self.settle, attempt, how))
 
-    def _given_up(self) -> OpenRouterFreeError:
-        """Record the call in which nobody answered, and make its error."""
-        book = self.books.look()
+    def _given_up(self) -> OpenRouterFreeError | Attempt:
+        """Record the call in which nobody answered; make its error, or say again what the caller wants all the same."""
+        book, ending = self.books.look(), self.route.ending()
         is_left = bool(self.delivery.interruptions) and not self.delivery.invoked
-        record = self._ended = self._record("interrupted" if is_left else str(self.route.ending()), book)
+        record = self._ended = self._record("interrupted" if is_left else str(ending), book)
         self.books.keep(record)
-        error = error_of_call(self.route, book, self.books.now())
+        wrong, now = self._wrong, self.books.now()
+        if wrong is not None and self.roads.keeps and not is_left:
+            return Recalled(wrong, record)
+        error = error_of_call(self.route, book, now)
+        if wrong is not None and ending is Ending.FAILED:
+            said = wrong.completion()
+            raw = self.roads.message(wrong.turn.candidate, said)
+            error = no_valid_object(self.route, book, now, raw, said)
         if is_left:
             self.fail(error)
             error = self.delivery.left_alone(error, self.route.trail)
         error.route = record.as_route()
         return error
+
+    def _over(self, end: OpenRouterFreeError | Attempt) -> Attempt:
+        """Return what is left to say of a call that nobody answered, or raise its error."""
+        if isinstance(end, Attempt):
+            return end
+        raise end from self._last_error
 
     # -- who listens
 

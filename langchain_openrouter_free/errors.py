@@ -10,6 +10,7 @@
     │   ├── NoSuitableModel       no candidate can do what the request wants               (ModelNotFoundError)
     │   │   └── PrivacyNotSatisfiable   nobody who may be asked keeps to the privacy that is asked for
     │   ├── FreeQuotaExhausted    the account's free requests are used up                  (ModelRateLimitError)
+    │   ├── NoValidObject         nobody gave an object that fits the schema               (OutputParserException)
     │   ├── BudgetExceeded        the next paid attempt would pass the budget
     │   └── InsufficientCredits   the account's balance or the key's limit refuses
     └── StreamInterrupted         the answer broke off after its first words               (ModelConnectionError)
@@ -34,6 +35,7 @@ from langchain_core.exceptions import (
     ModelInvalidRequestError,
     ModelNotFoundError,
     ModelRateLimitError,
+    OutputParserException,
 )
 
 
@@ -197,6 +199,27 @@ class AllModelsFailed(OpenRouterFreeError, ModelAPIError):
 
     def __str__(self) -> str:
         return self.message + _lines(self.attempts, self.skipped)
+
+
+class NoValidObject(AllModelsFailed, OutputParserException):
+    """No model gave an object that fits the schema of `with_structured_output`; each attempt says what was wrong.
+
+    Attributes:
+        raw: the last message that held a wrong object (an `AIMessage`).
+        llm_output: its words, or the arguments of its tool call.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        attempts: Sequence[AttemptRecord] = (),
+        skipped: Sequence[Skipped] = (),
+        raw: Any = None,
+        llm_output: str = "",
+    ) -> None:
+        super().__init__(message, attempts, skipped)
+        self.raw, self.llm_output, self.observation, self.send_to_llm = raw, llm_output, None, False
+        self.args = (message, self.attempts, self.skipped, raw, llm_output)
 
 
 class NoSuitableModel(AllModelsFailed, ModelNotFoundError):

@@ -13,6 +13,8 @@ not be what was asked for |
 | reasoning switched off, of a model that always reasons | unfit |
 | `temperature`, `top_p`, `top_k`, `min_p`, `top_a`, penalties, `seed`, `logit_bias`, `reasoning` switched on, \
 `parallel_tool_calls` | left out for that model: the answer is an answer all the same |
+| `tool_choice` auto, `strict` of a tool | left out |
+| `tool_choice` none | the tools are left out with it |
 | a system message, tool calls and their ids, the order of messages | fit: no list says it, and who has refused one is \
 asked in another form |
 """
@@ -20,7 +22,7 @@ asked in another form |
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_openrouter_free.facts import ModelFacts
@@ -113,6 +115,10 @@ class Needs:
         sent = {_SPARED[name] for name in self.spared if takes is None or name in takes}
         return self.needed | ((sent | self.forms) - refused)
 
+    def using(self, names: frozenset[str]) -> Needs:
+        """Return the needs of a request that uses these features as well."""
+        return replace(self, features=self.features | names) if names else self
+
     @property
     def kind(self) -> tuple[frozenset[str], frozenset[str], bool]:
         """What all requests have in common that the same models are fit for, by the catalogue."""
@@ -150,9 +156,9 @@ def needs_of(
         narrowed: whether the user's own preferences leave providers out.
     """
     features: set[str] = set()
-    if params.get("tools"):
+    if params.get("tools") and params.get("tool_choice") != "none":
         features.add(TOOLS)
-        if params.get("tool_choice") not in (None, "auto", "none"):
+        if params.get("tool_choice") not in (None, "auto"):
             features.add(FORCED_CHOICE)
     form = params.get("response_format")
     kind = form.get("type") if isinstance(form, Mapping) else None
@@ -239,4 +245,24 @@ def fitted(params: Mapping[str, Any], takes: frozenset[str] | None, refused: fro
     if takes is None and not refused:
         return dict(params)
     left_out = {name for name, called in _SPARED.items() if called in refused or not (takes is None or name in takes)}
-    return {name: value for name, value in params.items() if name not in left_out}
+    left_out |= _choice_left_out(params, takes)
+    kept = {name: value for name, value in params.items() if name not in left_out}
+    if "tools" in kept and (STRUCTURED in refused or not (takes is None or "structured_outputs" in takes)):
+        kept["tools"] = [_loose(tool) for tool in kept["tools"]]
+    return kept
+
+
+def _choice_left_out(params: Mapping[str, Any], takes: frozenset[str] | None) -> set[str]:
+    """Return what is left out of tools that are not to be called, or may be, for a model that takes no word on it."""
+    choice = params.get("tool_choice")
+    if takes is None or choice not in ("auto", "none") or {"tools", "tool_choice"} <= takes:
+        return set()
+    return {"tool_choice"} if choice == "auto" else {"tool_choice", "tools"}
+
+
+def _loose(tool: Any) -> Any:
+    """Return a tool that does not insist on arguments to the letter: only who can write by a schema keeps to that."""
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping) or "strict" not in function:
+        return tool
+    return {**tool, "function": {name: value for name, value in function.items() if name != "strict"}}

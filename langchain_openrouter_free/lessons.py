@@ -43,9 +43,11 @@ def lesson_of(needs: Needs, candidate: Candidate, how: Verdict, said: Completion
     used = needs.used(candidate.takes, candidate.refused)
     if not how.ok:
         refused = _most_special(how.names & used)
-        if not refused and how.context is how.counted is None:
+        failed = used & WAYS if how.kind is Kind.WRONG_OBJECT else frozenset()
+        if not refused and not failed and how.context is how.counted is None:
             return NOTHING
-        return Lesson(refused=refused, estimate=estimate, counted=how.counted or 0, context=how.context or 0)
+        told, held = how.counted or 0, how.context or 0
+        return Lesson(refused=refused, estimate=estimate, counted=told, context=held, failed=failed)
     counted = (said.usage or {}).get("prompt_tokens")
     return Lesson(
         done=used,

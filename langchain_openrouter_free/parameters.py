@@ -12,6 +12,7 @@ from typing import Any
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.delivery import ON_INTERRUPT, OnInterrupt
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.shapes import Shape
 
 # Parameters that are fields of the model as well.
 FIELDS = (
@@ -91,6 +92,7 @@ class Options:
         on_interrupt: what follows where a stream breaks off, over the model's own.
         accept: what counts as an answer, instead of the model's own `accept`.
         hedge_after: after how much silence a second model is asked; `UNSAID` where the call says nothing of it.
+        shape: the object that is wanted, as `with_structured_output` binds it.
     """
 
     model: str | None = None
@@ -103,6 +105,7 @@ class Options:
     on_interrupt: OnInterrupt | None = None
     accept: object = None
     hedge_after: Any = UNSAID
+    shape: Shape | None = None
 
     @classmethod
     def taken_from(cls, kwargs: dict[str, Any]) -> Options:
@@ -123,10 +126,11 @@ class Options:
             raise ConfigurationError(f"on_interrupt={then!r} is none of {', '.join(ON_INTERRUPT)}{hint}.")
         hedge = kwargs.pop("hedge_after", UNSAID)
         model, timeout, timeouts = kwargs.pop("model", None), kwargs.pop("timeout", None), kwargs.pop("timeouts", None)
-        accept = kwargs.pop("accept", None)
-        return cls(
-            model, sticky, wait, timeout, timeouts or {}, kwargs.pop("privacy", None), sensitive, then, accept, hedge
-        )
+        accept, shape = kwargs.pop("accept", None), kwargs.pop("structured_output", None)
+        if not isinstance(shape, Shape | None):
+            raise ConfigurationError("structured_output is bound by with_structured_output(schema).")
+        privacy = kwargs.pop("privacy", None)
+        return cls(model, sticky, wait, timeout, timeouts or {}, privacy, sensitive, then, accept, hedge, shape)
 
 
 def check(params: Mapping[str, Any]) -> None:

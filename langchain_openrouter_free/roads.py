@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from langchain_openrouter_free.actions import Candidate, Topic
 from langchain_openrouter_free.advice import Notice
 from langchain_openrouter_free.answers import Terms
 from langchain_openrouter_free.catalogue import Listing
+from langchain_openrouter_free.easing import Ease
 from langchain_openrouter_free.errors import FreeModelBilled
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.history import CallRecord
@@ -100,6 +101,10 @@ class Roads:
         lookup: what is asked beside the attempts.
         terms: what counts as an answer.
         check: judges an answer further, as the caller wants; None where it is one. May raise the caller's own errors.
+        uses: what a request uses of one candidate beside what all of the call's do, in names of `traits.VOCABULARY`.
+        ease: what to change of a request to a candidate whose tokens all went into thinking; None where nothing can be.
+        message: makes the message of what a candidate has said.
+        keeps: whether the last wrong object is delivered where nobody gave a right one.
         billed: gets the warning of a free attempt that cost money; may raise it.
         warned: gets the warning of a cap of the budget; must not raise.
         beside: whether the request holds what is billed beside the model, with the user's leave.
@@ -113,6 +118,10 @@ class Roads:
     lookup: Lookup
     terms: Terms = field(default_factory=Terms)
     check: Callable[[Candidate, Completion], Verdict | None] = lambda *_: None
+    uses: Callable[[Candidate], frozenset[str]] = lambda _: frozenset()
+    ease: Callable[[Candidate, Completion], Ease | None] = lambda *_: None
+    message: Callable[[Candidate, Completion], Any] = lambda *_: None
+    keeps: bool = False
     pace: Pace | None = None
     billed: Callable[[FreeModelBilled], None] = warnings.warn
     warned: Callable[[BudgetWarning], None] = lambda _: None

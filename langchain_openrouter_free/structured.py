@@ -1,48 +1,66 @@
-"""Structured output: what to bind to the request, and how to read the object out of the answer.
+"""Structured output: the wish that is bound to a request, and how the object is read out of the answer.
 
 The parser takes whichever form came back (a tool call, JSON text, JSON in a code fence), because free
-models do not always answer in the form they were asked for.
+models do not always answer in the form they were asked for. It reads twice: inside the attempt, where a wrong object
+makes the next model be asked, and behind the model, where the caller gets it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable
-from operator import itemgetter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage
-from langchain_core.output_parsers.base import BaseGenerationOutputParser
-from langchain_core.outputs import ChatGeneration, Generation
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
+from langchain_core.output_parsers.transform import BaseCumulativeTransformOutputParser
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.json import parse_partial_json
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.schemas import misfit
 from langchain_openrouter_free.settings import did_you_mean
+from langchain_openrouter_free.shapes import BEST_FIRST, Shape
 
-METHODS = ("function_calling", "json_schema", "json_mode")
-_FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL | re.IGNORECASE)
+AUTO = "auto"
+_UNNAMEABLE = re.compile(r"[^A-Za-z0-9_-]")
+# Control characters inside strings are tolerated.
+_JSON = json.JSONDecoder(strict=False)
+METHODS = (AUTO, "json_schema", "function_calling", "json_mode")
+_FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
 
-class StructuredParser(BaseGenerationOutputParser[Any]):
+class StructuredParser(BaseCumulativeTransformOutputParser[Any]):
     """Read one object out of an answer, from its tool call or from its text.
+
+    On a stream it gives the object as far as it has come: of a pydantic class as soon as that accepts it, of a schema
+    key by key.
 
     Attributes:
         schema_class: pydantic class to validate against; None returns the plain object.
-        tool_name: the tool that stands for the schema, if it was asked for as a tool.
+        json_schema: JSON schema to check a plain object against; None where it was checked before.
+        tool_name: the tool that stands for the schema.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     schema_class: Any = None
+    json_schema: dict[str, Any] | None = None
     tool_name: str | None = None
 
+    def parse(self, text: str) -> Any:
+        """Return the object in a text."""
+        return self.parse_result([Generation(text=text)])
+
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Return the object.
+        """Return the object; of a part of an answer what there is of it, or None.
 
         Raises:
             OutputParserException: if there is none, or it does not fit the schema.
@@ -51,15 +69,77 @@ class StructuredParser(BaseGenerationOutputParser[Any]):
         message = generation.message if isinstance(generation, ChatGeneration) else None
         found = _arguments(message, self.tool_name) if isinstance(message, AIMessage) else None
         if found is None:
-            found = _object_in(generation.text)
-        if self.schema_class is None:
+            found = _begun_in(generation.text) if partial else _object_in(generation.text)
+        if found is None or (partial and self.schema_class is None):
             return found
         try:
-            return _validate(self.schema_class, found)
+            return self._checked(found)
         except ValueError as error:
-            raise OutputParserException(
-                f"The answer does not fit {self.schema_class.__name__}: {error}", llm_output=generation.text
-            ) from error
+            if partial:
+                return None
+            text = generation.text or json.dumps(found, ensure_ascii=False, default=str)
+            raise OutputParserException(f"The answer does not fit {self._name}: {error}", llm_output=text) from error
+
+    @property
+    def _name(self) -> str:
+        if self.schema_class is not None:
+            return str(self.schema_class.__name__)
+        return str((self.json_schema or {}).get("title") or self.tool_name or "the schema")
+
+    def _checked(self, found: Any) -> Any:
+        if self.schema_class is not None:
+            return _validate(self.schema_class, found)
+        wrong = misfit(found, self.json_schema)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return found
+
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002 - the base class's name
+        growth = _Growth(self)
+        for piece in input:
+            yield from growth.added(piece)
+        yield from growth.ended()
+
+    async def _atransform(
+        self,
+        input: AsyncIterator[str | BaseMessage],  # noqa: A002 - the base class's name
+    ) -> AsyncIterator[Any]:
+        growth = _Growth(self)
+        async for piece in input:
+            for found in growth.added(piece):
+                yield found
+        for found in growth.ended():
+            yield found
+
+
+class _Growth:
+    """An answer as far as it has come, and the object that was last given of it."""
+
+    def __init__(self, parser: StructuredParser) -> None:
+        self._parser = parser
+        self._told: Any = None
+        self._given: Any = None
+
+    def added(self, piece: str | BaseMessage) -> Iterator[Any]:
+        """Take one more piece; yield the object if it has grown."""
+        told: Any = GenerationChunk(text=piece) if isinstance(piece, str) else None
+        if isinstance(piece, BaseMessageChunk):
+            told = ChatGenerationChunk(message=piece)
+        elif isinstance(piece, BaseMessage):
+            told = ChatGeneration(message=piece)
+        self._told = told if self._told is None else self._told + told
+        yield from self._grown(partial=True)
+
+    def ended(self) -> Iterator[Any]:
+        """Yield the whole object if it is another than the last part; raise if it is none."""
+        if self._told is not None:
+            yield from self._grown(partial=False)
+
+    def _grown(self, *, partial: bool) -> Iterator[Any]:
+        found = self._parser.parse_result([self._told], partial=partial)
+        if found is not None and found != self._given:
+            self._given = found
+            yield found
 
 
 def _arguments(message: AIMessage, tool_name: str | None) -> Any:
@@ -68,15 +148,34 @@ def _arguments(message: AIMessage, tool_name: str | None) -> Any:
 
 
 def _object_in(text: str) -> Any:
-    fenced = _FENCE.search(text)
-    for candidate in (text, fenced.group(1) if fenced else "", text[text.find("{") :] if "{" in text else ""):
+    for words in _places(text):
         try:
-            found, _ = json.JSONDecoder(strict=False).raw_decode(candidate.strip())
-        except ValueError:
+            found, _ = _JSON.raw_decode(words)
+        except (ValueError, RecursionError):
             continue
         if isinstance(found, dict | list):
             return found
     raise OutputParserException(f"No JSON object in the answer: {text[:200]!r}", llm_output=text)
+
+
+def _begun_in(text: str) -> Any:
+    """Return what there is of the object in the beginning of an answer, or None."""
+    for words in _places(text):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = parse_partial_json(words)
+            if isinstance(found, dict | list):
+                return found
+    return None
+
+
+def _places(text: str) -> Iterator[str]:
+    """Yield where an object may begin: at the text's own beginning, in a fence, behind a few words."""
+    yield text.strip()
+    fenced = _FENCE.search(text)
+    if fenced:
+        yield fenced.group(1).strip()
+    if "{" in text:
+        yield text[text.find("{") :].strip()
 
 
 def _validate(schema: Any, found: Any) -> Any:
@@ -91,12 +190,10 @@ def response_format(schema: Any, *, strict: bool | None) -> dict[str, Any]:
         return schema
     if isinstance(schema, dict) and "name" in schema and "schema" in schema:
         return {"type": "json_schema", "json_schema": schema}
-    if isinstance(schema, dict) and "title" not in schema and "name" not in schema:
-        raise ConfigurationError("A JSON schema for structured output needs a 'title'.")
     converted = convert_to_json_schema(schema, strict=strict)
     name = converted.pop("title", "response")
     description = converted.pop("description", None)
-    spec: dict[str, Any] = {"name": re.sub(r"[^A-Za-z0-9_-]", "_", str(name)), "schema": converted}
+    spec: dict[str, Any] = {"name": _UNNAMEABLE.sub("_", str(name)), "schema": converted}
     if description:
         spec["description"] = description
     if strict is not None:
@@ -104,9 +201,73 @@ def response_format(schema: Any, *, strict: bool | None) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": spec}
 
 
+def shape_of(schema: Any, *, method: str, keeps: bool, strict: bool | None) -> Shape:
+    """Return the wish for an object of a schema.
+
+    Args:
+        schema: pydantic class, typed dictionary or JSON schema; None for any object.
+        method: one of `METHODS`.
+        keeps: whether the last wrong object is delivered where nobody gave a right one.
+        strict: whether the schema must be followed to the letter, where the model can do that.
+
+    Raises:
+        ConfigurationError: for an unknown method, or a schema that cannot be described.
+    """
+    if method not in METHODS:
+        raise ConfigurationError(f"method={method!r}{did_you_mean(str(method), METHODS)}; known: {list(METHODS)}.")
+    forms = BEST_FIRST if method == AUTO else (method,)
+    if schema is None:
+        if method not in (AUTO, "json_mode"):
+            raise ConfigurationError("with_structured_output needs a schema, unless method='json_mode'.")
+        return Shape("object", ("json_mode",), keeps=keeps, misfit=_Misfit(StructuredParser()))
+    if isinstance(schema, dict) and not _has_name(schema):
+        raise ConfigurationError("A JSON schema for structured output needs a 'title'.")
+    try:
+        tool = convert_to_openai_tool(_titled(schema), strict=strict)
+        tool["function"]["name"] = _UNNAMEABLE.sub("_", tool["function"]["name"])
+        described = response_format(schema, strict=strict)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigurationError(f"with_structured_output cannot read this schema: {error}") from error
+    plain = described["json_schema"].get("schema")
+    inner = StructuredParser(schema_class=_class_of(schema), json_schema=plain, tool_name=tool["function"]["name"])
+    is_class = _class_of(schema) is not None
+    return Shape(tool["function"]["name"], forms, tool, described, plain, keeps, is_class, _Misfit(inner))
+
+
+@dataclass(frozen=True, slots=True)
+class _Misfit:
+    """Says what is wrong with the object in a message."""
+
+    parser: StructuredParser
+
+    def __call__(self, message: AIMessage) -> str | None:
+        """Return it in one line, or None."""
+        try:
+            self.parser.parse_result([ChatGeneration(message=message)])
+        except OutputParserException as error:
+            return _complaint(error)
+        return None
+
+
+def _complaint(error: OutputParserException) -> str:
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        # Behind it langchain-core puts an address.
+        return str(error).partition("\nFor troubleshooting")[0]
+    told = [f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in cause.errors(include_url=False)]
+    return f"the object does not fit {cause.title}: {'; '.join(told)}"
+
+
+def _class_of(schema: Any) -> Any:
+    return schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
+
+
+def _has_name(schema: dict[str, Any]) -> bool:
+    return bool({"title", "name", "json_schema", "function"} & schema.keys())
+
+
 def structured(
     bind: Callable[..., Runnable[Any, AIMessage]],
-    bind_tools: Callable[..., Runnable[Any, AIMessage]],
     schema: Any,
     *,
     method: str,
@@ -115,30 +276,31 @@ def structured(
     extra: dict[str, Any],
 ) -> Runnable[Any, Any]:
     """Build `model | parser` for `with_structured_output`."""
-    if method not in METHODS:
-        raise ConfigurationError(f"method={method!r}{did_you_mean(method, METHODS)}; known: {list(METHODS)}.")
-    if schema is None and method != "json_mode":
-        raise ConfigurationError("with_structured_output needs a schema, unless method='json_mode'.")
-    schema_class = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
-    asked: dict[str, Any] = {}
-    if schema is not None:
-        described = {"kwargs": {"method": method, "strict": strict}, "schema": convert_to_openai_tool(_titled(schema))}
+    shape = shape_of(schema, method=method, keeps=include_raw, strict=strict)
+    asked: dict[str, Any] = {"structured_output": shape}
+    if shape.tool is not None:
+        described = {"kwargs": {"method": method, "strict": strict}, "schema": shape.tool}
         asked["ls_structured_output_format"] = described
-    tool_name = None
-    if method == "function_calling":
-        tool_name = convert_to_openai_tool(schema)["function"]["name"]
-        model = bind_tools([schema], tool_choice=tool_name, strict=strict, **asked, **extra)
-    elif method == "json_schema":
-        model = bind(response_format=response_format(schema, strict=strict), **asked, **extra)
-    else:
-        model = bind(response_format={"type": "json_object"}, **asked, **extra)
-    parser = StructuredParser(schema_class=schema_class, tool_name=tool_name)
+    model = bind(**asked, **extra)
+    parser = StructuredParser(schema_class=_class_of(schema), tool_name=None if schema is None else shape.name)
     if not include_raw:
         return model | parser
-    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-    failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    guarded = parsed.with_fallbacks([failed], exception_key="parsing_error")
-    return RunnableMap(raw=model) | guarded
+    return RunnableMap(raw=model) | RunnableLambda(_Reading(parser), name="parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Reads the object out of a raw answer; what stands in the way is told beside it."""
+
+    parser: StructuredParser
+
+    def __call__(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the raw answer, the object, and why there is none."""
+        try:
+            parsed = self.parser.invoke(answer["raw"])
+        except Exception as error:  # noqa: BLE001 - the caller's class may raise anything
+            return {**answer, "parsed": None, "parsing_error": error}
+        return {**answer, "parsed": parsed, "parsing_error": None}
 
 
 def _titled(schema: Any) -> Any:

@@ -8,7 +8,7 @@ models come and go within days or weeks), or until it works |
 | that the account's own privacy setting rules it out | that refusal, by what was asked of providers | 6 hours, or \
 until it answers |
 | the context that a refusal for length has named | that refusal | 3 days |
-| a way of asking that has worked | an answer that shows it | 14 days |
+| a way of asking that has worked, or brought a wrong object | an answer that shows it | 14 days |
 | tokens of its count for one of ours | `usage.prompt_tokens` of plain prompts, and refusals for length | until better \
 known |
 
@@ -95,6 +95,7 @@ class Lesson:
         estimate: our count of the prompt's tokens; 0 where it is none (images, sound, files).
         counted: the model's own count; 0 where it is not known.
         context: most tokens that it holds, as a refusal named them; 0 where none did.
+        failed: ways of asking for an object that brought a wrong one.
     """
 
     refused: frozenset[str] = frozenset()
@@ -106,6 +107,7 @@ class Lesson:
     estimate: int = 0
     counted: int = 0
     context: int = 0
+    failed: frozenset[str] = frozenset()
 
 
 NOTHING = Lesson()
@@ -117,7 +119,7 @@ class Traits:
 
     Attributes:
         refused: name of the vocabulary -> when it was refused.
-        worked: way of asking -> when it was seen to work.
+        worked: way of asking -> when it was seen to work; below zero, when it last brought a wrong object instead.
         ruled_out: what was asked of providers -> when the account's setting ruled the model out.
         ratio: how many of its tokens one of our estimate is.
         counts: how many prompts that was learned from; at most 20 are remembered.
@@ -165,6 +167,10 @@ class Traits:
         """Return how many of its tokens a prompt of so many of ours may be: the better known, the less margin."""
         return int(estimate * self.ratio * (1.0 + _MARGIN / sqrt(self.counts + 1)))
 
+    def fails(self, now: float) -> frozenset[str]:
+        """Return the ways of asking that lately brought a wrong object."""
+        return frozenset(way for way, at in self.worked.items() if at < 0 and _believed(-at, WORKED_KEPT, now))
+
     # -- what it learns
 
     def taught(self, lesson: Lesson, now: float) -> Traits:
@@ -173,7 +179,7 @@ class Traits:
         refused |= dict.fromkeys(lesson.refused, now)
         worked = {way: at for way, at in self.worked.items() if way not in lesson.refused}
         fresh = [way for way in lesson.worked if not now - _AGAIN < worked.get(way, -_DAY) <= now + _FARTHEST]
-        worked |= dict.fromkeys(fresh, now)
+        worked |= dict.fromkeys(fresh, now) | dict.fromkeys(lesson.failed, -now)
         ruled_out, level = dict(self.ruled_out), PRIVACY.index(lesson.privacy)
         if lesson.answered:
             ruled_out = {asked: at for asked, at in ruled_out.items() if PRIVACY.index(asked) > level}

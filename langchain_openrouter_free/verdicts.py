@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from langchain_openrouter_free.easing import Ease
 from langchain_openrouter_free.waits import meter_of
 
 
@@ -160,7 +161,7 @@ POLICIES: Mapping[Kind, Policy] = {
         Scope.REQUEST,
         Step.NEXT,
         False,
-        "all tokens went into thinking (raise max_tokens)",
+        "all tokens went into thinking: asked once more with less of it or more tokens, if that can be",
     ),
     Kind.REFUSAL: Policy(Scope.MODEL, Step.NEXT, False, "the model refuses, in so many words; another may not"),
     Kind.ANNOUNCED: Policy(Scope.MODEL, Step.NEXT, False, "words where tool calls were announced"),
@@ -192,6 +193,7 @@ class Verdict:
         left: requests left of that window, where an answer said it.
         affords: tokens of output that the balance pays for, where a refusal said it.
         context, counted: most tokens that the model holds, and its count of the prompt, where a refusal said them.
+        ease: what to change of a request whose tokens all went into thinking: it is made once more.
         names: what a refusal says that the model cannot do (`traits.VOCABULARY`), whatever the request used of it.
     """
 
@@ -208,6 +210,7 @@ class Verdict:
     context: int | None = None
     counted: int | None = None
     names: frozenset[str] = frozenset()
+    ease: Ease | None = None
 
     @property
     def ok(self) -> bool:

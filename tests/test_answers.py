@@ -51,7 +51,7 @@ PLAYED: dict[str, tuple[Any, bool, str]] = {
     "repeated": ({"do": "tool-repeated", **QUIET}, True, "add"),
 }
 # What a stream's caller has already seen when the row is found.
-SEEN = {"only_thoughts", "spent", "cut", "error"}
+SEEN = {"only_thoughts", "spent", "cut", "error", "unknown_tool", "bad_arguments", "wrong_arguments", "repeated"}
 
 
 @pytest.fixture
@@ -208,10 +208,10 @@ def test_a_check_that_must_be_awaited_is_refused() -> None:
 
 
 @pytest.mark.parametrize("path", ["stream", "astream"])
-def test_a_streamed_tool_call_is_held_until_it_is_judged(sim: Simulator, path: str) -> None:
-    """Whoever streams an agent gets the pieces of the good call alone; thoughts go through at once."""
+def test_a_streamed_call_of_no_use_is_followed_by_another_where_that_is_wanted(sim: Simulator, path: str) -> None:
+    """Its pieces were shown, so the caller must have said that he can discard them."""
     sim.script({TWENTY[0]: {"do": "tool-malformed", **QUIET}, TWENTY[1]: {"do": "ok", "reasoning": "I add."}})
-    told = drive(_bound(sim, tools=True), path, "Use add for 3 and 4")
+    told = drive(_bound(sim, tools=True, on_interrupt="restart"), path, "Use add for 3 and 4")
     assert told.outcomes == ["bad_arguments", "ok"]
     assert [(call["name"], call["args"]) for call in told.message.tool_calls] == [("add", {"a": 3, "b": 4})]
     assert told.message.additional_kwargs["reasoning"] == "I add."
@@ -234,7 +234,7 @@ def _rounds(count: int, arguments: dict[str, Any] | None = None) -> list[Any]:
 def test_a_call_that_was_answered_again_and_again_is_not_made_again(sim: Simulator, path: str) -> None:
     """After five answers in a row to the same call, the next model is asked what to do; four may be polling."""
     sim.script({TWENTY[0]: {"do": "tool-again", **QUIET}})
-    model = _bound(sim, tools=True)
+    model = _bound(sim, tools=True, sticky=False, on_interrupt="restart")
     assert drive(model, path, _rounds(MOST_REPEATS - 1)).outcomes == ["ok"]
     told = drive(model, path, _rounds(MOST_REPEATS))
     assert told.outcomes == ["repeated", "ok"]
@@ -399,3 +399,31 @@ def test_a_value_fits_a_schema(
     """Required keys, simple types, unions, enumerations, references; what cannot be checked fits."""
     monkeypatch.setattr(schemas, "_package", lambda: installed)
     assert (misfit(value, schema) is None) == fits
+
+
+# -- error objects, wherever they stand
+
+ERRORS: dict[str, tuple[dict[str, Any], str]] = {
+    "in a body, or a chunk alone": ({"do": "200-error"}, ""),
+    "in a chunk without choices": ({"do": "error-chunk-after", "after": 2, "text": "one two three"}, "one two "),
+    "in a chunk with a choice": ({"do": "error-chunk-choice", "after": 2, "text": "one two three"}, "one two "),
+    "inside a choice": ({"do": "200-choice-error", "after": 2, "text": "one two three"}, "one two "),
+}
+
+
+@pytest.mark.parametrize("wire", ["stream", "plain"])
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("place", ERRORS)
+def test_an_error_object_is_found_and_can_be_accepted(sim: Simulator, place: str, path: str, wire: str) -> None:
+    """In a body, in a chunk with or without a choice, inside a choice; what was said before it is delivered then."""
+    behaviour, words = ERRORS[place]
+    sim.script({TWENTY[0]: behaviour})
+    told = drive(make(sim, TWENTY[:2], wire=wire, accept="error"), path)
+    assert told.outcomes == ["ok"]
+    assert asked(sim) == [TWENTY[0]]
+    if wire == "plain" and "stream" not in path:
+        # One body: it holds the whole text beside the error of its choice, or the error alone.
+        words = "" if "without" in place or "alone" in place else "one two three"
+    assert told.text == words
+    sim.script({TWENTY[0]: behaviour})
+    assert drive(make(sim, TWENTY[:2], wire=wire), "invoke").outcomes == ["broken", "ok"]

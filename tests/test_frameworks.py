@@ -308,7 +308,7 @@ def test_configurable_fields_go_with_tools(sim: Simulator, make_model: Maker):
 
 
 def test_structured_output_with_fallbacks_and_a_broken_first_model(sim: Simulator, make_model: Maker):
-    sim.script({FIRST: "tool-malformed"})
+    sim.script({FIRST: "wrong-schema"})
     found = make_model(sim).with_structured_output(Total, include_raw=True).invoke("The total is 12.")
     assert found["parsed"] == Total(total=12)
     assert _answered_by(found["raw"]) == SECOND

@@ -18,6 +18,8 @@ RULES = {
     "waits",
     "refusals",
     "schemas",
+    "shapes",
+    "easing",
     "verdicts",
     "answers",
     "wire",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ lessons = st.builds(
     refused=names,
     done=names,
     worked=st.frozensets(st.sampled_from(sorted(WAYS))),
+    failed=st.frozensets(st.sampled_from(sorted(WAYS))),
     privacy=st.sampled_from(PRIVACY),
     ruled_out=st.booleans(),
     answered=st.booleans(),
@@ -87,7 +89,7 @@ def test_a_memory_is_bounded_and_comes_back_from_its_page(story: list[tuple[Less
 def test_the_same_lesson_twice_teaches_once(story: list[tuple[Lesson, float]], lesson: Lesson) -> None:
     """What is written under the store's lock changes only where something was learned."""
     known, now = learned(*story, (lesson, 0.0))
-    uncounted = Lesson(lesson.refused, lesson.done, lesson.worked, lesson.privacy, lesson.ruled_out, lesson.answered)
+    uncounted = replace(lesson, estimate=0, counted=0, context=0)
     assert known.taught(uncounted, now) is known
 
 

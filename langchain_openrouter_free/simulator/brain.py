@@ -186,6 +186,9 @@ def _plain_text(row: Row, messages: list[Json], said: str, task: Task | None) ->
 def _json_text(body: Json, row: Row, said: str) -> str | None:
     wish = body.get("response_format")
     kind = wish.get("type") if isinstance(wish, dict) else None
+    told = _schema_in(said)
+    if told is not None and kind != "json_schema":
+        return json.dumps(sample(*told), ensure_ascii=False)
     if not isinstance(wish, dict) or not (row.takes("structured_outputs") or row.takes("response_format")):
         return None
     if kind == "json_schema":
@@ -195,6 +198,18 @@ def _json_text(body: Json, row: Row, said: str) -> str | None:
         keys = [one for one in quoted(said) if _KEY.match(one)] or ["answer"]
         return json.dumps({key: f"{key}: {said[:_ECHO]}" for key in keys}, ensure_ascii=False)
     return None
+
+
+def _schema_in(said: str) -> tuple[Json, str] | None:
+    """The JSON schema that a prompt tells, and the words before it."""
+    words, found, told = said.partition("JSON schema:")
+    if not found:
+        return None
+    try:
+        schema, _ = json.JSONDecoder().raw_decode(told.strip())
+    except ValueError:
+        return None
+    return (schema, words) if isinstance(schema, dict) else None
 
 
 def _wanted(body: Json, row: Row, prompt: Prompt, task: Task | None) -> list[Json]:
