@@ -120,7 +120,7 @@ class Fields(BaseModel):
     on_interrupt: OnInterrupt = "raise"
     """What follows where a streamed answer breaks off after its first words: `StreamInterrupted`; the next model's
     answer behind a chunk that voids the former ones (`"restart"`); or its words after these (`"continue"`)."""
-    accept: Any = Field(default=None, exclude=True, repr=False)
+    accept: Any = Field(default=None, repr=False)
     """What counts as an answer all the same: names of rows of the table of answers (`{"empty", "refusal"}`, or with
     `{"announced": False}` one that counts by default and shall not), and functions of your own: each gets the message
     and returns True, or False or a reason why the next model is to be asked."""
