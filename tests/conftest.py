@@ -124,7 +124,7 @@ def make_model() -> Callable[..., ChatOpenRouterFree]:
             "base_url": sim.base_url,
             "state": state,
             "max_wait": 0.0,
-            "timeouts": {"connect": 2.0, "first_token": 10.0, "stall": 5.0, "call": 20.0},
+            "timeouts": {"connect": 5.0, "first_token": 10.0, "stall": 5.0, "call": 20.0},
         }
         return ChatOpenRouterFree(**{**usual, **arguments})
 
