@@ -310,6 +310,7 @@ FAMILY: dict[str, tuple[type[ModelError], bool]] = {
     "AuthenticationFailed": (ModelAuthenticationError, False),
     "FreeModelBilled": (ModelError, False),
     "AllModelsFailed": (ModelAPIError, True),
+    "NoValidObject": (ModelAPIError, True),
     "NoSuitableModel": (ModelNotFoundError, False),
     "PrivacyNotSatisfiable": (ModelNotFoundError, False),
     "FreeQuotaExhausted": (ModelRateLimitError, False),

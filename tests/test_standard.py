@@ -226,6 +226,12 @@ class TestJsonSchema(_Integration):
     method = "json_schema"
 
 
+class TestJsonMode(_Integration):
+    """Structured output by JSON mode, with the schema in the prompt."""
+
+    method = "json_mode"
+
+
 class TestChosenMethod(_Integration):
     """Structured output by the method that the package chooses."""
 
