@@ -7,7 +7,7 @@ from abc import abstractmethod
 from functools import partial
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
+from pydantic import BaseModel
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts, Books
@@ -18,7 +18,7 @@ from langchain_openrouter_free.spending import Spending, spending
 from langchain_openrouter_free.transport import Service
 
 
-class Accounting(BaseChatModel):
+class Accounting(BaseModel):
     """The methods of the model that look at its books of money."""
 
     clock: Any

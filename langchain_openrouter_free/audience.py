@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ from langchain_core.callbacks import BaseRunManager, adispatch_custom_event, dis
 from langchain_core.runnables.config import ensure_config
 
 from langchain_openrouter_free.candidates import ALIAS
+from langchain_openrouter_free.listening import Hearing
 from langchain_openrouter_free.roads import Moment
-from langchain_openrouter_free.telemetry import Asked, observe
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -25,27 +25,8 @@ EVENT = "openrouter_free_route"
 
 
 @dataclass(frozen=True, slots=True)
-class Listeners:
-    """The audience of one call.
-
-    Attributes:
-        on_route: the user's hook; gets the route trail after each attempt and before each wait (`outcome` is None
-            then), and once when the call is over.
-        asked: what was asked for, for telemetry.
-    """
-
-    on_route: Callable[[dict[str, Any]], object] | None
-    asked: Asked
-
-    def hear(self, moment: Moment) -> None:
-        """Tell what needs no event loop."""
-        if self.on_route is not None:
-            try:
-                self.on_route(moment.record.as_route())
-            except Exception:
-                log.exception("on_route failed")
-        if moment.record.outcome:
-            observe(moment, self.asked)
+class Listeners(Hearing):
+    """The audience of one call of LangChain's."""
 
     def emit(self, moment: Moment) -> None:
         """Dispatch a custom event, where a run of LangChain's is under way that it can belong to."""

@@ -5,14 +5,10 @@ Joins the pure parts, the engine and LangChain. The four call paths of `chat_mod
 
 from __future__ import annotations
 
-import json
 import logging
-import random
 import uuid
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.callbacks import BaseRunManager
@@ -23,212 +19,77 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_openrouter_free import messages as to_service
 from langchain_openrouter_free import replies
 from langchain_openrouter_free.actions import Candidate, Road
-from langchain_openrouter_free.answers import Terms, terms_of
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.audience import Listeners, name_served
-from langchain_openrouter_free.bookkeeping import Accounts, Books
-from langchain_openrouter_free.budget import Need
-from langchain_openrouter_free.candidates import ALIAS
 from langchain_openrouter_free.catalogue import FREE_ROUTER
-from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.conversations import Conversation
-from langchain_openrouter_free.delivery import Delivery, Interruption
-from langchain_openrouter_free.easing import Ease, ease_of
-from langchain_openrouter_free.engine import Attempts
-from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
+from langchain_openrouter_free.delivery import Interruption
+from langchain_openrouter_free.errors import RequestRejected
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.external import ExternalSource
-from langchain_openrouter_free.fitness import Needs, fitted, forms_of, needs_of
-from langchain_openrouter_free.hygiene import NINE, Form, form_of, formed
-from langchain_openrouter_free.listings import Shelf
-from langchain_openrouter_free.lookup import ServiceLookup
-from langchain_openrouter_free.parameters import Options
-from langchain_openrouter_free.preferences import asked_of, costs_beside, narrows, provider_of, with_free_parser
-from langchain_openrouter_free.race import Hedge, Silence
+from langchain_openrouter_free.hygiene import Form, formed
+from langchain_openrouter_free.request import Request
 from langchain_openrouter_free.restarts import INTERRUPTED, restartable
-from langchain_openrouter_free.roads import Pace, Roads
-from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.selection import PerModel, stands_for_many
-from langchain_openrouter_free.settings import Acceptance
-from langchain_openrouter_free.shapes import asked, uses
-from langchain_openrouter_free.sources import ServiceSource, Source, Stopwatch
-from langchain_openrouter_free.telemetry import Asked
-from langchain_openrouter_free.telling import Teller
-from langchain_openrouter_free.timeouts import Deadlines
-from langchain_openrouter_free.tokens import estimated
-from langchain_openrouter_free.transport import Outgoing, Service
+from langchain_openrouter_free.shapes import asked
+from langchain_openrouter_free.sources import Source, Stopwatch
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.wire import Completion, Delta
 
 log = logging.getLogger("langchain_openrouter_free")
 
-# The longest that a conversation can become by what a model demands of its form.
-_FORMS = (Form(), Form(ordered=True), Form(call_ids=NINE, ordered=True), Form(ordered=True, tools=False))
-_IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
 
-
-@dataclass(slots=True)
-class Call:
+@dataclass(slots=True, kw_only=True)
+class Call(Request):
     """One call of the model.
 
     Attributes:
-        service: how the service is reached.
-        clock: where time comes from.
         messages: what the caller said.
-        params: body of the request, less the model and the messages.
         externals: paid chat models of other packages, by index.
-        wire: which models are asked for an event stream, and which for a plain reply.
         v1: whether messages hold standard content blocks.
         conversation: which one it belongs to.
-        pace: the user's rate limiter.
-        chance: where chance comes from.
-        billed: gets the warning of a free attempt that cost money.
-        warned: gets the warning of a cap of the budget, and what there is to know of the models.
-        on_route: gets the route trail as it grows.
-        privacy: what is asked of providers.
-        price_lock: whether a free attempt says that nothing may cost anything.
-        ids: the ranking of free models, for whose ids a list must have a place.
-        options: what the call says about routing.
-        delivery: what has reached the caller of a stream.
-        accept: what counts as an answer beside the obvious.
     """
 
-    service: Service
-    clock: Clock
     messages: Sequence[BaseMessage]
-    params: Mapping[str, Any]
     externals: Sequence[BaseChatModel] = ()
-    wire: PerModel[str] = field(default_factory=lambda: PerModel("stream"))
     v1: bool = False
     conversation: Conversation = field(default_factory=Conversation)
-    pace: Pace | None = None
-    chance: Callable[[], float] = random.random
-    billed: Callable[[FreeModelBilled], None] = warnings.warn
-    warned: Callable[[object], None] = lambda _: None
-    on_route: Callable[[dict[str, Any]], object] | None = None
-    privacy: str = "any"
-    price_lock: bool = False
-    ids: Sequence[str] = ()
-    options: Options = field(default_factory=Options)
-    delivery: Delivery = field(default_factory=Delivery)
-    accept: Acceptance = field(default_factory=Acceptance)
     _message_id: str | None = None
-    _needed: Need | None = None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.wire_messages(None)
         self.delivery.worded = self._partial
 
-    def attempts(
-        self, route: Route, accounts: Accounts, deadlines: Deadlines, hedge_after: Silence | None = None
-    ) -> Attempts:
-        """Return the attempts of this call along a route."""
-        shelf = Shelf(accounts.store, accounts.account)
-        unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
-        patience = min(deadlines.usual.attempt, deadlines.usual.call)
-        lookup = ServiceLookup(self.service, self.clock, shelf, unpriced, patience)
-        named = [entry for entry in self.ids if not stands_for_many(entry)]
-        listing = lookup.known(named, only=len(named) == len(self.ids))
-        teller = Teller(accounts.account, self.ids, self.warned)
-        if listing is not None:
-            route.listed(listing, self.clock.now())
-            teller.tell(route.choice.notices)
-        beside = next(costs_beside(self.params), None) is not None
-        roads = Roads(
-            self._open,
-            lookup,
-            self._terms(),
-            self._check,
-            self._uses,
-            self._eased,
-            self._message,
-            keeps=self.options.shape is not None and self.options.shape.keeps,
-            pace=self.pace,
-            billed=self.billed,
-            warned=self.warned,
-            beside=beside,
-            audience=self._listeners(),
-            noticed=teller.tell,
-            delisted=teller.delisted,
-        )
-        payments = accounts.payments(self._need() if route.paid else Need())
-        # A client of the user's own belongs to his thread, or to his loop.
-        is_ours = self.service.client is None and self.service.async_client is None
-        hedge = None if hedge_after is None else Hedge(hedge_after, bridged=is_ours)
-        books = Books(accounts, self.clock, payments, lambda: uuid.uuid4().hex, self.chance)
-        return Attempts(route, roads, books, self.clock, deadlines, self.delivery, hedge)
+    def inputs(self) -> frozenset[str]:
+        """Name the modalities of the prompt beside text."""
+        return to_service.needs(self.messages)
 
-    def _listeners(self) -> Listeners:
-        asked = Asked(self.options.model or ALIAS, self.service.url, self.wire, self.params)
-        return Listeners(self.on_route, asked)
+    def reasonings(self) -> Iterator[dict[str, Any]]:
+        """Yield the reasoning that the messages hold, whoever gave it."""
+        return to_service.reasonings(self.messages)
+
+    def audience(self) -> Listeners:
+        """Return who hears of the call while it goes on."""
+        return Listeners(self.on_route, self.asked_for())
 
     def join(self, account: str, ranking: Sequence[str]) -> None:
         """Find out which conversation this is: one of the account's with models of the ranking."""
         wired, now = self.wire_messages(None), self.clock.now()
         self.conversation = Conversation.of(account, ranking, self.messages, wired, now)
 
-    def needs(self) -> Needs:
-        """Return what the request needs of a model; its tokens are an estimate."""
-        wired = self.wire_messages(None)
-        provider, shape = self.params.get("provider"), self.options.shape
-        told = [] if shape is None else [{"role": "user", "content": shape.prompt}]
-        needs = needs_of(
-            self.params,
-            to_service.needs(self.messages),
-            estimated([*wired, *told], self.params.get("tools") or ()),
-            forms=forms_of(wired, reasoning=any(to_service.reasonings(self.messages))),
-            privacy=asked_of(provider, self.privacy),
-            narrowed=narrows(provider),
-        )
-        return needs if shape is None else needs.using(shape.needed)
-
-    def _need(self) -> Need:
-        """Return what a paid attempt could use; worked out once."""
-        if self._needed is None:
-            self._needed = self._counted()
-        return self._needed
-
-    def _counted(self) -> Need:
-        wired, limit, shape = self.wire_messages(None), self.params.get("max_tokens"), self.options.shape
-        rest = {name: value for name, value in self.params.items() if name != "tools"}
-        tools, parts = list(self.params.get("tools") or []), list(_parts(wired))
-        if shape is not None:
-            # In whichever form it is asked for.
-            rest |= {"format": shape.format, "prompt": shape.prompt}
-            tools += [shape.tool] if shape.tool else []
-        return Need(
-            prompt_tokens=max(to_service.prompt_bytes(formed(wired, form), tools) for form in _FORMS)
-            + sum(map(to_service.json_bytes, to_service.reasonings(self.messages)))
-            + to_service.json_bytes(rest),
-            images=sum(1 for part in parts if str(part.get("type")) in _IMAGE_PARTS),
-            sound=any(part.get("type") == "input_audio" for part in parts),
-            linked=any(to_service.is_linked(part) for part in parts),
-            max_tokens=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,
-        )
-
-    def _streams(self, candidate: Candidate) -> bool:
-        """Tell whether a candidate is asked for an event stream."""
-        return self.wire.of(candidate.model) == "stream"
-
     def _open(self, candidate: Candidate, watch: Stopwatch, max_tokens: int | None) -> Source:
+        if candidate.road is not Road.EXTERNAL:
+            return self._of_service(candidate, watch, max_tokens)
         if not self._streams(candidate):
             watch.awaits_whole()
-        if candidate.road is Road.EXTERNAL:
-            kwargs = {k: v for k, v in self.params.items() if k in _FOR_OTHERS and v is not None}
-            if max_tokens is not None:
-                kwargs["max_tokens"] = max_tokens
-            model, messages = self.externals[candidate.index], list(self._mended())
-            if self.options.shape is not None:
-                kwargs, told = asked(self.options.shape, self._form(candidate), kwargs, [])
-                messages += [HumanMessage(message["content"]) for message in told]
-            return ExternalSource(model, messages, kwargs, watch, stream=self._streams(candidate))
-
-        def request() -> Outgoing:
-            content = self.body(candidate, max_tokens)
-            return Outgoing(f"{self.service.url}/chat/completions", self.service.headers, content)
-
-        return ServiceSource(request, watch, self.service.client, self.service.async_client)
+        kwargs = {k: v for k, v in self.params.items() if k in _FOR_OTHERS and v is not None}
+        if max_tokens is not None:
+            kwargs["max_tokens"] = max_tokens
+        model, messages = self.externals[candidate.index], list(self._mended())
+        if self.options.shape is not None:
+            kwargs, told = asked(self.options.shape, self._form(candidate), kwargs, [])
+            messages += [HumanMessage(message["content"]) for message in told]
+        return ExternalSource(model, messages, kwargs, watch, stream=self._streams(candidate))
 
     def wire_messages(self, model: str | None) -> list[dict[str, Any]]:
         """Return the messages in the service's words, with the reasoning that `model` itself once gave."""
@@ -241,96 +102,13 @@ class Call:
                 raise RequestRejected(str(error)) from error
         return self._wire[own]
 
-    def formed_messages(self, candidate: Candidate) -> list[dict[str, Any]]:
-        """Return the messages in the form that a candidate demands."""
-        repairs: list[str] = []
-        tools = candidate.takes is None or "tools" in candidate.takes
-        form = form_of(candidate.model, candidate.forms, tools=tools)
-        said = [*self.wire_messages(candidate.model), *self.delivery.gone_on_from()]
-        messages = formed(said, form, repairs)
-        for repair in repairs:
-            log.debug("%s: %s", candidate.model, repair)
-        return messages
-
     def _mended(self) -> Sequence[BaseMessage]:
         """Return the messages for another package's chat model: the caller's own, unless every model refuses them."""
         wired = self.wire_messages(None)
         mended = formed(wired, Form())
         return self.messages if mended == wired else convert_to_messages(mended)
 
-    def reforms(self, candidate: Candidate, refused: AbstractSet[str]) -> bool:
-        """Tell whether a candidate is sent another history once it is known to have refused these forms."""
-        known = replace(candidate, refused=candidate.refused | refused)
-        return self.formed_messages(known) != self.formed_messages(candidate)
-
-    def body(self, candidate: Candidate, max_tokens: int | None = None) -> bytes:
-        """Return the request's body for one candidate."""
-        model, params, wired = candidate.model, self.params, self.formed_messages(candidate)
-        if self.options.shape is not None:
-            params, wired = asked(self.options.shape, self._form(candidate), params, wired)
-        params = params if candidate.ease is None else candidate.ease.applied(params)
-        params = fitted(params, candidate.takes, candidate.refused)
-        body: dict[str, Any] = {"model": model, "messages": wired, **params}
-        if max_tokens is not None:
-            body["max_tokens"] = max_tokens
-        if self._streams(candidate):
-            body["stream"] = True
-            body["stream_options"] = {"include_usage": True}
-        body["usage"] = {"include": True}
-        body |= self._preferences(candidate, body["messages"])
-        try:
-            return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
-                "utf-8", errors="replace"
-            )
-        except (TypeError, ValueError) as error:
-            raise RequestRejected(f"The request cannot be written as JSON: {error}.") from error
-
-    def _preferences(self, candidate: Candidate, wired: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return what money and privacy ask of this attempt."""
-        ceiling = None
-        if candidate.paid and candidate.prices is not None:
-            tokens = self._need().tokens(candidate.prices.context)
-            ceiling = candidate.prices.at_most(tokens, self.clock.now()).ceiling()
-        given, locked = self.params.get("provider"), self.price_lock and not candidate.paid
-        has_file = any(part.get("type") == "file" for part in _parts(wired))
-        wanted: dict[str, Any] = {
-            "provider": provider_of(given, privacy=self.privacy, ceiling=ceiling, locked=locked),
-            "plugins": with_free_parser(self.params.get("plugins")) if has_file else None,
-        }
-        return {name: value for name, value in wanted.items() if value is not None}
-
     # -- the answer
-
-    def _terms(self) -> Terms:
-        """Return what this call takes for an answer."""
-        checks, shape = bool(self.accept.checks), self.options.shape
-        terms = terms_of(self.params, self.wire_messages(None), self.accept.rows, whole=checks)
-        # A call of the tool that stands for the object is judged as the object.
-        return terms if shape is None else replace(terms, tools=None, must_call=None, whole=checks or shape.whole)
-
-    def _form(self, candidate: Candidate) -> str:
-        """Return the form in which a candidate is asked for the object that is wanted."""
-        assert self.options.shape is not None  # noqa: S101 - asked only where one is wanted
-        return self.options.shape.form(candidate.takes, candidate.refused, candidate.worked, candidate.failed)
-
-    def _uses(self, candidate: Candidate) -> frozenset[str]:
-        return frozenset() if self.options.shape is None else uses(self._form(candidate))
-
-    def _eased(self, candidate: Candidate, said: Completion) -> Ease | None:
-        """Return what to change of a request to a candidate whose tokens all went into thinking."""
-        if candidate.road is Road.EXTERNAL:
-            return None
-        counted = (said.usage or {}).get("prompt_tokens")
-        prompt = counted if isinstance(counted, int) else self.needs().prompt_tokens
-        limits = [candidate.output_limit, None if candidate.context is None else candidate.context - prompt]
-        return ease_of(
-            self.params,
-            takes=candidate.takes,
-            refused=candidate.refused,
-            always_thinks=candidate.always_thinks,
-            room=min((limit for limit in limits if limit is not None), default=None),
-            paid=candidate.paid,
-        )
 
     def _message(self, candidate: Candidate, said: Completion) -> AIMessage:
         metadata = {"model_name": candidate.model, "model_provider": self._provider(candidate)}
@@ -429,12 +207,6 @@ class Call:
 _FOR_OTHERS = frozenset(
     {"temperature", "top_p", "stop", "tools", "tool_choice", "response_format", "parallel_tool_calls"}
 )
-
-
-def _parts(wired: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    contents = [message.get("content") for message in wired]
-    parts = (part for content in contents if isinstance(content, list) for part in content)
-    return (part for part in parts if isinstance(part, dict))
 
 
 def _info(message: AIMessage) -> dict[str, Any]:

@@ -7,7 +7,6 @@ rebuilds instances freely.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,31 +19,25 @@ from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import ValidationError
 
-from langchain_openrouter_free import parameters, preferences, settings
+from langchain_openrouter_free import parameters, settings
 from langchain_openrouter_free.accounting import Accounting
-from langchain_openrouter_free.actions import Candidate
-from langchain_openrouter_free.amends import Amends
 from langchain_openrouter_free.binding import Binding
 from langchain_openrouter_free.bookkeeping import Accounts
-from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.candidates import ALIAS
-from langchain_openrouter_free.choosing import Chooser
 from langchain_openrouter_free.configuration.effective import constructor_arguments
 from langchain_openrouter_free.conversations import InConversation
 from langchain_openrouter_free.engine import Attempts
-from langchain_openrouter_free.errors import ConfigurationError, FreeModelBilled, RequestRejected
-from langchain_openrouter_free.fields import Fields, names_of, sentence_of
-from langchain_openrouter_free.health import Strategy
+from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
+from langchain_openrouter_free.fields import names_of, sentence_of
 from langchain_openrouter_free.implied import ImpliedStreams, is_implied
 from langchain_openrouter_free.lookback import Lookback
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.oversight import Oversight
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
-from langchain_openrouter_free.parameters import UNSAID
+from langchain_openrouter_free.planning import Planning
 from langchain_openrouter_free.portal import PORTAL
 from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import CLIENTS
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -53,7 +46,7 @@ _UNREACHABLE = "a walk ends in an answer or in an error"
 
 
 class ChatOpenRouterFree(
-    PacedBatches, InConversation, ImpliedStreams, Binding, Fields, Accounting, Outlook, Lookback, Oversight
+    PacedBatches, InConversation, ImpliedStreams, Binding, Planning, Accounting, Outlook, Lookback, Oversight
 ):
     """Chat model that asks a ranked list of OpenRouter `:free` models until one answers.
 
@@ -197,10 +190,7 @@ class ChatOpenRouterFree(
             call.delivery.then, call.delivery.invoked = "raise" if events and then == "restart" else then, invoked
             wants_more = call.params.keys() & {"tools", "response_format"} or call.options.shape is not None
             call.delivery.is_plain = not wants_more
-        own = settings.timeouts(self.timeouts, self.timeout)
-        hedge = self.hedge_after if call.options.hedge_after is UNSAID else call.options.hedge_after
-        said = settings.timeouts(call.options.timeouts, call.options.timeout)
-        return call, call.attempts(route, accounts, Deadlines((own, said)), settings.silence(hedge))
+        return call, call.attempts(route, accounts, self._deadlines(call.options), self._hedge(call.options))
 
     def _planned(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
@@ -208,73 +198,20 @@ class ChatOpenRouterFree(
         """Return a call, its route, and whose quota and money it uses."""
         if not messages:
             raise RequestRejected("There are no messages to send.")
-        options, wire = parameters.Options.taken_from(kwargs), settings.wire(self.wire)
-        params = parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=self._unbounded())
-        privacy = "zdr" if options.sensitive else options.privacy or self.privacy
-        settings.privacy(privacy, params.get("provider"))
-        named, service, accounts = self._candidates(), self._service(), self._accounts()
-        ranking, paid = named.asked(
-            options.model, allow_paid=self._may_pay, privacy=privacy, sensitive=options.sensitive
-        )
+        plan = self._plan(stop, kwargs)
+        wire = settings.wire(self.wire)
         call = Call(
-            service,
-            accounts.time(self.clock),
-            messages,
-            params,
-            named.externals,
+            **plan.arguments,
+            messages=messages,
+            externals=plan.named.externals,
             wire=replace(wire, default="stream") if stream else wire,
             v1=self.output_version == "v1",
             pace=self.rate_limiter,
-            chance=self.chance,
-            billed=self._billed,
-            warned=self._happened,
-            on_route=self.on_route,
-            privacy=privacy,
-            price_lock=self.price_lock,
-            options=options,
-            accept=settings.acceptance(self.accept if options.accept is None else options.accept),
-            ids=ranking,
         )
-        if self.sticky if options.sticky is None else options.sticky:
-            call.join(accounts.account, ranking)
-        return call, self._route(call, accounts, ranking, paid), accounts
-
-    def _route(self, call: Call, accounts: Accounts, ranking: tuple[str, ...], paid: Sequence[Candidate]) -> Route:
-        """Return the walk of a call through its candidates."""
-        options, service, params, privacy = call.options, call.service, call.params, call.privacy
-        needs = call.needs()
-        return Route(
-            (),
-            paid,
-            patience=self.max_wait if options.max_wait is None else options.max_wait,
-            paced=is_paced(),
-            limits=settings.limits(self.limits, service.url),
-            share=settings.share(self.daily_share, accounts.project),
-            strategy=Strategy(self.strategy),
-            chance=self.chance(),
-            max_attempts=None if self.max_retries is None else self.max_retries + 1,
-            needs=needs,
-            choose=Chooser(ranking, needs, bundled, settings.is_service(service.url)) if ranking else None,
-            paid_rps=settings.paid_rps(self.paid_rps),
-            privacy="sensitive=True" if options.sensitive else preferences.named(params.get("provider"), privacy),
-            voice=call.conversation.last,
-            amends=Amends(call.reforms),
-        )
-
-    def _happened(self, event: object) -> None:
-        """Hand an event to the user's hook; what that does is no reason to lose an answer."""
-        if self.on_event is not None:
-            try:
-                self.on_event(event)
-            except Exception:
-                log.exception("on_event failed")
-
-    def _billed(self, told: FreeModelBilled) -> None:
-        """Tell of a free attempt that cost money, in every way that was asked for."""
-        self._happened(told)
-        if self.on_billed == "raise":
-            raise told
-        warnings.warn(told, stacklevel=2)
+        if self.sticky if call.options.sticky is None else call.options.sticky:
+            call.join(plan.accounts.account, plan.ranking)
+        route = self._route(plan, call, paced=is_paced(), voice=call.conversation.last)
+        return call, route, plan.accounts
 
     # -- what LangChain asks
 

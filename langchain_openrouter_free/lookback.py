@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
+from pydantic import BaseModel
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts
-from langchain_openrouter_free.catalogue import Listing, says_free
+from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.figures import Delisting, Figures, figures
 from langchain_openrouter_free.history import CallRecord
+from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.report import page
 from langchain_openrouter_free.spending import Spending
 
@@ -22,7 +23,7 @@ _SOON = 30 * 86_400.0
 _VANISHED = "not in the service's list any more"
 
 
-class Lookback(BaseChatModel):
+class Lookback(BaseModel):
     """The methods of the model that look back; none of them makes a request."""
 
     clock: Any
@@ -42,8 +43,8 @@ class Lookback(BaseChatModel):
         """Return what this project has spent."""
 
     @abstractmethod
-    def _listing(self) -> Listing:
-        """Return the service's list, as far as it is known without a request."""
+    def _lookup(self) -> ServiceLookup:
+        """Return what asks the service beside the attempts."""
 
     @property
     @abstractmethod
@@ -72,7 +73,7 @@ class Lookback(BaseChatModel):
         now = accounts.time(self.clock).now() + book.skew
         begins = now - WEEK if since is None else since
         ends = [(one.id, one.expires_at) for one in self.catalogue if one.expires_at is not None]
-        absent = self._listing().absent
+        absent = self._lookup().at_hand().absent
         return figures(
             accounts.calls(since=begins, project=project),
             begins,

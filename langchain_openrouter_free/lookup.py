@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from langchain_openrouter_free.actions import Topic
 from langchain_openrouter_free.budget import nano
+from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.catalogue import FRESH, Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.errors import at
@@ -69,6 +70,10 @@ class ServiceLookup:
         if is_stale:
             LISTINGS.in_background(self.shelf.account, self._renewed)
         return listing
+
+    def at_hand(self) -> Listing:
+        """Return what is known without a request: this process's copy, the state's, or what came with the package."""
+        return LISTINGS.last(self.shelf.account) or self.shelf.load() or bundled()
 
     def outdated(self) -> None:
         """Have the list fetched anew in the background: an id that it has is not offered any more."""

@@ -15,7 +15,7 @@ from langchain_openrouter_free.advice import about
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.call import Call
-from langchain_openrouter_free.catalogue import FREE_ROUTER, Listing
+from langchain_openrouter_free.catalogue import FREE_ROUTER
 from langchain_openrouter_free.choosing import Chooser, facts_in, free_in
 from langchain_openrouter_free.errors import at
 from langchain_openrouter_free.facts import ModelFacts
@@ -100,7 +100,7 @@ class Outlook(BaseChatModel):
     @property
     def catalogue(self) -> tuple[ModelFacts, ...]:
         """Facts of all free models, as far as they are known without a request."""
-        return tuple(free_in(self._listing()))
+        return tuple(free_in(self._lookup().at_hand()))
 
     def explain(self, messages: LanguageModelInput = "hello", **kwargs: Any) -> Explanation:
         """Tell who would be asked in which order, and why the others not; without a request.
@@ -111,7 +111,7 @@ class Outlook(BaseChatModel):
         """
         told = self._convert_input(messages).to_messages()
         _, route, accounts = self._planned(told, None, kwargs, stream=True)
-        listing, book = self._listing(), accounts.look()
+        listing, book = self._lookup().at_hand(), accounts.look()
         now = accounts.time(self.clock).now() + book.skew
         route.listed(None if listing is bundled() else listing, now)
         notices = [*route.choice.notices, *Teller(accounts.account, tuple(self.models)).gone()]
@@ -160,8 +160,3 @@ class Outlook(BaseChatModel):
         """Work the profile out anew, unless it is the user's."""
         if isinstance(self.profile, Together):
             self.profile = self._resolve_model_profile()
-
-    def _listing(self) -> Listing:
-        """Return what is known without a request: this process's copy, the state's, or what came with the package."""
-        shelf = self._lookup().shelf
-        return LISTINGS.last(shelf.account) or shelf.load() or bundled()

@@ -9,12 +9,12 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 
 from langchain_openrouter_free import checkup, settings
 from langchain_openrouter_free.bookkeeping import Accounts
-from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.checkup import Finding
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.examination import Examination, noted_warnings, of_the_models, of_the_state
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.outlook import Explanation
 from langchain_openrouter_free.standing import Standing, standings
 from langchain_openrouter_free.transport import Service
@@ -35,8 +35,8 @@ class Oversight(BaseChatModel):
         """Return how the service is reached."""
 
     @abstractmethod
-    def _listing(self) -> Listing:
-        """Return what is known of the models without a request."""
+    def _lookup(self) -> ServiceLookup:
+        """Return what asks the service beside the attempts."""
 
     @abstractmethod
     def _accounts(self) -> Accounts:
@@ -79,7 +79,7 @@ class Oversight(BaseChatModel):
         said, now = look.said(), self.clock.now()
         with noted_warnings() as warnings:
             state = list(of_the_state(accounts.store, accounts.look, warnings))
-        models = of_the_models(self.models, said, self._listing(), self.explain(), now)
+        models = of_the_models(self.models, said, self._lookup().at_hand(), self.explain(), now)
         return (*look.of_the_service(said, now), *state, *models, *checkup.quota(self.quota().windows))
 
     def forget_cooldowns(self) -> int:

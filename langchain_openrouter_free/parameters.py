@@ -35,7 +35,7 @@ FIELDS = (
     "provider",
 )
 # Parameters of a single call only.
-_PER_CALL = frozenset(
+PER_CALL = frozenset(
     {
         "tools",
         "tool_choice",
@@ -179,7 +179,7 @@ def body(
     """
     named = {_ALIASES.get(name, name): value for name, value in kwargs.items() if name not in _NOT_SENT}
     per_call_extra = named.pop("extra_body", None) or {}
-    known = _PER_CALL | set(FIELDS)
+    known = PER_CALL | set(FIELDS)
     unknown = next((name for name in named if name not in known), None)
     if unknown is not None:
         hint = settings.did_you_mean(unknown, known)

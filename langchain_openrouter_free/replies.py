@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
@@ -16,6 +16,7 @@ from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, Us
 from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
 
+from langchain_openrouter_free.reasoning import merge_reasoning_details
 from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
 
 Json = dict[str, Any]
@@ -34,7 +35,6 @@ _INPUT_DETAILS = {
 }
 _OUTPUT_DETAILS = {"reasoning": "reasoning_tokens", "audio": "audio_tokens"}
 
-_JOINED = ("text", "summary", "data")
 
 _FINISH_REASONS = {
     "end_turn": "stop",
@@ -166,36 +166,6 @@ def usage_metadata(usage: Mapping[str, Any] | None) -> UsageMetadata | None:
     return counted
 
 
-def merge_reasoning_details(details: Iterable[Any]) -> list[Json]:
-    """Join the pieces in which a stream delivers reasoning blocks.
-
-    Pieces belong together if index and type agree and their ids do not contradict each other; pieces without
-    an index stand alone. Text, summary and data are joined, of everything else the last value that says
-    something is kept. Blocks that are whole pass unchanged, so merging twice is merging once.
-
-    Args:
-        details: The pieces in the order of their arrival.
-
-    Returns:
-        Fresh blocks in the order of their first pieces.
-    """
-    merged: list[Json] = []
-    for piece in details:
-        if not isinstance(piece, Mapping):
-            continue
-        block = next((block for block in reversed(merged) if _same_block(block, piece)), None)
-        if block is None:
-            merged.append(dict(piece))
-            continue
-        for key, value in piece.items():
-            known = block.get(key)
-            if key in _JOINED and isinstance(known, str) and isinstance(value, str):
-                block[key] = known + value
-            elif value not in (None, "") or key not in block:
-                block[key] = value
-    return merged
-
-
 def completion_of_message(message: AIMessage) -> Delta:
     """Read another chat model's answer, or a chunk of it, as if the service had sent it.
 
@@ -297,15 +267,6 @@ def _count(value: object) -> int | None:
 def _details(given: object, names: Mapping[str, str]) -> dict[str, int]:
     counts = {ours: _count(_mapping(given).get(theirs)) for ours, theirs in names.items()}
     return {ours: count for ours, count in counts.items() if count is not None}
-
-
-def _same_block(block: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
-    if piece.get("index") is None:
-        return False
-    if (block.get("index"), block.get("type")) != (piece["index"], piece.get("type")):
-        return False
-    ids = {str(block.get("id") or ""), str(piece.get("id") or "")} - {""}
-    return len(ids) < 2
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

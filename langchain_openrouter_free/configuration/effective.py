@@ -69,6 +69,12 @@ def effective(
     return Effective(merged(layers), refused, project, user, profile)
 
 
+def profiles_in(found: Effective) -> tuple[str, ...]:
+    """Return the names of the profiles that may be chosen."""
+    files = [one for one in (found.project, found.user) if one is not None]
+    return tuple(sorted({str(name) for one in files for name in one.table.get("profiles", {})}))
+
+
 def project_document() -> Document | None:
     """Return the project's file: the nearest one, from the working directory upwards to the repository's root.
 

@@ -1,0 +1,43 @@
+"""Who hears of any call: the user's hook, and OpenTelemetry. Decides nothing; what a hook raises is logged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_openrouter_free.roads import Moment
+from langchain_openrouter_free.telemetry import Asked, observe
+
+log = logging.getLogger("langchain_openrouter_free")
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """The audience of one call.
+
+    Attributes:
+        on_route: the user's hook; gets the route trail after each attempt and before each wait (`outcome` is None
+            then), and once when the call is over.
+        asked: what was asked for, for telemetry.
+    """
+
+    on_route: Callable[[dict[str, Any]], object] | None
+    asked: Asked
+
+    def hear(self, moment: Moment) -> None:
+        """Tell what needs no event loop."""
+        if self.on_route is not None:
+            try:
+                self.on_route(moment.record.as_route())
+            except Exception:
+                log.exception("on_route failed")
+        if moment.record.outcome:
+            observe(moment, self.asked)
+
+    def emit(self, moment: Moment) -> None:
+        """Nobody has to be awaited."""
+
+    async def aemit(self, moment: Moment) -> None:
+        """Nobody has to be awaited."""

@@ -1,0 +1,235 @@
+"""What answers behind the endpoint: the engine, asked in the service's own words. No LangChain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from langchain_openrouter_free import settings
+from langchain_openrouter_free.accounting import Accounting
+from langchain_openrouter_free.attempt import Attempt
+from langchain_openrouter_free.choosing import facts_in, selection_of
+from langchain_openrouter_free.configuration.effective import constructor_arguments, effective, profiles_in
+from langchain_openrouter_free.engine import Attempts
+from langchain_openrouter_free.errors import RequestRejected, route_facts
+from langchain_openrouter_free.fields import names_of
+from langchain_openrouter_free.planning import Planning
+from langchain_openrouter_free.request import Request
+from langchain_openrouter_free.selection import AUTO
+from langchain_openrouter_free.serve.asking import Asked
+from langchain_openrouter_free.serve.metrics import metrics
+from langchain_openrouter_free.sizes import modalities, parts_of
+from langchain_openrouter_free.transport import CLIENTS
+from langchain_openrouter_free.wire import Completion, Delta
+
+# What an assistant's message may hold of its thinking; only the model that thought it takes it back.
+_THOUGHTS = frozenset({"reasoning", "reasoning_details", "reasoning_content"})
+
+
+@dataclass(slots=True, kw_only=True)
+class ServedRequest(Request):
+    """One request of a client.
+
+    Attributes:
+        messages: in the service's words, as they came.
+        thinker: the one model that may take back the reasoning in them; nobody knows whose it is otherwise.
+    """
+
+    messages: list[dict[str, Any]]
+    thinker: str | None = None
+    _bare: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._bare = [{name: value for name, value in one.items() if name not in _THOUGHTS} for one in self.messages]
+
+    def wire_messages(self, model: str | None) -> list[dict[str, Any]]:
+        """Return the messages, with their reasoning for the model that it is of."""
+        return self.messages if model is not None and model == self.thinker else self._bare
+
+    def inputs(self) -> frozenset[str]:
+        """Name the modalities of the prompt beside text."""
+        return modalities({str(part.get("type")) for part in parts_of(self.messages)})
+
+    def reasonings(self) -> Iterator[dict[str, Any]]:
+        """Yield the reasoning that the messages hold."""
+        for message in self.messages:
+            thoughts = {name: message[name] for name in _THOUGHTS if message.get(name)}
+            if thoughts:
+                yield thoughts
+
+
+class Served:
+    """One call on its way."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
+        self._attempt: Attempt | None = None
+
+    async def whole(self) -> None:
+        """Wait for an answer; a model that breaks off is dropped whole."""
+        async for attempt in self._attempts:
+            async with attempt:
+                while await attempt.aread() is not None:
+                    pass
+            if attempt.answered:
+                self._attempt = attempt
+                return
+
+    async def contents(self) -> AsyncIterator[Delta]:
+        """Yield what a client may see, as it comes."""
+        async for attempt in self._attempts:
+            self._attempt = attempt
+            async with attempt:
+                while (deltas := await attempt.aread()) is not None:
+                    for delta in attempt.committed_content(deltas):
+                        yield delta
+            if attempt.answered:
+                return
+
+    @property
+    def said(self) -> Completion:
+        """What the answer holds."""
+        return self._answering.completion()
+
+    @property
+    def model(self) -> str:
+        """Id of the model that answers."""
+        return self._answering.model
+
+    @property
+    def _answering(self) -> Attempt:
+        assert self._attempt is not None  # noqa: S101 - asked once somebody answers
+        return self._attempt
+
+    def route(self) -> Mapping[str, Any]:
+        """Return the route trail so far."""
+        attempt = self._answering
+        if attempt.answered:
+            return attempt.trail
+        return route_facts(self._attempts.route.trail, model=attempt.model, paid=attempt.turn.candidate.paid)
+
+
+class Router(Planning, Accounting):
+    """What is configured, as the endpoint asks it: one for the endpoint itself and one for each profile."""
+
+    @classmethod
+    def configured(cls, profile: str | None = None, **arguments: Any) -> Self:
+        """Make it from what is configured around it; see `ChatOpenRouterFree.from_profile`.
+
+        Raises:
+            ConfigurationError: for anything that cannot work.
+        """
+        return cls(**constructor_arguments(arguments, names_of(cls), profile))
+
+    def begin(self, asked: Asked, pinned: str | None) -> Served:
+        """Prepare a call.
+
+        Args:
+            asked: the client's request.
+            pinned: the one model to ask, if it names one.
+        """
+        kwargs: dict[str, Any] = {**asked.params, "extra_body": asked.extra, "model": pinned}
+        plan = self._plan(None, kwargs)
+        wire = settings.wire(self.wire)
+        request = ServedRequest(
+            **plan.arguments,
+            messages=asked.messages,
+            thinker=pinned,
+            wire=replace(wire, default="stream") if asked.stream else wire,
+        )
+        route = self._route(plan, request)
+        deadlines, hedge = self._deadlines(plan.options), self._hedge(plan.options)
+        return Served(request.attempts(route, plan.accounts, deadlines, hedge))
+
+    def usable(self) -> list[str]:
+        """Return the ids of all free chat models, best first, as far as is known without a request."""
+        listing = self._lookup().at_hand()
+        return [one.model for one in selection_of((*self.models, AUTO), listing, self.clock.now()).chosen]
+
+    def about(self, model: str) -> dict[str, Any]:
+        """Return a model as the list of models tells it."""
+        facts = facts_in(self._lookup().at_hand(), model)
+        more = {} if facts is None else {"context_length": facts.context, "name": facts.name}
+        created = int(facts.created or 0) if facts is not None else 0
+        return {"id": model, "object": "model", "created": created, "owned_by": model.partition("/")[0], **more}
+
+    def told(self) -> str:
+        """Return the counters of the account and of the project."""
+        accounts = self._accounts()
+        book = accounts.look()
+        now = accounts.time(self.clock).now() + book.skew
+        quota = book.quota(settings.limits(self.limits, settings.base_url(self._url())), now)
+        return metrics(accounts.calls(), accounts.counts(), quota, self.spending())
+
+
+class Backend:
+    """Answers by the names that a request's `model` may have: `auto`, a profile's, or an id."""
+
+    def __init__(self, main: Router, profiles: Mapping[str, Callable[[], Router]] | None = None) -> None:
+        """Name what answers.
+
+        Args:
+            main: for `auto`, and for ids.
+            profiles: name -> makes what answers by that name; made at its first use.
+        """
+        self._main, self._makers = main, dict(profiles or {})
+        self._made: dict[str, Router] = {}
+
+    @classmethod
+    def configured(cls, profile: str | None = None, **arguments: Any) -> Self:
+        """Make it from what is configured in the working directory, with all profiles.
+
+        Args:
+            profile: the profile for `auto` and ids.
+            **arguments: fields, which count more than what is configured.
+
+        Raises:
+            ConfigurationError: for anything that cannot work.
+        """
+        names = profiles_in(effective(arguments, profile))
+
+        def maker(name: str) -> Callable[[], Router]:
+            return lambda: Router.configured(name, **arguments)
+
+        return cls(Router.configured(profile, **arguments), {name: maker(name) for name in names})
+
+    def begin(self, request: Asked) -> Served:
+        """Prepare a call.
+
+        Raises:
+            OpenRouterFreeError: for what is wrong with it.
+        """
+        if request.model == AUTO:
+            return self._main.begin(request, None)
+        if request.model in self._makers:
+            return self._profile(request.model).begin(request, None)
+        if "/" not in request.model:
+            known = ", ".join([AUTO, *sorted(self._makers)])
+            raise RequestRejected(f"model: there is no {request.model!r}; say {known}, or an id of GET /v1/models.")
+        return self._main.begin(request, request.model)
+
+    def _profile(self, name: str) -> Router:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return what may be asked for."""
+        aliases = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "openrouter-free"}
+            for name in (AUTO, *sorted(self._makers))
+        ]
+        return [*aliases, *(self._main.about(model) for model in self._main.usable())]
+
+    def metrics(self) -> str:
+        """Return counters as Prometheus reads them."""
+        return self._main.told()
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+        return float(self._main.clock.now())
+
+    async def aclose(self) -> None:
+        """Let go of the running loop's connections."""
+        await CLIENTS.aclose()

@@ -1,0 +1,480 @@
+"""The endpoint: OpenAI's client in front, the simulated service behind, and clients that are wrong, hostile or gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from driving import at_once, book_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from starlette.testclient import TestClient
+
+from langchain_openrouter_free import ConfigurationError, MemoryStore
+from langchain_openrouter_free.serve.app import application
+from langchain_openrouter_free.serve.backend import Backend, Router
+from langchain_openrouter_free.serve.running import check_host, served
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.simulator.log import hashed
+
+A, B = "test/a:free", "test/b:free"
+HELLO: Any = [{"role": "user", "content": "hello"}]
+KEY = "sk-or-v1-theirs"
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add two numbers.",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
+
+
+class Person(BaseModel):
+    """Somebody."""
+
+    name: str
+    age: int
+
+
+def router(sim: Simulator, **fields: Any) -> Router:
+    sim.offer(A, B)
+    usual: dict[str, Any] = {"models": [A, B], "api_key": KEY, "base_url": sim.base_url, "state": MemoryStore()}
+    return Router(**{**usual, "max_wait": 0.0, **fields})
+
+
+@pytest.fixture
+def endpoint(sim: Simulator) -> Iterator[Callable[..., str]]:
+    """A maker of endpoints in front of the simulated service."""
+    running: list[Any] = []
+
+    def make(guarding: dict[str, Any] | None = None, **fields: Any) -> str:
+        backend = Backend(router(sim, **fields), {"batch": lambda: router(sim, models=[B])})
+        running.append(served(application(backend, **(guarding or {}))))
+        return str(running[-1].__enter__())
+
+    yield make
+    for one in running:
+        one.__exit__(None, None, None)
+
+
+def client(url: str, **more: Any) -> openai.OpenAI:
+    return openai.OpenAI(base_url=url, api_key="not-ours", **more)
+
+
+class TestOpenAIsClient:
+    """What a program that knows only OpenAI's client gets."""
+
+    def test_an_answer_tells_who_and_how(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        sim.script({A: "429-upstream"})
+        told: Any = client(endpoint()).chat.completions.with_raw_response.create(model="auto", messages=HELLO)
+        answer = told.parse()
+        assert "hello" in answer.choices[0].message.content
+        assert (answer.model, answer.choices[0].finish_reason) == (B, "stop")
+        assert answer.usage.total_tokens > 0
+        assert [one["outcome"] for one in answer.route["attempts"]] == ["upstream_limit", "ok"]
+        assert json.loads(told.headers["x-openrouter-free-route"])["model"] == B
+        assert KEY not in told.text + str(told.headers)
+        assert {chat.headers["authorization"] for chat in sim.chats()} == {hashed(f"Bearer {KEY}")}
+
+    async def test_the_same_on_an_event_loop(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        sim.script({A: "503"})
+        async with openai.AsyncOpenAI(base_url=endpoint(), api_key="x") as ask:
+            answer = await ask.chat.completions.create(model="auto", messages=HELLO)
+            assert answer.model == B
+            stream = await ask.chat.completions.create(model="auto", messages=HELLO, stream=True)
+            words = [chunk.choices[0].delta.content or "" async for chunk in stream]
+        assert "hello" in "".join(words)
+
+    def test_a_stream_is_one_models(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        sim.script({A: "200-error", B: "ok"})
+        stream = client(endpoint()).chat.completions.create(
+            model="auto", messages=HELLO, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = list(stream)
+        assert {chunk.model for chunk in chunks} == {B}
+        assert chunks[0].choices[0].delta.role == "assistant"
+        assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+        assert chunks[-1].usage is not None
+        (route,) = [chunk.route for chunk in chunks if hasattr(chunk, "route")]
+        assert route["model"] == B
+
+    def test_a_stream_that_breaks_off_says_so(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        sim.script({A: {"do": "cut", "after": 3}})
+        stream = client(endpoint()).chat.completions.create(model="auto", messages=HELLO, stream=True)
+        told: list[str] = []
+        with pytest.raises(openai.APIError, match="broke off"):
+            told.extend(chunk.choices[0].delta.content or "" for chunk in stream)
+        assert "".join(told)
+        assert len(sim.chats()) == 1
+
+    def test_a_plain_answer_that_breaks_off_is_another_models(self, sim: Simulator, endpoint: Any) -> None:
+        sim.script({A: {"do": "cut", "after": 3}})
+        assert client(endpoint()).chat.completions.create(model="auto", messages=HELLO).model == B
+
+    @pytest.mark.parametrize("how", ["plain", "stream"])
+    def test_tools(self, sim: Simulator, endpoint: Callable[..., str], how: str) -> None:
+        ask = client(endpoint()).chat.completions
+        asked: Any = {"model": "auto", "tools": [TOOL], "tool_choice": "required"}
+        messages: Any = [{"role": "user", "content": "add 3 and 4"}]
+        if how == "stream":
+            with ask.stream(**asked, messages=messages) as events:
+                message: Any = events.get_final_completion().choices[0].message
+        else:
+            message = ask.create(**asked, messages=messages).choices[0].message
+        (call,) = message.tool_calls
+        assert call.function.name == "add"
+        assert set(json.loads(call.function.arguments)) == {"a", "b"}
+        messages += [
+            {"role": "assistant", "tool_calls": [{"id": call.id, "type": "function", "function": dict(call.function)}]},
+            {"role": "tool", "tool_call_id": call.id, "content": "7"},
+        ]
+        assert ask.create(model="auto", tools=[TOOL], messages=messages).choices[0].message.content
+
+    def test_parse(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        told = client(endpoint()).chat.completions.parse(
+            model="auto", messages=[{"role": "user", "content": 'Ann is 7: "Ann"'}], response_format=Person
+        )
+        assert isinstance(told.choices[0].message.parsed, Person)
+
+    def test_aliases_profiles_and_ids(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        ask = client(endpoint())
+        names = [one.id for one in ask.models.list()]
+        assert names[:4] == ["auto", "batch", A, B]
+        assert ask.models.retrieve(B).id == B
+        assert ask.chat.completions.create(model="batch", messages=HELLO).model == B
+        sim.script({A: "503"})
+        with pytest.raises(openai.InternalServerError):
+            ask.chat.completions.create(model=A, messages=HELLO)
+        assert [str(chat.model) for chat in sim.chats()] == [B, A]
+
+    def test_reasoning_comes_along_and_goes_back_to_its_model_only(self, sim: Simulator, endpoint: Any) -> None:
+        ask = client(endpoint()).chat.completions
+        told: Any = ask.create(model="auto", messages=HELLO, extra_body={"reasoning": {"effort": "high"}})
+        message = told.choices[0].message.model_dump(exclude_none=True)
+        assert message["reasoning_details"]
+        again: Any = [*HELLO, message, {"role": "user", "content": "and?"}]
+        ask.create(model="auto", messages=again)
+        ask.create(model=A, messages=again)
+        kept = ["reasoning_details" in chat.body["messages"][1] for chat in sim.chats()[1:]]
+        assert kept == [False, True]
+
+    def test_unknown_parameters_are_passed_on(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        client(endpoint()).chat.completions.create(
+            model="auto", messages=HELLO, user="u", extra_body={"verbosity": "low", "something_new": 3}
+        )
+        body = sim.chats()[0].body
+        assert (body["user"], body["verbosity"], body["something_new"]) == ("u", "low", 3)
+
+
+# What happens -> the client's error, its code, whether its own retries are wanted.
+REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], type[openai.APIError], str, str]] = {
+    "a spent day": ({"scripts": {"*": "429-account-day"}}, {}, openai.RateLimitError, "free_quota_exhausted", "false"),
+    "a spent minute": (
+        {"scripts": {"*": "429-account-minute"}},
+        {},
+        openai.RateLimitError,
+        "free_quota_exhausted",
+        "true",
+    ),
+    "no key": ({"scripts": {"*": "401"}}, {}, openai.AuthenticationError, "invalid_api_key", "false"),
+    "all down": ({"scripts": {"*": "503"}}, {}, openai.InternalServerError, "all_models_failed", "false"),
+    "a bad request": ({"scripts": {"*": "400-schema"}}, {}, openai.BadRequestError, "rejected", "false"),
+    "a paid id": ({}, {"model": "x/y"}, openai.BadRequestError, "invalid_parameter", "false"),
+    "a bad number": ({}, {"temperature": 9}, openai.BadRequestError, "invalid_parameter", "false"),
+    "several answers": ({}, {"n": 3}, openai.BadRequestError, "rejected", "false"),
+    "a way round": ({}, {"extra_body": {"models": ["x/y"]}}, openai.BadRequestError, "invalid_parameter", "false"),
+    "what costs": (
+        {},
+        {"extra_body": {"plugins": [{"id": "web"}]}},
+        openai.BadRequestError,
+        "invalid_parameter",
+        "false",
+    ),
+}
+
+
+class TestErrors:
+    """Statuses and headers that make clients do the right thing."""
+
+    @pytest.mark.parametrize("what", REFUSALS)
+    @pytest.mark.parametrize("how", ["plain", "stream"])
+    def test_each(self, sim: Simulator, endpoint: Callable[..., str], what: str, how: str) -> None:
+        scenario, asked, error, code, again = REFUSALS[what]
+        sim.reset(Scenario(**scenario))
+        url = endpoint()
+        with pytest.raises(error) as told:
+            client(url, max_retries=0).chat.completions.create(
+                **{"model": "auto", "messages": HELLO, "stream": how == "stream", **asked}
+            )
+        response: Any = told.value.response
+        assert response.json()["error"]["code"] == code
+        assert response.headers["x-should-retry"] == again
+        assert ("retry-after" in response.headers) == (code == "free_quota_exhausted")
+
+    def test_a_clients_own_retries_burn_nothing(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        sim.script({"*": "503"})
+        with pytest.raises(openai.InternalServerError):
+            client(endpoint(), max_retries=5).chat.completions.create(model="auto", messages=HELLO)
+        assert len(sim.chats()) == 2
+
+    def test_a_budget(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        half = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0", "request": "0.5"}}
+        sim.reset(Scenario(models=[half, A, B], scripts={A: "503", B: "503"}))
+        paying = {"allow_paid": True, "paid_models": ["simulated/half"], "budget": "$0.60 total", "project": "p"}
+        ask = client(endpoint(**paying), max_retries=0).chat.completions
+        told: Any = ask.create(model="auto", messages=HELLO)
+        assert told.route["paid"] is True
+        with pytest.raises(openai.APIStatusError) as refused:
+            ask.create(model="auto", messages=HELLO)
+        assert refused.value.status_code == 402
+        assert len(sim.bill) == 1
+
+
+class TestWhoMayAsk:
+    """Safe by default."""
+
+    @pytest.mark.parametrize(
+        ("guarding", "headers", "status"),
+        [
+            ({}, {}, 200),
+            ({}, {"host": "evil.example"}, 403),
+            ({}, {"host": "localhost:1"}, 200),
+            ({}, {"host": "[::1]:80"}, 200),
+            ({}, {"host": ""}, 403),
+            ({}, {"origin": "https://evil.example"}, 403),
+            ({}, {"origin": "null"}, 403),
+            ({"origins": ["https://app.example"]}, {"origin": "https://app.example"}, 200),
+            ({"token": "t0ken"}, {}, 401),
+            ({"token": "t0ken"}, {"authorization": "Bearer wrong"}, 401),
+            ({"token": "t0ken"}, {"authorization": "Basic t0ken"}, 401),
+            ({"token": "t0ken"}, {"authorization": "Bearer t0ken"}, 200),
+            ({"hosts": ["box"]}, {"host": "box:8788"}, 200),
+            ({"most_at_once": 0}, {}, 503),
+        ],
+    )
+    def test_by_headers(self, sim: Simulator, guarding: dict[str, Any], headers: dict[str, str], status: int) -> None:
+        with TestClient(application(Backend(router(sim)), **guarding), base_url="http://127.0.0.1") as ask:
+            said = ask.get("/v1/models", headers=headers)
+        assert said.status_code == status
+        assert ("access-control-allow-origin" in said.headers) == ("origins" in guarding)
+
+    def test_a_named_page_may_look_first(self, sim: Simulator) -> None:
+        app = application(Backend(router(sim)), origins=["https://app.example"])
+        with TestClient(app, base_url="http://127.0.0.1") as ask:
+            said = ask.options("/v1/chat/completions", headers={"origin": "https://app.example"})
+        assert (said.status_code, said.headers["access-control-allow-origin"]) == (204, "https://app.example")
+
+    @pytest.mark.parametrize(("host", "token"), [("0.0.0.0", None), ("192.0.2.1", ""), ("::", None), ("box", None)])
+    def test_another_address_needs_a_token(self, host: str, token: str | None) -> None:
+        with pytest.raises(ConfigurationError, match="token"):
+            check_host(host, token)
+        assert host in check_host(host, "t")
+        assert check_host("127.0.0.2", None) == check_host("localhost", None)
+
+    def test_a_large_body_is_not_read(self, sim: Simulator) -> None:
+        app = application(Backend(router(sim)), most_bytes=1000)
+        with TestClient(app, base_url="http://127.0.0.1") as ask:
+            told = ask.post("/v1/chat/completions", content=b"x" * 1001)
+            piecewise = ask.post("/v1/chat/completions", content=iter([b"x" * 600, b"x" * 600]))
+        assert (told.status_code, piecewise.status_code) == (413, 413)
+
+    def test_no_prompt_is_logged(self, sim: Simulator, endpoint: Any, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG")
+        sim.script({A: "503"})
+        client(endpoint()).chat.completions.create(
+            model="auto", messages=[{"role": "user", "content": "a secret word"}]
+        )
+        ours = [r.getMessage() for r in caplog.records if not r.name.startswith(("openai", "httpx", "httpcore"))]
+        assert not any("secret word" in line or KEY in line for line in ours)
+
+
+class TestGone:
+    """A client that goes away."""
+
+    @pytest.mark.parametrize("how", ["plain", "stream"])
+    def test_its_attempt_is_cancelled_at_once_and_settled(self, sim: Simulator, endpoint: Any, how: str) -> None:
+        stream = how == "stream"
+        sim.script({A: {"do": "stall", "after": 3} if stream else "drip"})
+        store = MemoryStore()
+        url = httpx.URL(endpoint(state=store))
+        body = json.dumps({"model": "auto", "messages": HELLO, "stream": stream}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        with socket.create_connection((url.host, url.port)) as raw:
+            raw.sendall(head + body)
+            sim.wait_for(lambda s: len(s.chats()) == 1)
+            if stream:
+                assert raw.recv(100).startswith(b"HTTP/1.1 200")
+        sim.wait_for(lambda s: s.chats()[0].disconnected_at is not None)
+        assert book_of(store).windows.days
+        assert not any(rest.probe_until for rest in book_of(store).cooldowns.values())
+
+
+class TestWorkers:
+    """Several at once."""
+
+    def test_all_share_one_day(self, sim: Simulator, endpoint: Callable[..., str], tmp_path: Any) -> None:
+        state = str(tmp_path / "state.sqlite3")
+        limits = {"per_minute": None, "per_day": 7}
+        urls = [endpoint(state=state, limits=limits) for _ in range(2)]
+        outcomes: list[str] = []
+        turn = iter(range(16))
+
+        def work() -> None:
+            ask = client(urls[next(turn) % 2], max_retries=0).chat.completions
+            try:
+                ask.create(model="auto", messages=HELLO)
+                outcomes.append("ok")
+            except openai.RateLimitError:
+                outcomes.append("full")
+
+        at_once(work, 16)
+        assert (outcomes.count("ok"), len(sim.chats())) == (7, 7)
+
+    def test_many_streams_at_once(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        url = endpoint()
+
+        async def one(ask: openai.AsyncOpenAI) -> str:
+            stream = await ask.chat.completions.create(model="auto", messages=HELLO, stream=True)
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+        async def all_of_them() -> list[str]:
+            async with openai.AsyncOpenAI(base_url=url, api_key="x", max_retries=0) as ask:
+                return await asyncio.gather(*(one(ask) for _ in range(60)))
+
+        words = asyncio.run(all_of_them())
+        assert len(words) == 60
+        assert all("hello" in word for word in words)
+
+
+class TestOtherPages:
+    """Beside completions."""
+
+    def test_health_and_metrics(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        sim.script({A: "503"})
+        url = endpoint(limits={"per_minute": 20, "per_day": 50})
+        client(url).chat.completions.create(model="auto", messages=HELLO)
+        root = url.removesuffix("/v1")
+        assert httpx.get(f"{root}/health").json() == {"status": "ok"}
+        lines = httpx.get(f"{root}/metrics").text.splitlines()
+        assert f'openrouter_free_attempts_total{{model="{A}",outcome="overloaded"}} 1' in lines
+        assert f'openrouter_free_attempts_total{{model="{B}",outcome="ok"}} 1' in lines
+        assert 'openrouter_free_quota_left{window="day"} 48' in lines
+        for line in lines:
+            assert line.startswith("# ") or line.count(" ") == 1
+
+    @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("PUT", "/v1/models", 405)])
+    def test_what_is_not_there(self, sim: Simulator, method: str, path: str, status: int) -> None:
+        with TestClient(application(Backend(router(sim))), base_url="http://127.0.0.1") as ask:
+            told = ask.request(method, path)
+        assert (told.status_code, told.json()["error"]["code"]) == (status, "not_found")
+
+    def test_nothing_of_langchain_is_loaded_but_its_errors(self) -> None:
+        code = (
+            "import sys, langchain_openrouter_free.serve.backend, langchain_openrouter_free.serve.running\n"
+            "print(sorted(m for m in sys.modules if m.split('.')[0].startswith('langchain')"
+            " and not m.startswith('langchain_openrouter_free')))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        loaded = {name.partition(".")[2].partition(".")[0] for name in eval(done.stdout)}
+        assert loaded <= {"", "exceptions", "_api", "_import_utils", "version"}
+
+
+@pytest.fixture(scope="module")
+def fuzzed(server: Simulator) -> Iterator[TestClient]:
+    """An endpoint whose service must never be asked anything wrong."""
+    with TestClient(application(Backend(router(server, max_retries=0))), base_url="http://127.0.0.1") as ask:
+        yield ask
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from(
+    [
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "temperature",
+        "stop",
+        "n",
+        "max_tokens",
+        "max_completion_tokens",
+        "reasoning",
+        "provider",
+        "extra_body",
+        "models",
+        "logit_bias",
+        "seed",
+        "plugins",
+        "user",
+        "metadata",
+    ]
+)
+bodies = st.dictionaries(names, json_values, max_size=6).map(
+    lambda body: json.dumps({"model": "auto", "messages": HELLO, **body}).encode()
+)
+
+
+class TestFuzz:
+    """Wrong requests: always a clean answer, never a hang, never a trace."""
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(bodies | st.binary(max_size=60) | json_values.map(lambda v: json.dumps(v).encode()))
+    def test_bodies(self, fuzzed: TestClient, body: bytes) -> None:
+        told = fuzzed.post("/v1/chat/completions", content=body)
+        assert told.status_code in (200, 400, 402, 503)
+        assert told.status_code != 503 or told.json()["error"]["code"] == "all_models_failed"
+        assert "Traceback" not in told.text
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b"GARBAGE\r\n\r\n",
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n",
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\n\xff\xfe{",
+            b"GET /v1/models HTTP/1.1\r\n" + b"X-A: b\r\n" * 1000 + b"\r\n",
+            b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+            b"GET /v1/models HTTP/1.1\r\nHost: a\r\nHost: 127.0.0.1\r\n\r\n",
+        ],
+        ids=["garbage", "length", "chunk", "utf-8", "1000 headers", "target", "two hosts"],
+    )
+    def test_bytes(self, sim: Simulator, endpoint: Callable[..., str], raw: bytes) -> None:
+        url = httpx.URL(endpoint())
+        with socket.create_connection((url.host, url.port), timeout=5) as wire:
+            wire.sendall(raw)
+            told = wire.recv(4096)
+        assert told.startswith(b"HTTP/1.1 4")
+        assert b"Traceback" not in told
+
+    def test_a_thousand_headers_of_a_good_request(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        told = httpx.get(f"{endpoint()}/models", headers=[(f"x-{n}", "v") for n in range(1000)])
+        assert told.status_code in (200, 431, 400)
+
+    def test_half_a_body_is_no_request(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        url = httpx.URL(endpoint())
+        with socket.create_connection((url.host, url.port), timeout=5) as wire:
+            wire.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n\r\n{")
+        assert threading.active_count() < 60
+        assert sim.chats() == []
