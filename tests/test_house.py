@@ -23,6 +23,7 @@ RULES = {
     "verdicts",
     "answers",
     "wire",
+    "framing",
     "quota",
     "skew",
     "breaker",
