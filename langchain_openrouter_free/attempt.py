@@ -224,7 +224,8 @@ class Attempt:
             complete = self._let_through or self._source.complete()
             how = judge(said, roads.terms, status=self.status, complete=complete, failed=self._let_through)
             delivery = self._owner.delivery
-            how = (roads.check(self.turn.candidate, delivery.standing(said)) or how) if how.ok else how
+            unfit = roads.check(self.turn.candidate, delivery.standing(said)) if how.ok else None
+            how = how if unfit is None else replace(unfit, status=self.status)
             if how.kind is Kind.SPENT and self.turn.candidate.ease is None:
                 how = replace(how, ease=roads.ease(self.turn.candidate, said))
             # What was shown cannot be taken back: the reader of the object will say what is wrong with it.

@@ -317,6 +317,14 @@ def test_include_raw_prefers_a_right_object(sim: Simulator) -> None:
     assert asked(sim) == [M1, M2]
 
 
+def test_a_wrong_object_came_with_its_status(sim: Simulator) -> None:
+    """The route tells how the service answered, whatever is wrong with the answer."""
+    sim.script({M1: "wrong-schema"})
+    model = _make(sim, _serve(sim, one=ALL, two=ALL)).with_structured_output(Count, include_raw=True)
+    attempts = model.invoke(PROMPT)["raw"].response_metadata["route"]["attempts"]
+    assert [(one["outcome"], one["status"]) for one in attempts] == [("wrong_object", 200), ("ok", 200)]
+
+
 def test_a_spent_quota_is_more_precise_than_a_wrong_object(sim: Simulator) -> None:
     """The error says what ended the call; with include_raw the answer is there all the same."""
     sim.script({M1: "wrong-schema", M2: "429-account-day"})
