@@ -98,11 +98,11 @@ class Use(NamedTuple):
         return self.used if day == self.day else self.ahead if day == self.day + 1 else 0
 
     def plus(self, slot: Slot, number: int, today: int) -> Use:
-        """Return it with `number` more (or less) requests on the days of a slot."""
-        used, ahead = self.on(today), self.on(today + 1)
-        if today in slot.days:
+        """Return it with `number` more (or less) requests on the day of a slot; at midnight, on the new one."""
+        used, ahead, day = self.on(today), self.on(today + 1), slot.days[-1]
+        if day == today:
             used = max(used + number, 0)
-        if today + 1 in slot.days:
+        if day == today + 1:
             ahead = max(ahead + number, 0)
         return Use(today, used, ahead, self.kept)
 
@@ -302,21 +302,25 @@ class Windows(NamedTuple):
 
     def full(self, slot: Slot, limits: Limits, share: Share) -> Full | None:
         """Return the first window in which there is no room for a slot."""
-        for day in slot.days:
-            full = self._full_day(day, limits, share)
-            if full is not None:
-                return full
-        if limits.per_minute is None:
-            return None
+        full = self._full_day(slot, limits) or self._full_share(slot.days[-1], limits, share)
+        if full is not None or limits.per_minute is None:
+            return full
         taken = max(self.minutes.get(number, 0) for number in slot.minutes)
         if taken < max(limits.per_minute, 1):
             return None
         return Full("minute", slot.after().minutes[0] * MINUTE, limits.per_minute, taken)
 
-    def _full_day(self, day: int, limits: Limits, share: Share) -> Full | None:
+    def _full_day(self, slot: Slot, limits: Limits) -> Full | None:
+        if (most := limits.per_day) is None:
+            return None
+        for day in slot.days:
+            if (taken := self.on(day)) >= most:
+                return Full("day", (day + 1) * DAY, most, taken)
+        return None
+
+    def _full_share(self, day: int, limits: Limits, share: Share) -> Full | None:
+        # A share is nothing that the service counts, so a request at midnight counts on one day only: the new one.
         turns, taken = (day + 1) * DAY, self.on(day)
-        if limits.per_day is not None and taken >= limits.per_day:
-            return Full("day", turns, limits.per_day, taken)
         at_most = share.at_most.of(limits.per_day) if share.at_most else None
         own = self.projects.get(share.project, Use()).on(day)
         if at_most is not None and own >= at_most:

@@ -50,14 +50,17 @@ class WindowsMachine(RuleBasedStateMachine):
         days = [({minute // 1440 for minute in minutes}, whose) for minutes, whose in self.granted]
         if project is None:
             return sum(1 for counted, _ in days for one in counted if one >= day)
-        return sum(1 for counted, whose in days if day in counted and whose == project)
+        return sum(1 for counted, whose in days if day == max(counted) and whose == project)
 
-    def _full_day(self, leaves: float, share: Share) -> bool:
-        for day in {minute // 1440 for minute in self._minutes(leaves)}:
-            kept = max(3 - self._of_day(day, "kept"), 0) if "kept" in self.claims and share is not KEPT else 0
-            if self._of_day(day) >= 10 - kept or (share is CAPPED and self._of_day(day, "capped") >= 4):
-                return True
-        return False
+    def _full_day(self, leaves: float, share: Share) -> int | None:
+        """Name the first day that is full; of a share, a request at midnight takes on the new day only."""
+        days = sorted({minute // 1440 for minute in self._minutes(leaves)})
+        for day in days:
+            if self._of_day(day) >= 10:
+                return day
+        kept = max(3 - self._of_day(days[-1], "kept"), 0) if "kept" in self.claims and share is not KEPT else 0
+        capped = share is CAPPED and self._of_day(days[-1], "capped") >= 4
+        return days[-1] if capped or self._of_day(days[-1]) >= 10 - kept else None
 
     def _full(self, leaves: float) -> bool:
         taken = Counter(minute for minutes, _ in self.granted for minute in minutes)
@@ -67,9 +70,9 @@ class WindowsMachine(RuleBasedStateMachine):
         """Try one minute after the other; tell also whether a full day was on the way."""
         leaves, days_full = self.now, False
         while True:
-            if self._full_day(leaves, share):
+            if (day := self._full_day(leaves, share)) is not None:
                 days_full = True
-                leaves = (leaves // 86_400 + 1) * 86_400 + 1.5
+                leaves = (day + 1) * 86_400 + 1.5
             elif self._full(leaves):
                 leaves = ((leaves - 1.5) // 60 + 1) * 60 + 1.5
             else:
