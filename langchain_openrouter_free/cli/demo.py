@@ -52,10 +52,10 @@ def bad_hour() -> Scenario:
             "nvidia/nemotron-3-super-120b-a12b:free": [
                 {**lively, "text": _POEM},
                 "200-empty",
-                {**lively, "text": _WEATHER},
                 {**lively, "text": _OSLO},
             ],
-            "openai/gpt-oss-20b:free": lively,
+            # Who called the tool goes on with the conversation.
+            "openai/gpt-oss-20b:free": [lively, {**lively, "text": _WEATHER}, lively],
         },
     )
 
@@ -184,7 +184,7 @@ def _rows(route: dict[str, Any], models: list[str]) -> Iterator[list[object]]:
     asked = [attempt["model"] for attempt in attempts]
     for name in models[: max((models.index(name) for name in asked if name in models), default=0)]:
         if name not in asked:
-            yield [name, "not asked", "-", "-", "cools down"]
+            yield [name, "not asked", "-", "-", "left alone"]
     for attempt in attempts:
         outcome, why = attempt["outcome"].replace("_", " "), attempt["reason"] if attempt["outcome"] != "ok" else ""
         why = why if len(why) <= _WHY else f"{why[: _WHY - 3]}..."
