@@ -22,7 +22,7 @@ NEW_VENV := $(or $(PYTHON),no-python-3.11-found) -m venv $(VENV)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: test lint format demo bench soak reliability cassettes cassettes-live compat lock clean help
+.PHONY: test lint format demo bench soak reliability weather cassettes cassettes-live compat lock clean help
 .DEFAULT_GOAL := test
 
 test: $(READY) ## run the whole test suite (sets everything up first)
@@ -49,6 +49,9 @@ bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its 
 
 soak: $(READY) ## 5,000 random calls with faults, cancellations and killed processes: the bill against the book
 	$(PY) tests/soak/money.py $(ARGS)
+
+weather: $(READY) ## replay the free tier's real statistics of five days: answers, requests per answer, seconds to the answer
+	$(PY) tests/weather/replay.py $(ARGS)
 
 reliability: $(READY) ## play every simulated fault to every way of calling; its table goes into the README
 	$(PY) tests/reliability.py

@@ -13,6 +13,7 @@ from math import ceil, isfinite, sqrt
 from typing import Any
 
 from langchain_openrouter_free.quota import DAY
+from langchain_openrouter_free.repute import UNPROVEN, Repute
 
 # Real bad spells of free endpoints last 45 to 110 minutes (5-minute statistics of July 2026), in seconds.
 HALF_LIFE = 1800.0
@@ -62,6 +63,7 @@ class Health:
         first_token_s: faded mean of the seconds to the first content; None while unknown.
         tokens_per_s: faded mean of the tokens per second; None while unknown.
         firsts: milliseconds to the first content of its last answers, at most 20, newest last.
+        repute: how it has done over days; as of the last note.
     """
 
     at: float = 0.0
@@ -70,6 +72,7 @@ class Health:
     first_token_s: float | None = None
     tokens_per_s: float | None = None
     firsts: tuple[int, ...] = ()
+    repute: Repute = UNPROVEN
 
     def noted(
         self,
@@ -93,9 +96,10 @@ class Health:
                 doubt that: the older half of `firsts` is forgotten.
         """
         past = self.faded(now)
+        repute = past.repute.noted(ok=ok, now=now)
         if not ok:
             firsts = past.firsts[(len(past.firsts) + 1) // 2 :] if silent else past.firsts
-            return replace(past, weight=past.weight + 1.0, firsts=firsts)
+            return replace(past, weight=past.weight + 1.0, firsts=firsts, repute=repute)
         first = _measure(first_token_s, 0.0, _LONGEST_FIRST_TOKEN)
         # An answer without a token has no speed.
         speed = _measure(tokens_per_s, _SLOWEST, _QUICKEST) if tokens_per_s else None
@@ -106,6 +110,7 @@ class Health:
             _mean(past.first_token_s, past.successes, first),
             _mean(past.tokens_per_s, past.successes, speed),
             past.firsts if first is None else (*past.firsts, round(first * 1000))[-REMEMBERED:],
+            repute,
         )
 
     def first_token_p95(self) -> float | None:
@@ -125,7 +130,13 @@ class Health:
         """
         left = self._left(now)
         at = self.at if now < self.at <= now + DAY else now
-        return Health(at, self.weight * left, self.successes * left, self.first_token_s, self.tokens_per_s, self.firsts)
+        return replace(
+            self,
+            at=at,
+            weight=self.weight * left,
+            successes=self.successes * left,
+            repute=self.repute.faded(now - self.at, now),
+        )
 
     def _left(self, now: float) -> float:
         """Which part of the memory is left at `now`: never more than all of it, whatever the clock does."""
@@ -165,7 +176,7 @@ class Health:
 
         Returns:
             Seconds, thousandths of an attempt, thousandths of an answer, milliseconds or -1, tenths of a token
-            per second or -1; and a list of milliseconds, if there are any.
+            per second or -1; a list of milliseconds, if there are any; and its repute, if it has one.
         """
         first, speed = self.first_token_s, self.tokens_per_s
         row = [
@@ -175,6 +186,8 @@ class Health:
             -1 if first is None else round(first * 1000),
             -1 if speed is None else round(speed * 10),
         ]
+        if self.repute is not UNPROVEN:
+            return [*row, list(self.firsts), self.repute.as_row()]
         return [*row, list(self.firsts)] if self.firsts else row
 
     @classmethod
@@ -184,9 +197,9 @@ class Health:
         Raises:
             ValueError: if it is no such row.
         """
-        if not isinstance(row, list | tuple) or len(row) not in (5, 6):
+        if not isinstance(row, list | tuple) or not 5 <= len(row) <= 7:
             raise ValueError(f"no row of health: {row!r}")
-        (at, weight, successes, first, speed), firsts = row[:5], row[5] if len(row) == 6 else ()
+        (at, weight, successes, first, speed), firsts = row[:5], row[5] if len(row) > 5 else ()
         # By type, not isinstance: True is no number of attempts.
         if not (type(at) is type(weight) is type(successes) is type(first) is type(speed) is int):
             raise ValueError(f"no row of health: {row!r}")
@@ -203,6 +216,7 @@ class Health:
             None if first < 0 else first / 1000,
             None if speed < 0 else speed / 10,
             tuple(firsts),
+            Repute.from_row(row[6]) if len(row) > 6 else UNPROVEN,
         )
 
 

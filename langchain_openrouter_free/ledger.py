@@ -168,9 +168,10 @@ class Ledger(NamedTuple):
         return resting if billed is None else max(resting, billed.until)
 
     def is_well(self, model: str, now: float) -> bool:
-        """Tell whether a model may be asked now and has not lately failed nearly always."""
+        """Tell whether a model may be asked now, has not lately failed nearly always, and is not spared."""
         known = self.health.get(model)
-        return self.rests_until(model, now) <= now and not (known is not None and known.unhealthy(now))
+        ill = known is not None and (known.unhealthy(now) or known.repute.spares(now))
+        return not ill and self.rests_until(model, now) <= now
 
     def first_token_p95(self, model: str) -> float | None:
         """Return the seconds within which a model's first content usually comes; None where too little is known."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from langchain_openrouter_free.health import HALF_LIFE, Health, pruned
+from langchain_openrouter_free.repute import Repute
 
 # -- what is remembered
 
@@ -263,7 +265,7 @@ def test_written_and_read_again_it_is_nearly_the_same(known: Health, later: floa
     """Only rounding is lost, nothing more is lost the second time, and every number is whole."""
     row = json.loads(json.dumps(known.as_row()))
     assert {type(number) for number in (*row[:5], *known.firsts)} == {int}
-    assert len(row) == (6 if known.firsts else 5)
+    assert len(row) == (5 if known == UNKNOWN else 7)
     read = Health.from_row(row)
     assert read.as_row() == row
     assert read.at == pytest.approx(known.at, abs=0.501)
@@ -284,6 +286,9 @@ def test_a_row() -> None:
     assert Health.from_row(GOOD_ROW) == Health(START, 2.5, 1.5, 0.8, 43.2)
     assert Health.from_row(tuple(GOOD_ROW)).as_row() == GOOD_ROW
     assert Health.from_row([*GOOD_ROW, [7, 9]]) == Health(START, 2.5, 1.5, 0.8, 43.2, (7, 9))
+    repute = Repute(9.0, 4.5, START)
+    known = Health(START, 2.5, 1.5, 0.8, 43.2, (), repute)
+    assert Health.from_row([*GOOD_ROW, [], [9000, 4500, int(START)]]) == known
     assert UNKNOWN.as_row() == [0, 0, 0, -1, -1]
     assert Health.from_row([0, 0, 0, -1, -1]) == UNKNOWN
 
@@ -305,6 +310,12 @@ def test_a_row() -> None:
         [*GOOD_ROW, [1] * 21],
         [*GOOD_ROW, [10**400]],
         [*GOOD_ROW, [1], 1],
+        [*GOOD_ROW, [1], [3000, 4000, 0]],
+        [*GOOD_ROW, [1], [True, 0, 0]],
+        [*GOOD_ROW, [1], [3000, 2000]],
+        [*GOOD_ROW, [1], [3000, 2000, -1]],
+        [*GOOD_ROW, [1], [3000, 2000, 10**400]],
+        [*GOOD_ROW, [1], [3000, 2000, 0], 0],
         [float(GOOD_ROW[0]), *GOOD_ROW[1:]],
         [float(number) for number in GOOD_ROW],
         [*GOOD_ROW[:4], 43.2],
@@ -361,7 +372,7 @@ def test_an_impossible_future_becomes_now() -> None:
     ahead = remembered(*[False] * 6, at=START + 30 * ONE_DAY)
     soon = remembered(*[False] * 6, at=START + 3600)
     kept = pruned({"ahead": ahead, "soon": soon}, START)
-    assert kept == {"ahead": SICK, "soon": soon}
+    assert kept == {"ahead": replace(SICK, repute=Repute(6.0, 0.0)), "soon": soon}
     assert not kept["ahead"].unhealthy(START + HALF_LIFE)
 
 

@@ -28,6 +28,7 @@ RULES = {
     "skew",
     "breaker",
     "health",
+    "repute",
     "amends",
     "hygiene",
     "ledger",
