@@ -133,6 +133,14 @@ def _waits(kept: _Kept, now: float) -> bool:
     return kept.again is not None and kept.again[0] <= now < kept.again[1]
 
 
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class Listings:
     """The process's copies, by account."""
 
@@ -180,10 +188,15 @@ class Listings:
             return self._of(account).listing
 
     def seen(self, shelf: Shelf) -> Listing | None:
-        """Return the copy that the state had when it was first looked at, for those who only look."""
+        """Return the copy that the state had when it was first looked at, for those who only look.
+
+        An event loop does not wait for a state that may block: None there, until somebody else has looked.
+        """
         with self._lock:
             kept = self._of(shelf.account)
         if kept.seen is None:
+            if shelf.store.blocking and _is_on_a_loop():
+                return None
             kept.seen = (shelf.load(),)
         return kept.seen[0]
 

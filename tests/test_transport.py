@@ -279,12 +279,16 @@ class BlockingStore(MemoryStore):
 
 
 def test_a_store_that_may_block_is_asked_off_the_loop(sim: Simulator) -> None:
-    """Async calls leave the event loop for it; the answer is the same."""
+    """Async calls leave the event loop for it, and a model is made on one without asking it; the answer is the same."""
     sim.reset()
     sim.script({TWENTY[0]: "503"})
     store = BlockingStore()
+
+    async def made() -> Any:
+        return make(sim, state=store)
+
     for path in ("ainvoke", "astream"):
-        assert drive(make(sim, state=store), path).text
+        assert drive(asyncio.run(made()), path).text
     assert threading.get_ident() not in store.threads
     assert asked(sim)[0] == TWENTY[0]
 
@@ -327,5 +331,8 @@ def test_an_answer_is_not_lost_for_a_store_that_fails(
 ) -> None:
     """What was answered is delivered, and the log says that it could not be booked."""
     sim.reset()
-    assert drive(make(sim, state=ForgetfulStore()), path).outcomes == ["ok"]
+    store = ForgetfulStore()
+    model = make(sim, state=store)
+    store.updates = 0
+    assert drive(model, path).outcomes == ["ok"]
     assert "cannot be kept" in caplog.text
