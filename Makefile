@@ -22,7 +22,7 @@ NEW_VENV := $(or $(PYTHON),no-python-3.11-found) -m venv $(VENV)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: test lint format demo bench soak reliability weather cassettes cassettes-live compat lock clean help
+.PHONY: test lint format demo bench fresh soak reliability weather cassettes cassettes-live compat lock clean help
 .DEFAULT_GOAL := test
 
 test: $(READY) ## run the whole test suite (sets everything up first)
@@ -46,6 +46,9 @@ bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its 
 	$(PY) -m pytest tests/benchmarks/test_bench_quota.py -o addopts= --benchmark-columns=median,iqr,ops,rounds
 	$(PY) -m pytest tests/benchmarks/test_bench_money.py -o addopts= -s -q
 	$(PY) -m pytest tests/benchmarks/test_bench_catalogue.py -o addopts= --benchmark-columns=median,iqr,ops,rounds
+
+fresh: $(READY) ## install the wheel into new environments, and time each command with no key and no network
+	$(PY) tests/fresh.py $(ARGS)
 
 soak: $(READY) ## 5,000 random calls with faults, cancellations and killed processes: the bill against the book
 	$(PY) tests/soak/money.py $(ARGS)

@@ -104,7 +104,8 @@ class Fields(BaseModel):
     stands for a quarter of what is left of the account's free day (three at least)."""
     state: Any = Field(default=None, repr=False)
     """Where quota, cooldowns and spending are kept: the path of an SQLite file (all processes of this machine, over
-    restarts), `"memory"` (this process), or a `StateStore`. Default: a file in the user's state directory."""
+    restarts), `"redis://host:6379/0"` (many machines), `"memory"` (this process), or a `StateStore`. Default: what
+    OPENROUTER_FREE_STATE names, else a file in the user's state directory."""
     project: str | None = None
     """Whose budget and whose share of the day it is; default: the working directory."""
     profile_name: str | None = None
@@ -126,20 +127,35 @@ class Fields(BaseModel):
     and returns True, or False or a reason why the next model is to be asked."""
 
     temperature: float | None = None
+    """How much is left to chance, 0 to 2."""
     top_p: float | None = None
+    """Only the likeliest tokens that make up this share, 0 to 1."""
     top_k: int | None = None
+    """Only so many of the likeliest tokens."""
     min_p: float | None = None
+    """Only tokens at least so likely, measured by the likeliest, 0 to 1."""
     top_a: float | None = None
+    """The same, measured by its square, 0 to 1."""
     frequency_penalty: float | None = None
+    """Against words by how often they were said, -2 to 2."""
     presence_penalty: float | None = None
+    """Against words that were said at all, -2 to 2."""
     repetition_penalty: float | None = None
+    """Against repetition, 0 to 2; 1 is none."""
     max_tokens: int | None = Field(default=None, validation_alias=AliasChoices("max_tokens", "max_completion_tokens"))
+    """Most tokens of an answer, thoughts included."""
     seed: int | None = None
+    """For answers that can be repeated, where the model can do that."""
     stop: list[str] | str | None = Field(default=None, validation_alias=AliasChoices("stop", "stop_sequences"))
+    """Where an answer ends: a text, or several."""
     logprobs: bool | None = None
+    """Whether the answer tells how likely its tokens were."""
     top_logprobs: int | None = None
+    """For how many alternatives of each token, 0 to 20."""
     logit_bias: dict[str, float] | None = None
+    """What is added to a token's chance, by its number."""
     user: str | None = None
+    """Who asks, for the service to tell abuse apart."""
     reasoning: dict[str, Any] | None = None
     """The service's reasoning settings, e.g. `{"effort": "low"}`."""
     provider: dict[str, Any] | None = None

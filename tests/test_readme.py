@@ -6,7 +6,19 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from readme import ANSWERS, FAILURES, README, answers, section, table
+from readme import (
+    ANSWERS,
+    FAILURES,
+    README,
+    SETTINGS,
+    TRANSCRIPT,
+    answers,
+    evened,
+    section,
+    settings,
+    table,
+    transcript,
+)
 
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.transport import CLIENTS
@@ -28,6 +40,22 @@ def test_the_tables_are_the_codes() -> None:
     """`python tests/readme.py` was run after the last change of a table."""
     assert section(README.read_text(), *FAILURES) == table()
     assert section(README.read_text(), *ANSWERS) == answers()
+    assert section(README.read_text(), *SETTINGS) == settings()
+
+
+def test_the_transcript_is_the_demos() -> None:
+    """But for the seconds, the demo says the same today; nothing of it is made up."""
+    assert evened(section(README.read_text(), *TRANSCRIPT)) == evened(transcript())
+
+
+def test_every_place_that_is_pointed_at_is_there() -> None:
+    """Links within the page name a heading of it, links to files a file."""
+    text = README.read_text()
+    titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    headings = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
+    places = {place.partition("#")[::2] for place in re.findall(r"\]\(([^):]+)\)", text)}
+    assert {place for place, _ in places if place and not (README.parent / place).exists()} == set()
+    assert {heading for place, heading in places if not place} <= headings
 
 
 def test_the_python_blocks_run(service: Simulator, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel, Field
+from rich.text import Text
 
 from langchain_openrouter_free import ChatOpenRouterFree, OpenRouterFreeError
 from langchain_openrouter_free.cli.output import Output, plain, table
@@ -34,7 +35,7 @@ _SKY = "Because air scatters short waves far more than long ones, blue light rea
 _POEM = "Two moons in the puddle, one in the sky;\nthe frog counts three and keeps the change."
 _WEATHER = "Take no umbrella: Oslo has 18 degrees and stays dry."
 _OSLO = '{"name": "Oslo", "country": "Norway", "population": 717710}'
-_WHY = 46
+_WHY = 44
 
 
 def bad_hour() -> Scenario:
@@ -174,7 +175,7 @@ def _play(
     if not out.json:
         out.say("\n")
         rows = [row for route in watch.routes for row in _rows(route, chat.models)]
-        out.show(table(["model", "outcome", "status", "seconds", "why*"], rows, right=(2, 3)))
+        out.show(table(["model", "outcome", "status", "seconds"], rows, right=(2, 3)))
     return {"title": title, "answered": True, "text": said, "routes": watch.routes}
 
 
@@ -184,11 +185,12 @@ def _rows(route: dict[str, Any], models: list[str]) -> Iterator[list[object]]:
     asked = [attempt["model"] for attempt in attempts]
     for name in models[: max((models.index(name) for name in asked if name in models), default=0)]:
         if name not in asked:
-            yield [name, "not asked", "-", "-", "left alone"]
+            yield [name, "left alone", "-", "-"]
     for attempt in attempts:
         outcome, why = attempt["outcome"].replace("_", " "), attempt["reason"] if attempt["outcome"] != "ok" else ""
         why = why if len(why) <= _WHY else f"{why[: _WHY - 3]}..."
-        yield [attempt["model"], outcome, attempt["status"] or "-", f"{attempt['seconds']:.2f}", why]
+        named = Text.assemble(plain(attempt["model"]), (f"\n {plain(why)}", "dim") if why else "")
+        yield [named, outcome, attempt["status"] or "-", f"{attempt['seconds']:.2f}"]
 
 
 def _day_is_spent(out: Output, sim: Simulator, chat: ChatOpenRouterFree) -> list[str]:
