@@ -5,6 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 LOCK := requirements-dev.lock
+PEERS := .venv-peers
 ARGS ?=
 # Test processes at once; WORKERS=0 runs the tests in one.
 WORKERS ?= 2
@@ -22,7 +23,7 @@ NEW_VENV := $(or $(PYTHON),no-python-3.11-found) -m venv $(VENV)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: test lint format demo bench fresh soak reliability weather cassettes cassettes-live compat lock clean help
+.PHONY: test lint format demo bench bench-peers fresh soak reliability weather cassettes cassettes-live compat lock clean help
 .DEFAULT_GOAL := test
 
 test: $(READY) ## run the whole test suite (sets everything up first)
@@ -46,6 +47,10 @@ bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its 
 	$(PY) -m pytest tests/benchmarks/test_bench_quota.py -o addopts= --benchmark-columns=median,iqr,ops,rounds
 	$(PY) -m pytest tests/benchmarks/test_bench_money.py -o addopts= -s -q
 	$(PY) -m pytest tests/benchmarks/test_bench_catalogue.py -o addopts= --benchmark-columns=median,iqr,ops,rounds
+
+bench-peers: $(PEERS)/.ready ## the same beside other packages' models, in an environment of its own (.venv-peers)
+	$(PEERS)/bin/python tests/benchmarks/peers.py $(ARGS)
+
 
 fresh: $(READY) ## install the wheel into new environments, and time each command with no key and no network
 	$(PY) tests/fresh.py $(ARGS)
@@ -91,4 +96,12 @@ $(PY):
 $(READY): $(LOCK) pyproject.toml | $(PY)
 	$(INSTALL) -r $(LOCK)
 	$(INSTALL) --no-deps -e .
+	touch $@
+
+# The environment of the peers, beside whom we are measured; made once.
+$(PEERS)/.ready: tests/benchmarks/requirements-peers.txt pyproject.toml | $(PY)
+	rm -rf $(PEERS)
+	$(PY) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
