@@ -66,6 +66,10 @@ class Accounts:
         """Return the account's book as it is."""
         return self.store.update(self.book, lambda book: (book or Ledger(),) * 2)
 
+    def forget_rulings(self) -> None:
+        """Let the models be asked again that the account's own setting has ruled out."""
+        self.store.update(self.book, lambda book: ((book or Ledger()).rulings_forgotten(), None))
+
     def time(self, clock: Clock) -> Clock:
         """Return a machine's clock, corrected to the one by which what is shared is written."""
         store = self.store

@@ -39,7 +39,7 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
         case Ending.REJECTED:
             return RequestRejected(f"{_means(route)}: {_raised(route)}.", trail)
         case Ending.TOO_LONG:
-            return ContextTooLong("The prompt is too long for every model that was asked. Shorten it.", trail)
+            return ContextTooLong(_too_long(route), trail, skipped)
         case Ending.UNSUITABLE:
             return NoSuitableModel(_unsuitable(route), trail, skipped)
         case Ending.CREDITS:
@@ -135,6 +135,12 @@ def _unsuitable(route: Route) -> str:
     if kinds <= {Kind.POLICY}:
         return "The account's privacy settings or guardrails rule out every model of the list. Change one of them."
     return "No model of the list can take this request. Change the list or the request."
+
+
+def _too_long(route: Route) -> str:
+    refused = any(how.kind is Kind.TOO_LONG for how in route.verdicts)
+    whom = "every model that was asked" if refused else "every model that could take it otherwise"
+    return f"The prompt is too long for {whom}. Shorten it."
 
 
 def _failed(route: Route, book: Ledger, now: float) -> str:

@@ -3,12 +3,12 @@
     OpenRouterFreeError                                                                    (ModelError)
     ├── ConfigurationError        the constructor or the call was given something wrong    (ModelInvalidRequestError)
     ├── RequestRejected           no model will take this request                          (ModelInvalidRequestError)
-    │   └── ContextTooLong        the prompt is longer than every candidate's context      (ContextOverflowError)
     ├── AuthenticationFailed      the key is missing, malformed or revoked                 (ModelAuthenticationError)
     ├── FreeModelBilled           a free attempt cost money (a UserWarning, raised with on_billed="raise")
     ├── AllModelsFailed           every candidate was tried or is cooling down             (ModelAPIError)
     │   ├── NoSuitableModel       no candidate can do what the request wants               (ModelNotFoundError)
-    │   │   └── PrivacyNotSatisfiable   nobody who may be asked keeps to the privacy that is asked for
+    │   │   ├── PrivacyNotSatisfiable   nobody who may be asked keeps to the privacy that is asked for
+    │   │   └── ContextTooLong    a shorter prompt would do (a RequestRejected as well)    (ContextOverflowError)
     │   ├── FreeQuotaExhausted    the account's free requests are used up                  (ModelRateLimitError)
     │   ├── NoValidObject         nobody gave an object that fits the schema               (OutputParserException)
     │   ├── BudgetExceeded        the next paid attempt would pass the budget
@@ -137,10 +137,6 @@ class RequestRejected(OpenRouterFreeError, ModelInvalidRequestError):
         return self.message + _lines(self.attempts, ())
 
 
-class ContextTooLong(RequestRejected, ContextOverflowError):
-    """Every candidate that was left refused the prompt for its length. Shorten it or raise no `max_tokens`."""
-
-
 class AuthenticationFailed(OpenRouterFreeError, ModelAuthenticationError):
     """The service does not accept the key. Check OPENROUTER_API_KEY."""
 
@@ -224,6 +220,12 @@ class NoValidObject(AllModelsFailed, OutputParserException):
 
 class NoSuitableModel(AllModelsFailed, ModelNotFoundError):
     """No candidate can do what the request wants, or none is left. Change the list or the request."""
+
+    is_retryable = False
+
+
+class ContextTooLong(NoSuitableModel, RequestRejected, ContextOverflowError):
+    """The prompt is too long for every candidate that could take it otherwise. Shorten it, or lower `max_tokens`."""
 
     is_retryable = False
 

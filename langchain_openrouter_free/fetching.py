@@ -211,7 +211,10 @@ class Fetch:
         return url if same and url not in self._seen and len(self._seen) < _MOST_PAGES else None
 
     def _ends(self, listing: Listing) -> None:
-        """Take a whole list; the next one is wanted only for the prices of paid ids."""
+        """Take a whole list; the next one is wanted only for the prices of paid ids. One without entries is none."""
+        if not listing.rows:
+            self._fails(Fetched(_OK), "an empty list")
+            return
         self._lists.append(listing)
         if all(model in listing.rows for model in self.paid):
             self._left = []

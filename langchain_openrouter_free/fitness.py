@@ -64,6 +64,7 @@ _SPARED = {
 }
 LEFT_OUT = frozenset(_SPARED)
 UNFIT = "it is unfit for this request: "
+_NO_ROOM = f"{UNFIT}a context of "
 RULED_OUT = "the account's privacy setting or guardrail has ruled it out"
 # Tokens that an answer needs at least, where the caller names no limit.
 _SOME_ANSWER = 256
@@ -237,7 +238,12 @@ def barred(needs: Needs, known: Traits, context: int | None, now: float) -> tupl
     context = known.context(context, now)
     if context is None or needs.most_room <= context or (room := needs.room(known)) <= context:
         return None
-    return f"{UNFIT}a context of {context} tokens is too small for about {room}", None
+    return f"{_NO_ROOM}{context} tokens is too small for about {room}", None
+
+
+def is_for_length(reason: str) -> bool:
+    """Tell whether a reason of `barred` is that the prompt is too long; nothing else stands in the way then."""
+    return reason.startswith(_NO_ROOM)
 
 
 def fitted(params: Mapping[str, Any], takes: frozenset[str] | None, refused: frozenset[str]) -> dict[str, Any]:

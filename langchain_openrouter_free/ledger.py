@@ -292,6 +292,12 @@ class Ledger(NamedTuple):
         """Return the book after the balance was asked for the sake of the pace."""
         return self._replace(paid_rate=(rate, now))
 
+    def rulings_forgotten(self) -> Ledger:
+        """Return it without what the account's own setting rules out: that may have been changed."""
+        if not any(known.ruled_out for known in self.traits.values()):
+            return self
+        return self._replace(traits={model: replace(known, ruled_out={}) for model, known in self.traits.items()})
+
     def timed(self, heard: Heard | None) -> Ledger:
         """Return the book after a reply showed the server's time."""
         skew = corrected(self.skew, heard)

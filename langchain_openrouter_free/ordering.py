@@ -32,14 +32,14 @@ def in_order(
 ) -> Sequence[Candidate]:
     """Return the candidates in the order in which they are to be asked.
 
-    The one that served this conversation last (`voice`) comes first; then who is not spared for its failures of the
+    The one that speaks in this conversation (`voice`) comes first; then who is not spared for its failures of the
     last days (`repute.py`); the service's own router last.
     """
     order = _by_strategy(free, book, strategy, limits, now, chance)
     spared = {model for model, known in book.health.items() if known.repute.spares(now)}
     if spared:
         order = sorted(order, key=lambda one: one.model in spared)
-    if voice is not None and book.is_well(voice, now):
+    if voice is not None:
         order = sorted(order, key=lambda one: one.model != voice)
     routers = [candidate for candidate in order if candidate.model == FREE_ROUTER]
     return [*(candidate for candidate in order if candidate.model != FREE_ROUTER), *routers] if routers else order

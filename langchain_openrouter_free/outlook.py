@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +13,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import field_validator
 
 from langchain_openrouter_free.abilities import together
-from langchain_openrouter_free.advice import about
+from langchain_openrouter_free.advice import Notice, about
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.call import Call
@@ -77,6 +79,13 @@ class Explanation:
         return "\n".join(lines)
 
 
+def _notes(model: str, notices: Sequence[Notice], voice: str | None) -> Iterator[str]:
+    if model == voice:
+        yield "it served this conversation last"
+    if told := about(notices, model):
+        yield told
+
+
 class Together(dict[str, Any]):
     """A model profile that was worked out here, and is no user's."""
 
@@ -97,6 +106,10 @@ class Outlook(BaseChatModel):
     ) -> tuple[Call, Route, Accounts]:
         """Return a call, its route, and whose quota and money it uses."""
 
+    @abstractmethod
+    def _accounts(self) -> Accounts:
+        """Return whose book it is."""
+
     @property
     def catalogue(self) -> tuple[ModelFacts, ...]:
         """Facts of all free models, as far as they are known without a request."""
@@ -116,7 +129,7 @@ class Outlook(BaseChatModel):
         route.listed(None if listing is bundled() else listing, now)
         notices = [*route.choice.notices, *Teller(accounts.account, tuple(self.models)).gone()]
         considered = [
-            Considered(c.model, c.paid, why, until, about(notices, c.model))
+            Considered(c.model, c.paid, why, until, "; ".join(_notes(c.model, notices, route.speaks(book, now))))
             for c, why, until in route.outlook(book, now)
         ]
         considered.sort(key=lambda one: bool(one.reason))
@@ -125,13 +138,18 @@ class Outlook(BaseChatModel):
         return Explanation((*considered, *others), listing.at, listing is bundled())
 
     def refresh(self) -> None:
-        """Fetch the service's list of models now; without that a copy of up to an hour serves."""
+        """Fetch the service's list of models now; without that a copy of up to an hour serves.
+
+        Whom the account's own privacy setting or guardrail had ruled out is asked again: you may have changed it.
+        """
         self._lookup().refresh()
+        self._accounts().forget_rulings()
         self._look_again()
 
     async def arefresh(self) -> None:
         """The same on an event loop."""
         await self._lookup().arefresh()
+        await asyncio.to_thread(self._accounts().forget_rulings)
         self._look_again()
 
     @field_validator("profile", mode="before")

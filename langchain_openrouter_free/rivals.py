@@ -24,7 +24,7 @@ def rival(route: Route, silent: str, book: Ledger, now: float) -> tuple[Ledger, 
     is_last = route.max_attempts is not None and len(route.trail) + 2 > route.max_attempts
     if is_last or route.is_over or book.hold(now) is not None or book.is_scarce(route.limits, now, route.share):
         return book, None
-    free = in_order(route.free, book, route.strategy, route.limits, now, route.chance, route.voice)
+    free = in_order(route.free, book, route.strategy, route.limits, now, route.chance, route.speaks(book, now))
     candidate = next(route.beside(silent, free, book, now), None)
     if candidate is None:
         return book, None

@@ -211,7 +211,11 @@ class Route:
         return self.max_attempts is None and has_its_part(self.free, self.trail, book, self.limits, now)
 
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
-        return in_order(self.free, book, self.strategy, self.limits, now, self.chance, self.voice)
+        return in_order(self.free, book, self.strategy, self.limits, now, self.chance, self.speaks(book, now))
+
+    def speaks(self, book: Ledger, now: float) -> str | None:
+        """Return the model that is asked first because it served this conversation last; None where none is."""
+        return self.voice if self.voice is not None and book.is_well(self.voice, now) else None
 
     def _longest_queue(self, patience: float) -> float:
         """Return how long to stand in the queue for a minute: a batch pays first, as far as it may."""
@@ -462,8 +466,7 @@ class Route:
         if self.hold is not None and not paid_tried:
             return Ending.QUOTA
         unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
-        if kinds and kinds <= unsuitable | {Kind.TOO_LONG}:
-            return Ending.TOO_LONG if Kind.TOO_LONG in kinds else Ending.UNSUITABLE
-        if not kinds and self._suits_nobody():
-            return Ending.UNSUITABLE
+        if kinds <= unsuitable | {Kind.TOO_LONG} and (kinds or self._suits_nobody()):
+            too_long = Kind.TOO_LONG in kinds or self._suitability.some_too_small()
+            return Ending.TOO_LONG if too_long else Ending.UNSUITABLE
         return Ending.FAILED

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from langchain_openrouter_free.actions import Candidate, Road
-from langchain_openrouter_free.fitness import RULED_OUT, Needs, barred
+from langchain_openrouter_free.fitness import RULED_OUT, Needs, barred, is_for_length
 from langchain_openrouter_free.traits import UNKNOWN, Traits
 
 
@@ -61,3 +61,7 @@ class Suitability:
     def some_ruled_out(self) -> bool:
         """Tell whether the account's own setting has ruled out any of those that were passed over."""
         return RULED_OUT in self.unfit.values()
+
+    def some_too_small(self) -> bool:
+        """Tell whether the length of the prompt is all that stands in the way of any of those that were passed over."""
+        return any(map(is_for_length, self.unfit.values()))

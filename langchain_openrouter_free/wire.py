@@ -210,7 +210,7 @@ class ReplyReader:
             self._streamed = False
         elif "event-stream" in (header(headers, "content-type") or "").lower():
             self._streamed = True
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._size = 0
         self._body: list[str] = []
         self._tail: list[str] = []
@@ -305,7 +305,7 @@ class ReplyReader:
 
     def _dispatch(self, deltas: list[Delta]) -> None:
         lines, self._data = self._data, []
-        for payload in _objects(lines):
+        for payload in () if self.ended else _objects(lines):
             if payload is _DONE:
                 self.ended = True
             elif payload is None:

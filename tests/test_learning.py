@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from driving import PATHS, asked, drive
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_openrouter_free import ChatOpenRouterFree, NoSuitableModel
+from langchain_openrouter_free import ChatOpenRouterFree, ContextTooLong, NoSuitableModel
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.catalogue_rows import RICH
@@ -215,6 +216,22 @@ def test_who_is_ruled_out_is_not_asked_at_every_call(machine: Machine, path: str
     assert asked(sim)[6:] == [FIRST, FIRST]
 
 
+@pytest.mark.parametrize("colour", ["refresh", "arefresh"])
+def test_a_refresh_forgets_whom_the_setting_ruled_out(machine: Machine, colour: str) -> None:
+    """The setting may have been changed; what a model cannot do has not."""
+    sim = world(machine.sim)
+    sim.script({FIRST: ["404-policy", "404-tool-choice", "ok"]})
+    model = machine.model()
+    drive(model, "invoke")
+    asyncio.run(model.arefresh()) if colour == "arefresh" else model.refresh()
+    for _ in range(2):
+        drive(model, "invoke", tools=[TOOL], tool_choice="required")
+    model.refresh()
+    drive(model, "invoke", tools=[TOOL], tool_choice="required")
+    drive(model, "invoke")
+    assert asked(sim) == [FIRST, SECOND, FIRST, SECOND, SECOND, SECOND, FIRST]
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_an_unclear_refusal_teaches_nothing(machine: Machine, path: str) -> None:
     sim = world(machine.sim)
@@ -255,7 +272,7 @@ def test_too_long_once_is_too_long_for_the_next(machine: Machine, path: str, str
     for _ in range(2):
         assert drive(machine.model(wire=streamed), path, english(950)).meta["route"]["model"] == SECOND
     assert asked(sim) == [FIRST, SECOND, SECOND]
-    with pytest.raises(NoSuitableModel, match="a context of 2000 tokens is too small for about 2"):
+    with pytest.raises(ContextTooLong, match="a context of 2000 tokens is too small for about 2"):
         drive(machine.model(FIRST), path, english(950))
     drive(machine.model(wire=streamed), path, english(100))
     assert asked(sim)[3:] == [FIRST]

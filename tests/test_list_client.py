@@ -145,6 +145,8 @@ NO_LIST: dict[str, Reply] = {
     "nothing": reply_of(b""),
     "half of it": reply_of(GOOD[: len(GOOD) // 2]),
     "a page": reply_of(b"<html>"),
+    "an empty list": reply_of(b'{"data": []}'),
+    "no entry of an id": reply_of(b'[{"id": null}, 3]'),
     "an error": reply_of(b'{"error": {"message": "no", "code": 500}}'),
     "another table": reply_of(b'{"data": {"test/m0:free": {}}}'),
     "no text": reply_of(b"\xff\xfe"),

@@ -11,6 +11,7 @@ import pytest
 from driving import PATHS, asked, drive
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import HumanMessage
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, MemoryStore, NoSuitableModel
@@ -322,6 +323,27 @@ def test_the_unfit_are_not_asked(server: Simulator, path: str, what: str) -> Non
         assert told == dict.fromkeys((BEST, THIRD), f"it is unfit for this request: {lacks}")
         assert all(f"{name}: not asked, it is unfit for this request: {lacks}" in str(caught.value) for name in told)
     assert len(sim.chats()) == 2
+
+
+LACKS = takes("stop")
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("first", "second", "shorter_would_do"),
+    [(SMALL, SMALL, True), (SMALL, LACKS, True), (LACKS | SMALL, LACKS, False)],
+    ids=["all too small", "one too small", "none that is only too small"],
+)
+def test_agents_are_told_that_a_shorter_prompt_would_do(
+    server: Simulator, path: str, first: dict[str, Any], second: dict[str, Any], *, shorter_would_do: bool
+) -> None:
+    """By langchain-core's own error, at which they shorten the conversation; no request is spent, dead ids or not."""
+    sim = world(server, {"id": BEST, **takes()} | first, {"id": SECOND, **takes()} | second)
+    with pytest.raises(NoSuitableModel) as caught:
+        drive(router(sim, models=[BEST, SECOND, "test/gone:free"]), path, "word " * 3000, stop=["x"])
+    assert isinstance(caught.value, ContextOverflowError) is shorter_would_do
+    assert {one.model for one in caught.value.skipped} == {BEST, SECOND, "test/gone:free"}
+    assert asked(sim) == []
 
 
 def test_each_lacks_something_else(server: Simulator) -> None:

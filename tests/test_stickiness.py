@@ -141,7 +141,8 @@ def test_what_is_asked_for_by_name_is_law(sim: Simulator, clock: FakeClock) -> N
     assert router.explain("u").order[0] == X
     assert router.explain(AFTER).order[0] == X
     moved(sim, clock)
-    assert router.explain(AFTER).order[0] == Y
+    explained = router.explain(AFTER).models
+    assert [(one.model, one.note) for one in explained[:2]] == [(Y, "it served this conversation last"), (X, "")]
 
 
 def test_the_switch(sim: Simulator, clock: FakeClock) -> None:

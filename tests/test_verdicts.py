@@ -141,8 +141,10 @@ def test_no_bytes_break_the_reader(raw: bytes, *, streamed: bool, piece: int) ->
 
 @given(piece=st.integers(1, 200))
 def test_pieces_do_not_matter(piece: int) -> None:
-    """A stream says the same however the socket cuts it."""
-    raw = ': x\r\n\r\ndata: {"choices":[{"delta":{"content":"grün 🌲"},"finish_reason":"stop"}]}\r\n\r\n'.encode()
+    """A stream says the same however the socket cuts it: behind a byte order mark, and up to its `[DONE]`."""
+    more = 'data: [DONE]\r\n\r\ndata: {"choices":[{"delta":{"content":"another"}}]}\r\n\r\n'
+    raw = '\ufeff: x\r\n\r\ndata: {"choices":[{"delta":{"content":"grün 🌲"},"finish_reason":"stop"}]}\r\n\r\n'
+    raw = (raw + more).encode()
     reader, said = ReplyReader(200, {"content-type": "text/event-stream"}), Assembly()
     for at in range(0, len(raw), piece):
         for delta in reader.feed(raw[at : at + piece]):
