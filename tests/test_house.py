@@ -139,6 +139,17 @@ def test_who_may_import_what() -> None:
     assert {name for name, tree in HOUSE.items() if ours(tree) & SIMULATOR} == {"cli.demo", "cli.simulate"}
 
 
+def test_every_module_is_in_the_map_and_the_rules_are_marked() -> None:
+    page = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    alone = dict(re.findall(r"^\| `(\w+)\.py`( \*)? \|", "\n".join(rows), re.MULTILINE))
+    packages = {row[3:].partition("/`")[0]: set(re.findall(r"`(\w+)`", row)) for row in rows if "/` |" in row}
+    told = alone.keys() | {f"{package}.{module}" for package, modules in packages.items() for module in modules}
+    named = {name for name in TREES if name and not name.endswith("__main__") and FILES[name].name != "__init__.py"}
+    assert (named - told, {name for name in alone if name not in named}) == (set(), set())
+    assert {name for name, mark in alone.items() if mark} == {name for name in RULES if "." not in name}
+
+
 def test_no_import_goes_in_a_circle() -> None:
     list(TopologicalSorter({name: ours(tree) - {name} for name, tree in TREES.items()}).static_order())
 
