@@ -18,7 +18,7 @@ from langchain_openrouter_free.evidence import header, http_date
 from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.timeouts import Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, TransportFault
-from langchain_openrouter_free.wire import Delta, ReplyReader
+from langchain_openrouter_free.wire import Delta, ReplyError, ReplyReader
 
 # After the finish reason only usage can follow: an answer is not lost because that never comes.
 _AFTER_FINISH = 5.0
@@ -162,6 +162,7 @@ class ServiceSource:
         self._reply: Reply | None = None
         self._async_reply: AsyncReply | None = None
         self._reader: ReplyReader | None = None
+        self._failed: ReplyError | None = None
         self.heard: Heard | None = None
         self.sent = False
         self._over = False
@@ -198,6 +199,7 @@ class ServiceSource:
             self.open()
         assert self._reply is not None  # noqa: S101 - opened
         reader = self._begun(self._reply)
+        self._fail()
         while not self._over:
             try:
                 data = self._reply.read()
@@ -220,6 +222,7 @@ class ServiceSource:
             await self.aopen()
         assert self._async_reply is not None  # noqa: S101 - opened
         reader = self._begun(self._async_reply)
+        self._fail()
         while not self._over:
             try:
                 data = await self._async_reply.read()
@@ -251,7 +254,13 @@ class ServiceSource:
 
     def _take(self, reader: ReplyReader, data: bytes | None) -> list[Delta]:
         """Decode bytes; move the deadline where they hold content."""
-        deltas = reader.end() if data is None else reader.feed(data)
+        try:
+            deltas = reader.end() if data is None else reader.feed(data)
+        except ReplyError as error:
+            # However the bytes were cut: what came before an error was said.
+            self._failed, deltas, error.before = error, error.before, []
+            if not deltas:
+                raise
         self._over = data is None or reader.ended
         self._open = data is not None
         if any(delta.says_something for delta in deltas):
@@ -261,6 +270,11 @@ class ServiceSource:
         if deltas:
             self._watch.leave()
         return deltas
+
+    def _fail(self) -> None:
+        """Raise the error that came behind what was handed out last."""
+        if self._failed is not None:
+            raise self._failed
 
     def _survive(self) -> None:
         """Keep an answer whose finish reason was there before the connection failed; re-raise otherwise."""

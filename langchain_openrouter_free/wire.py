@@ -77,7 +77,8 @@ class ReplyError(Exception):
     """A reply, or an event in it, that carries an error or cannot be read; `refusals.classify` judges it.
 
     Attributes:
-        said: what came with the error and has not been handed out.
+        said: what came with the error itself.
+        before: what came before it in the same bytes, and has not been handed out.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: object, said: Sequence[Delta] = ()) -> None:
@@ -87,6 +88,7 @@ class ReplyError(Exception):
         self.headers = headers
         self.body = body
         self.said = list(said)
+        self.before: list[Delta] = []
 
 
 class Assembly:
@@ -283,7 +285,7 @@ class ReplyReader:
                     # An error body in the middle of a stream, without the framing.
                     self._data.append(line)
         except ReplyError as error:
-            error.said[:0] = deltas
+            error.before = deltas
             raise
         return deltas
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import operator
 import pickle
 from itertools import pairwise
@@ -17,9 +18,11 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import RunnableLambda
 from money_world import DEAR, PAYING
 from pitfall_helpers import ADD, Heard
+from recorded import Player
 
 from langchain_openrouter_free import (
     AllModelsFailed,
+    ChatOpenRouterFree,
     ConfigurationError,
     FreeQuotaExhausted,
     MemoryStore,
@@ -71,6 +74,28 @@ def test_the_error_holds_the_partial_message(sim: Simulator, path: str) -> None:
     assert [one.outcome for one in error.attempts] == ["overloaded", "cut"]
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert (again.partial, again.partial_message, again.attempts) == ("one ", error.partial_message, error.attempts)
+
+
+@pytest.mark.parametrize("path", ["stream", "astream"])
+@pytest.mark.parametrize("end", ["\n\ndata: [DONE]\n\n", "\n\n", ""], ids=["done", "closed", "unended"])
+def test_words_before_an_error_were_said_however_the_bytes_are_cut(end: str, path: str) -> None:
+    """All of it in one piece, or the error in the last line of all: the caller has the words, and the error."""
+    words = {"choices": [{"index": 0, "delta": {"content": "one two "}, "finish_reason": None}]}
+    error = {"error": {"code": 502, "message": "Provider returned error"}, "choices": []}
+    raw = "".join(f"data: {json.dumps(part)}\n\n" for part in (words, error)).rstrip() + end
+    with Player() as service:
+        service.reply = (200, "text/event-stream", raw.encode())
+        model = ChatOpenRouterFree(
+            models=["recorded/model:free"],
+            api_key="sk-or-v1-replay",
+            base_url=service.base_url,
+            state=MemoryStore(),
+            max_wait=0.0,
+        )
+        told = Told()
+        with pytest.raises(StreamInterrupted, match="Provider returned error") as broken:
+            drive(model, path, told=told)
+    assert (told.text, broken.value.partial) == ("one two ", "one two ")
 
 
 @pytest.mark.parametrize("path", STREAMS)

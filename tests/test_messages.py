@@ -24,7 +24,8 @@ from langchain_core.messages import (
 )
 from langchain_openai import ChatOpenAI
 
-from langchain_openrouter_free.messages import needs, prompt_bytes, to_wire
+from langchain_openrouter_free.messages import needs, to_wire
+from langchain_openrouter_free.sizes import prompt_bytes
 
 PNG = "iVBORw0KGgo="
 CALL = {"name": "add", "args": {"a": 1, "ключ": "ü"}, "id": "c1", "type": "tool_call"}
