@@ -126,6 +126,7 @@ SHAPES: dict[str, Any] = {
         delistings=list[dict[str, Any]],
         last=list[Call],
     ),
+    "serve": table("Serve", base_url=str, models=list[str], token_needed=bool),
     "simulate": table("Simulate", scenario=str, base_url=str, log=str, api_key=str),
     "simulate --list": table("Listed", scenarios=dict[str, str], behaviours=dict[str, str], parameters=dict[str, str]),
     "demo": table("Demo", scenes=list[SCENE], answered=int, of=int, day_spent=list[str], seconds=float),

@@ -171,6 +171,8 @@ def test_json_is_one_document_of_a_known_shape(
         ("explain --sensitive", 1, "PrivacyNotSatisfiable"),
         ("config --trust", 1, "NoFile"),
         ("init --user --pyproject", 2, "UsageError"),
+        ("serve", 3, "KeyNeeded"),
+        ("serve --log-level loud", 2, "UsageError"),
     ],
 )
 def test_failures_have_exit_codes_and_words(run: Run, words: str, code: int, kind: str) -> None:

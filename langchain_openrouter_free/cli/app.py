@@ -199,6 +199,38 @@ def report(
 
 
 @app.command()
+def serve(
+    as_json: Json = False,
+    profile: Profile = None,
+    dotenv: Dotenv = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; another machine's needs --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8788,
+    token: Annotated[
+        str | None,
+        typer.Option(help="What clients must send as their key.", envvar="OPENROUTER_FREE_TOKEN", show_envvar=True),
+    ] = None,
+    origin: Annotated[list[str] | None, typer.Option(help="A web page that may ask; may be repeated.")] = None,
+    allow_host: Annotated[list[str] | None, typer.Option(help="A further name of this machine.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; they share the state.", min=1, max=64)] = 1,
+    max_body: Annotated[int, typer.Option(help="Largest request, in MiB.", min=1, max=1024)] = 32,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Serve OpenAI's dialect on this machine, for programs that take a base URL."""
+    run(
+        "serve",
+        Options(as_json, profile, dotenv),
+        host=host,
+        port=port,
+        token=token,
+        origins=origin or [],
+        hosts=allow_host or [],
+        workers=workers,
+        max_body=max_body,
+        log_level=log_level,
+    )
+
+
+@app.command()
 def simulate(
     scenario: Annotated[str, typer.Argument(help="A bundled scenario, or a TOML file.")] = "calm",
     as_json: Json = False,

@@ -42,6 +42,16 @@ def has_key(options: Options) -> bool:
     return "api_key" in found.settings
 
 
+def require_key(options: Options) -> None:
+    """End the command if no key is configured."""
+    if not has_key(options):
+        options.output().fail(
+            "KeyNeeded",
+            "this needs a key: make one (free) at https://openrouter.ai/keys and set OPENROUTER_API_KEY.",
+            NEEDS_KEY,
+        )
+
+
 def model(options: Options, *, key: bool = False, **arguments: Any) -> ChatOpenRouterFree:
     """Return the model that is configured here.
 
@@ -52,12 +62,8 @@ def model(options: Options, *, key: bool = False, **arguments: Any) -> ChatOpenR
     """
     from langchain_openrouter_free import ChatOpenRouterFree  # noqa: PLC0415 - slow for --help
 
-    if not has_key(options):
-        if key:
-            options.output().fail(
-                "KeyNeeded",
-                "this needs a key: make one (free) at https://openrouter.ai/keys and set OPENROUTER_API_KEY.",
-                NEEDS_KEY,
-            )
+    if key:
+        require_key(options)
+    elif not has_key(options):
         arguments = {"api_key": NO_KEY, **arguments}
     return ChatOpenRouterFree.from_profile(options.profile, dotenv=options.dotenv or False, **arguments)

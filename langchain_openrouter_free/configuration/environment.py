@@ -19,7 +19,9 @@ from langchain_openrouter_free.errors import ConfigurationError
 
 PREFIX = "OPENROUTER_FREE_"
 PROFILE, DOTENV, CONFIG, TRUSTED = (f"{PREFIX}{name}" for name in ("PROFILE", "DOTENV", "CONFIG", "TRUSTED"))
-CHOOSERS = (PROFILE, DOTENV, CONFIG, TRUSTED)
+# What clients of the endpoint must say; the command reads it.
+TOKEN = f"{PREFIX}TOKEN"
+CHOOSERS = (PROFILE, DOTENV, CONFIG, TRUSTED, TOKEN)
 # The service's own names come first, so that ours count more.
 _COMMON = {"OPENROUTER_API_KEY": "api_key", "OPENROUTER_API_BASE": "base_url"}
 # What is text however it looks, and is checked by the model itself.

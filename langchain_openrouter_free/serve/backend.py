@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
+
+from pydantic import ValidationError
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.accounting import Accounting
@@ -12,8 +15,8 @@ from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.choosing import facts_in, selection_of
 from langchain_openrouter_free.configuration.effective import constructor_arguments, effective, profiles_in
 from langchain_openrouter_free.engine import Attempts
-from langchain_openrouter_free.errors import RequestRejected, route_facts
-from langchain_openrouter_free.fields import names_of
+from langchain_openrouter_free.errors import ConfigurationError, RequestRejected, route_facts
+from langchain_openrouter_free.fields import names_of, sentence_of
 from langchain_openrouter_free.planning import Planning
 from langchain_openrouter_free.request import Request
 from langchain_openrouter_free.selection import AUTO
@@ -114,13 +117,20 @@ class Router(Planning, Accounting):
     """What is configured, as the endpoint asks it: one for the endpoint itself and one for each profile."""
 
     @classmethod
-    def configured(cls, profile: str | None = None, **arguments: Any) -> Self:
+    def configured(cls, profile: str | None = None, *, dotenv: bool | str | Path = False, **arguments: Any) -> Self:
         """Make it from what is configured around it; see `ChatOpenRouterFree.from_profile`.
 
         Raises:
             ConfigurationError: for anything that cannot work.
         """
-        return cls(**constructor_arguments(arguments, names_of(cls), profile))
+        known = names_of(cls)
+        unknown = next((name for name in arguments if name not in known), None)
+        if unknown is not None:
+            raise ConfigurationError(f"There is no setting {unknown!r}{settings.did_you_mean(unknown, known)}.")
+        try:
+            return cls(**constructor_arguments(arguments, known, profile, dotenv=dotenv))
+        except ValidationError as error:
+            raise ConfigurationError(sentence_of(error)) from error
 
     def begin(self, asked: Asked, pinned: str | None) -> Served:
         """Prepare a call.
@@ -177,22 +187,24 @@ class Backend:
         self._made: dict[str, Router] = {}
 
     @classmethod
-    def configured(cls, profile: str | None = None, **arguments: Any) -> Self:
+    def configured(cls, profile: str | None = None, *, dotenv: bool | str | Path = False, **arguments: Any) -> Self:
         """Make it from what is configured in the working directory, with all profiles.
 
         Args:
             profile: the profile for `auto` and ids.
+            dotenv: a `.env` file to read as well; True for the one in the working directory.
             **arguments: fields, which count more than what is configured.
 
         Raises:
             ConfigurationError: for anything that cannot work.
         """
-        names = profiles_in(effective(arguments, profile))
+        names = profiles_in(effective(arguments, profile, dotenv=dotenv))
 
         def maker(name: str) -> Callable[[], Router]:
-            return lambda: Router.configured(name, **arguments)
+            return lambda: Router.configured(name, dotenv=dotenv, **arguments)
 
-        return cls(Router.configured(profile, **arguments), {name: maker(name) for name in names})
+        main = Router.configured(profile, dotenv=dotenv, **arguments)
+        return cls(main, {name: maker(name) for name in names})
 
     def begin(self, request: Asked) -> Served:
         """Prepare a call.
@@ -205,7 +217,7 @@ class Backend:
         if request.model in self._makers:
             return self._profile(request.model).begin(request, None)
         if "/" not in request.model:
-            known = ", ".join([AUTO, *sorted(self._makers)])
+            known = ", ".join(self.aliases)
             raise RequestRejected(f"model: there is no {request.model!r}; say {known}, or an id of GET /v1/models.")
         return self._main.begin(request, request.model)
 
@@ -214,11 +226,20 @@ class Backend:
             self._made[name] = self._makers[name]()
         return self._made[name]
 
+    @property
+    def aliases(self) -> list[str]:
+        """Names that are no ids."""
+        return [AUTO, *sorted(self._makers)]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes have one state."""
+        return bool(settings.store(self._main.state).blocking)
+
     def models(self) -> list[dict[str, Any]]:
         """Return what may be asked for."""
         aliases = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "openrouter-free"}
-            for name in (AUTO, *sorted(self._makers))
+            {"id": name, "object": "model", "created": 0, "owned_by": "openrouter-free"} for name in self.aliases
         ]
         return [*aliases, *(self._main.about(model) for model in self._main.usable())]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
@@ -20,6 +21,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Among host names: every address. Rebinding needs a name, which an attacker's page has and an address is not.
+ADDRESSES = "*"
 # A body takes no longer than this to arrive, in seconds.
 _BODY_PATIENCE = 30.0
 
@@ -48,7 +51,7 @@ class Guard:
 
         Args:
             app: what is guarded.
-            hosts: names that a request's `Host` may have, without port.
+            hosts: names that a request's `Host` may have, without port; `ADDRESSES` stands for all that are numbers.
             token: what `Authorization: Bearer` must hold; None asks for none.
             origins: web pages that may ask, such as `https://app.example`; a request of any other is refused.
             most_at_once: how many requests are worked on at the same time.
@@ -86,13 +89,16 @@ class Guard:
             self._busy -= 1
 
     def _refused(self, headers: Mapping[str, str], origin: str) -> tuple[int, dict[str, Any], dict[str, str]] | None:
-        if _host(headers.get("host", "")) not in self._hosts:
-            return refusal(403, "This host name is not served; add it with --host.", code="forbidden_host")
+        if not self._is_ours(_host(headers.get("host", ""))):
+            return refusal(403, "This host name is not served; --allow-host names more.", code="forbidden_host")
         if origin and origin not in self._origins:
             return refusal(403, "Web pages may not ask unless they are named.", code="forbidden_origin")
         if self._token is not None and not self._is_known(headers.get("authorization", "")):
             return refusal(401, "The token is missing or wrong.", kind="authentication_error", code="invalid_api_key")
         return None
+
+    def _is_ours(self, host: str) -> bool:
+        return host in self._hosts or (ADDRESSES in self._hosts and host != ADDRESSES and _is_address(host))
 
     def _is_known(self, said: str) -> bool:
         scheme, _, token = said.partition(" ")
@@ -120,6 +126,14 @@ def _host(said: str) -> str:
     if said.startswith("["):
         return said[1:].partition("]")[0]
     return said.rpartition(":")[0] if said.count(":") == 1 else said
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _with(send: Send, headers: Mapping[str, str]) -> Send:

@@ -11,15 +11,22 @@ from contextlib import contextmanager
 import uvicorn
 
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.serve.guard import LOOPBACK, App
+from langchain_openrouter_free.serve.guard import ADDRESSES, LOOPBACK, App
 
 PORT = 8788
+# What stands for all addresses of a machine.
+_ALL = ("0.0.0.0", "::")  # noqa: S104 - it is asked whether that was said
 # Heads of requests end somewhere: larger ones are refused with a 4xx by the server, in bytes.
 _LARGEST_HEAD = 64 * 1024
+# Seconds that answers on their way are given when the server ends.
+_LAST_SECONDS = 5
+_BACKLOG = 1024
 
 
 def check_host(host: str, token: str | None) -> tuple[str, ...]:
     """Return the host names that are served, for an address to listen on.
+
+    One that stands for all addresses of the machine serves each of them; a name of its own must be named.
 
     Raises:
         ConfigurationError: if others than this machine could ask without a token.
@@ -28,7 +35,9 @@ def check_host(host: str, token: str | None) -> tuple[str, ...]:
         raise ConfigurationError(
             f"host={host!r} lets other machines ask: that needs a token as well (--token, or OPENROUTER_FREE_TOKEN)."
         )
-    return LOOPBACK if is_loopback(host) else (*LOOPBACK, host)
+    if is_loopback(host):
+        return (*LOOPBACK, host)
+    return (*LOOPBACK, host, ADDRESSES) if host in _ALL else (*LOOPBACK, host)
 
 
 def is_loopback(host: str) -> bool:
@@ -41,23 +50,50 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def config(
-    app: App | str, *, host: str, port: int, log_level: str, workers: int = 1, factory: bool = False
-) -> uvicorn.Config:
+def config(app: App, *, log_level: str) -> uvicorn.Config:
     """Return how the server runs; its own log has no bodies."""
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_level=log_level,
-        workers=workers,
-        factory=factory,
         h11_max_incomplete_event_size=_LARGEST_HEAD,
         http="h11",
+        ws="none",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=5,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_LAST_SECONDS,
     )
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that takes connections: clients may come at once, and wait until somebody serves.
+
+    Args:
+        host: the address or name to listen on.
+        port: 0 for one that is free.
+
+    Raises:
+        OSError: if that cannot be.
+    """
+    taking = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        taking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taking.bind((host, port))
+        taking.listen(_BACKLOG)
+    except BaseException:
+        taking.close()
+        raise
+    return taking
+
+
+def url_of(host: str, taking: socket.socket) -> str:
+    """Return the base URL for clients: `http://127.0.0.1:<port>/v1`."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{taking.getsockname()[1]}/v1"
+
+
+def run(app: App, taking: socket.socket, *, log_level: str = "warning") -> None:
+    """Serve until a signal ends it; answers on their way have some seconds left."""
+    uvicorn.Server(config(app, log_level=log_level)).run(sockets=[taking])
 
 
 @contextmanager
@@ -70,29 +106,27 @@ def served(app: App, *, host: str = "127.0.0.1", port: int = 0, log_level: str =
         port: 0 for one that is free.
         log_level: of the server.
     """
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
-    server = uvicorn.Server(config(app, host=host, port=port, log_level=log_level))
+    taking = listening(host, port)
+    server = uvicorn.Server(config(app, log_level=log_level))
     failed: list[BaseException] = []
 
-    def run() -> None:
+    def work() -> None:
         try:
-            server.run(sockets=[listening])
+            server.run(sockets=[taking])
         except BaseException as error:  # noqa: BLE001 - told to who waits
             failed.append(error)
 
-    thread = threading.Thread(target=run, name="openrouter-free-serve", daemon=True)
+    thread = threading.Thread(target=work, name="openrouter-free-serve", daemon=True)
     thread.start()
     try:
-        _wait_for(lambda: server.started or bool(failed) or not thread.is_alive())
-        if failed or not server.started:
+        _wait_for(lambda: server.started or not thread.is_alive())
+        if not server.started:
             raise RuntimeError("the endpoint did not start") from (failed[0] if failed else None)
-        yield f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/v1"
+        yield url_of(host, taking)
     finally:
         server.should_exit = True
-        thread.join(10)
-        listening.close()
+        thread.join(2 * _LAST_SECONDS)
+        taking.close()
 
 
 def _wait_for(happened: Callable[[], bool]) -> None:

@@ -1,0 +1,75 @@
+"""Several processes behind one socket: begun, replaced when one dies, ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import socket
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import NoReturn
+
+# A worker that has ended by itself within so many seconds would end again.
+_SHORTEST_LIFE = 5.0
+_LAST_SECONDS = 10.0
+
+Work = Callable[[socket.socket], None]
+
+
+def supervise(work: Work, taking: socket.socket, workers: int) -> None:
+    """Serve with several processes until a signal ends it.
+
+    Args:
+        work: what each process does; it is pickled.
+        taking: where connections come in.
+        workers: how many processes.
+
+    Raises:
+        RuntimeError: if a worker ends as soon as it has begun.
+        KeyboardInterrupt: when a signal has ended it, and all workers are gone.
+    """
+    before = signal.signal(signal.SIGTERM, _interrupted)
+    running: dict[BaseProcess, float] = {}
+    try:
+        for _ in range(workers):
+            _begin(work, taking, running)
+        while True:
+            wait([process.sentinel for process in running])
+            for process in [one for one in running if one.exitcode is not None]:
+                lived = time.monotonic() - running.pop(process)
+                # One that was killed is no sign that the next one would end, too.
+                if lived < _SHORTEST_LIFE and (process.exitcode or 0) >= 0:
+                    raise RuntimeError(f"a worker ended as soon as it had begun, with exit code {process.exitcode}")
+                _begin(work, taking, running)
+    finally:
+        _end(running)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _begin(work: Work, taking: socket.socket, running: dict[BaseProcess, float]) -> None:
+    # A fork would inherit the connections and locks of this process.
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(work, taking), daemon=True)
+    process.start()
+    running[process] = time.monotonic()
+
+
+def _work(work: Work, taking: socket.socket) -> None:
+    # The server has ended well by then; it says the signal again that made it end.
+    with contextlib.suppress(KeyboardInterrupt):
+        work(taking)
+
+
+def _end(running: dict[BaseProcess, float]) -> None:
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.join(_LAST_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
