@@ -23,7 +23,7 @@ NEW_VENV := $(or $(PYTHON),no-python-3.11-found) -m venv $(VENV)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: test lint format demo bench bench-peers fresh soak reliability weather cassettes cassettes-live compat lock clean help
+.PHONY: test lint format demo bench bench-peers fresh soak reliability weather cassettes cassettes-live compat frameworks lock clean help
 .DEFAULT_GOAL := test
 
 test: $(READY) ## run the whole test suite (sets everything up first)
@@ -72,6 +72,9 @@ cassettes-live: $(READY) ## record them from the real service (needs OPENROUTER_
 
 compat: $(READY) ## run what concerns LangChain on langchain-core 1.6, 1.7 and the newest, in throw-away environments
 	WORKERS=$(WORKERS) $(PY) tests/compat.py $(ARGS)
+
+frameworks: $(READY) ## agents of CrewAI, pydantic-ai, smolagents, AutoGen and OpenAI's SDK through the endpoint
+	$(PY) tests/frameworks/run.py $(ARGS)
 
 lock: ## find the newest versions that fit pyproject.toml and write them down
 	$(or $(UV),$(PY) -m pip install --quiet uv && $(PY) -m uv) pip compile pyproject.toml --group dev --universal \

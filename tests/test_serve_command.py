@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -217,3 +218,17 @@ def test_a_wrong_setting_is_named(sim: Simulator) -> None:
         Backend.configured(model=[A])
     with pytest.raises(ConfigurationError, match="temperature"):
         Backend.configured(temperature="hot")
+
+
+def test_what_the_readme_shows_of_other_frameworks_is_what_is_played() -> None:
+    """`make frameworks` runs the very lines."""
+    readme = (Path(ROOT) / "README.md").read_text()
+    played = (Path(ROOT) / "tests" / "frameworks" / "play.py").read_text()
+    names = set(re.findall(r"[A-Za-z_]+", " ".join(re.findall(r"import (.*)", played))))
+    for block in re.findall(r"```py\n(.*?)```", readme, re.DOTALL):
+        compile(block, "README.md", "exec")
+        for line in map(str.strip, block.splitlines()):
+            if line.startswith(("from ", "import ")):
+                assert set(re.findall(r"[A-Za-z_]+", line.partition("import ")[2])) <= names
+            elif line and not line.startswith(("#", "url =")):
+                assert line in played

@@ -236,3 +236,17 @@ def test_numbered_steps_are_done_one_after_the_other(ask):
     assert ask(messages, tools=tools)["message"]["content"].endswith("has done all steps: seven, minus five")
     must = ask(messages, tools=[*tools, tool("report", total={"type": "integer"})], tool_choice="required")
     assert [call["function"]["name"] for call in must["message"]["tool_calls"]] == ["report"]
+
+
+def test_steps_are_known_as_done_where_calls_and_results_are_told_in_words(ask):
+    """So does smolagents: a call is a sentence of the assistant's, its result one of the user's."""
+    tools = [tool("add", a={"type": "integer"}, b={"type": "integer"}), tool("negate", a={"type": "integer"})]
+    messages = [
+        {"role": "user", "content": "Please:\n1. Use add for 3 and 4.\n2. Use negate for 5."},
+        {"role": "assistant", "content": "Calling tools:\n[{'function': {'name': 'add'}}]"},
+        {"role": "user", "content": "Observation:\nseven"},
+    ]
+    (call,) = ask(messages, tools=tools)["message"]["tool_calls"]
+    assert call["function"]["name"] == "negate"
+    messages += [{**messages[1]}, {"role": "user", "content": "Observation:\nminus five"}]
+    assert ask(messages, tools=tools)["message"]["content"].endswith("has done all steps: seven, minus five")

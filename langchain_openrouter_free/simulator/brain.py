@@ -155,7 +155,7 @@ def answer(
         reasoning: thoughts to show, or whether to show some; None leaves that to request and model.
     """
     messages = prompt.messages
-    task = task_of(messages, prompt.said, [text_of(message) for message in messages])
+    task = task_of(messages, [text_of(message) for message in messages])
     said = prompt.said if task is None else task.text
     result = Answer(prompt_tokens=prompt.tokens, images=prompt.images)
     if text is None:

@@ -13,6 +13,8 @@ from langchain_openrouter_free.simulator.reply import Json
 
 _STEP = re.compile(r"^\s*\d+[.)]\s+(\S.*)$", re.MULTILINE)
 _LEAST = 2
+# smolagents tells its models in words what they have called, and what came of it.
+_CALLED, _OBSERVED = "Calling tools:", "Observation:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +51,30 @@ def mentions(text: str, tool: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(tool)}(?!\w)", text) is not None
 
 
-def task_of(messages: list[Json], said: str, texts: list[str]) -> Task | None:
+def task_of(messages: list[Json], texts: list[str]) -> Task | None:
     """The task of the last user message; None if it lists no steps.
 
     Args:
         messages: the conversation.
-        said: the text of the last user message.
         texts: the text of each message.
     """
-    steps = _STEP.findall(said)
+    told = list(zip(messages, texts, strict=True))
+    asked = max((at for at, (one, text) in enumerate(told) if _is_user(one) and not _is_result(one, text)), default=-1)
+    steps = _STEP.findall(texts[asked]) if asked >= 0 else []
     if len(steps) < _LEAST:
         return None
-    asked = max(at for at, message in enumerate(messages) if message.get("role") == "user")
-    since = list(zip(messages, texts, strict=True))[asked + 1 :]
-    results = [text for message, text in since if message.get("role") == "tool"]
-    return Task(steps, sum(bool(message.get("tool_calls")) for message, _ in since), results)
+    since = told[asked + 1 :]
+    results = [text.removeprefix(_OBSERVED).strip() for one, text in since if _is_result(one, text)]
+    return Task(steps, sum(_calls(one, text) for one, text in since), results)
+
+
+def _is_user(message: Json) -> bool:
+    return message.get("role") == "user"
+
+
+def _is_result(message: Json, text: str) -> bool:
+    return message.get("role") == "tool" or (_is_user(message) and text.startswith(_OBSERVED))
+
+
+def _calls(message: Json, text: str) -> bool:
+    return bool(message.get("tool_calls")) or (message.get("role") == "assistant" and text.startswith(_CALLED))
