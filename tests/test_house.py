@@ -37,6 +37,7 @@ RULES = {
     "serve.asking",
     "serve.answering",
     "serve.metrics",
+    "serve.objects",
     "joining",
     "history",
     "figures",

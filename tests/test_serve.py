@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ from langchain_openrouter_free.serve.backend import Backend, Router
 from langchain_openrouter_free.serve.running import check_host, served
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.log import hashed
+from langchain_openrouter_free.testing import FakeClock
 
 A, B = "test/a:free", "test/b:free"
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -163,15 +165,39 @@ class TestOpenAIsClient:
         assert [str(chat.model) for chat in sim.chats()] == [B, A]
 
     def test_reasoning_comes_along_and_goes_back_to_its_model_only(self, sim: Simulator, endpoint: Any) -> None:
+        """Whose it is, is known by the conversation; of one that nobody here has answered, only by a pin."""
         ask = client(endpoint()).chat.completions
         told: Any = ask.create(model="auto", messages=HELLO, extra_body={"reasoning": {"effort": "high"}})
         message = told.choices[0].message.model_dump(exclude_none=True)
         assert message["reasoning_details"]
         again: Any = [*HELLO, message, {"role": "user", "content": "and?"}]
         ask.create(model="auto", messages=again)
-        ask.create(model=A, messages=again)
+        ask.create(model=B, messages=again)
+        strange = [{"role": "user", "content": "another"}, *again[1:]]
+        ask.create(model="auto", messages=strange)
+        ask.create(model=A, messages=strange)
         kept = ["reasoning_details" in chat.body["messages"][1] for chat in sim.chats()[1:]]
-        assert kept == [False, True]
+        assert kept == [True, True, False, True]
+
+    def test_a_conversation_keeps_its_voice(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        """An agent's steps stay with the model that stepped in; a new conversation begins with the ranking."""
+        sim.script({A: ["503", "ok"]})
+        ask = client(endpoint(clock=FakeClock(time.time()))).chat.completions
+        talk: list[Any] = [*HELLO]
+        for _ in range(3):
+            talk += [ask.create(model="auto", messages=talk).choices[0].message, {"role": "user", "content": "go on"}]
+        ask.create(model="auto", messages=[{"role": "user", "content": "new"}])
+        assert [str(chat.model) for chat in sim.chats()][:4] == [A, B, B, B]
+
+    @pytest.mark.parametrize("how", ["wrong-schema", "fenced"])
+    def test_an_object_is_one_that_a_client_can_read(self, sim: Simulator, endpoint: Any, how: str) -> None:
+        """One that does not fit the schema is another model's turn; a code fence is taken off."""
+        sim.script({A: how})
+        told = client(endpoint()).chat.completions.parse(
+            model="auto", messages=[{"role": "user", "content": "Ann is 7"}], response_format=Person
+        )
+        assert isinstance(told.choices[0].message.parsed, Person)
+        assert told.model == (B if how == "wrong-schema" else A)
 
     def test_unknown_parameters_are_passed_on(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
         client(endpoint()).chat.completions.create(
@@ -232,6 +258,14 @@ class TestErrors:
             client(endpoint(), max_retries=5).chat.completions.create(model="auto", messages=HELLO)
         assert len(sim.chats()) == 2
 
+    @pytest.mark.parametrize("how", ["plain", "stream"])
+    def test_a_key_that_the_service_quotes_stays_here(self, sim: Simulator, endpoint: Any, how: str) -> None:
+        sim.script({"*": {"do": "401", "message": f"Incorrect API key provided: {KEY}"}})
+        with pytest.raises(openai.AuthenticationError) as told:
+            client(endpoint()).chat.completions.create(model="auto", messages=HELLO, stream=how == "stream")
+        assert "Incorrect API key provided" in told.value.response.text
+        assert KEY not in told.value.response.text + str(told.value.response.headers)
+
     def test_a_budget(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
         half = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0", "request": "0.5"}}
         sim.reset(Scenario(models=[half, A, B], scripts={A: "503", B: "503"}))
@@ -284,7 +318,16 @@ class TestWhoMayAsk:
         with pytest.raises(ConfigurationError, match="token"):
             check_host(host, token)
         assert host in check_host(host, "t")
-        assert check_host("127.0.0.2", None) == check_host("localhost", None)
+        assert "127.0.0.2" in check_host("127.0.0.2", None)
+
+    @pytest.mark.parametrize(
+        ("host", "status"), [("192.0.2.7:8788", 200), ("[2001:db8::1]", 200), ("evil.example", 403), ("*", 403)]
+    )
+    def test_all_addresses_are_no_names(self, sim: Simulator, host: str, status: int) -> None:
+        """What listens everywhere is asked by any number, but not by a name that nobody gave it."""
+        app = application(Backend(router(sim)), hosts=check_host("0.0.0.0", "t"))
+        with TestClient(app, base_url="http://127.0.0.1") as ask:
+            assert ask.get("/health", headers={"host": host}).status_code == status
 
     def test_a_large_body_is_not_read(self, sim: Simulator) -> None:
         app = application(Backend(router(sim)), most_bytes=1000)
@@ -292,6 +335,13 @@ class TestWhoMayAsk:
             told = ask.post("/v1/chat/completions", content=b"x" * 1001)
             piecewise = ask.post("/v1/chat/completions", content=iter([b"x" * 600, b"x" * 600]))
         assert (told.status_code, piecewise.status_code) == (413, 413)
+
+    def test_a_client_is_told_that_its_body_is_too_large(self, sim: Simulator, endpoint: Any) -> None:
+        """Over a real socket, while it still sends."""
+        long: Any = [{"role": "user", "content": "x" * 40_000_000}]
+        with pytest.raises(openai.APIStatusError) as told:
+            client(endpoint(), max_retries=0).chat.completions.create(model="auto", messages=long)
+        assert told.value.status_code == 413
 
     def test_no_prompt_is_logged(self, sim: Simulator, endpoint: Any, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("DEBUG")
@@ -304,24 +354,76 @@ class TestWhoMayAsk:
 
 
 class TestGone:
-    """A client that goes away."""
+    """A client that goes away, or takes nothing any more."""
 
     @pytest.mark.parametrize("how", ["plain", "stream"])
     def test_its_attempt_is_cancelled_at_once_and_settled(self, sim: Simulator, endpoint: Any, how: str) -> None:
+        """Within 100 ms (of three tries: the machine may be busy) the service is left and the money is settled."""
         stream = how == "stream"
-        sim.script({A: {"do": "stall", "after": 3} if stream else "drip"})
-        store = MemoryStore()
-        url = httpx.URL(endpoint(state=store))
+        half = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0.001"}}
+        stalls = {"do": "stall", "after": 3} if stream else "drip"
+        sim.reset(Scenario(models=[half, A, B], scripts={A: "503", B: "503", half["id"]: stalls}))
+        paying = {"allow_paid": True, "paid_models": [half["id"]], "budget": "$90 total", "max_tokens": 100}
+        backend = Backend(router(sim, project="p", **paying))
+        took = []
+        with served(application(backend)) as base:
+            url = httpx.URL(base)
+            for number in range(1, 4):
+                left = self.leave(sim, url, number, stream=stream)
+                sim.wait_for(lambda s: paid_of(s)[-1].disconnected_at is not None)
+                while backend._main.spending().windows[0].reserved != "0":
+                    assert time.monotonic() < left + 5
+                took.append(max(time.monotonic(), paid_of(sim)[-1].disconnected_at or 0.0) - left)
+        assert min(took) < 0.1, took
+
+    @staticmethod
+    def leave(sim: Simulator, url: httpx.URL, number: int, *, stream: bool) -> float:
+        """Ask and go away; return when."""
         body = json.dumps({"model": "auto", "messages": HELLO, "stream": stream}).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         with socket.create_connection((url.host, url.port)) as raw:
             raw.sendall(head + body)
-            sim.wait_for(lambda s: len(s.chats()) == 1)
+            sim.wait_for(lambda s: len(paid_of(s)) == number)
             if stream:
                 assert raw.recv(100).startswith(b"HTTP/1.1 200")
+        return time.monotonic()
+
+    async def test_a_client_that_takes_nothing_is_gone(self, sim: Simulator) -> None:
+        """Its attempt is cancelled, and no place at the endpoint is taken for ever."""
+        taken: list[Any] = []
+
+        async def send(message: Any) -> None:
+            taken.append(message)
+            if len(taken) > 2:
+                await asyncio.Event().wait()
+
+        said = [
+            {"type": "http.request", "body": json.dumps({"model": "auto", "messages": HELLO, "stream": True}).encode()}
+        ]
+
+        async def receive() -> Any:
+            if not said:
+                await asyncio.Event().wait()
+            return said.pop()
+
+        store = MemoryStore()
+        app = application(Backend(router(sim, state=store)), reader_patience=0.05)
+        sim.script({A: {"do": "ok", "speed": 20}})
+        headers = [(b"host", b"localhost")]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "headers": headers,
+            "query_string": b"",
+        }
+        await asyncio.wait_for(app(scope, receive, send), 5)
         sim.wait_for(lambda s: s.chats()[0].disconnected_at is not None)
-        assert book_of(store).windows.days
-        assert not any(rest.probe_until for rest in book_of(store).cooldowns.values())
+        assert book_of(store).holds == {}
+
+
+def paid_of(sim: Simulator) -> list[Any]:
+    return [chat for chat in sim.chats() if chat.model == "simulated/half"]
 
 
 class TestWorkers:

@@ -88,10 +88,12 @@ def test_one_process_and_ctrl_c(sim: Simulator, start: Start) -> None:
     process, url = start("--log-level", "debug")
     assert ask(url).model == B
     assert ask(url, model="batch").model == B
-    stream = ask(url, stream=True, timeout=30)
+    client = openai.OpenAI(base_url=url, api_key="x", max_retries=0)
+    stream = client.chat.completions.create(model="auto", messages=HELLO, stream=True)
     assert next(iter(stream)).model == B
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
+    client.close()
     assert (process.returncode, out) == (0, "")
     assert err.endswith("stopped\n")
     assert f"{A}: upstream_limit" in err

@@ -52,8 +52,9 @@ class Serving:
         from langchain_openrouter_free.serve.app import application  # noqa: PLC0415 - it needs the extra
         from langchain_openrouter_free.serve.running import run as run_server  # noqa: PLC0415 - it needs the extra
 
-        guarding = {"hosts": self.hosts, "origins": self.origins, "token": self.token}
-        app = application(self.backend(), most_bytes=self.most_bytes, **guarding)
+        app = application(
+            self.backend(), most_bytes=self.most_bytes, hosts=self.hosts, origins=self.origins, token=self.token
+        )
         with log_shown(self.options.output()):
             logging.getLogger("langchain_openrouter_free").setLevel(self.log_level.upper())
             # What the server tells of its own beginning and end is said by the command.

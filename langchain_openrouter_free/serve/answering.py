@@ -98,7 +98,7 @@ class Pieces:
 
     def __init__(self, *, ident: str, created: int, model: str) -> None:
         self._frame: Json = {"id": ident, "object": "chat.completion.chunk", "created": created, "model": model}
-        self._begun = False
+        self._begun, self._details = False, 0
 
     def content(self, delta: Delta) -> Json:
         """Return the piece of one delta."""
@@ -109,16 +109,21 @@ class Pieces:
         if delta.reasoning:
             said["reasoning"] = delta.reasoning
         if delta.reasoning_details:
+            self._details += len(delta.reasoning_details)
             said["reasoning_details"] = list(delta.reasoning_details)
         if delta.refusal:
             said["refusal"] = delta.refusal
         if delta.tool_calls:
             said["tool_calls"] = [_tool_piece(piece) for piece in delta.tool_calls]
-        return self._piece(said, None)
+        return self._piece(said, None, delta.logprobs)
 
     def last(self, said: Completion, route: Mapping[str, Any]) -> Json:
-        """Return the piece that ends the answer, with the route trail."""
-        ended = self._piece({}, _finish(said)) | {"provider": said.provider, "route": dict(route)}
+        """Return the piece that ends the answer, with the route trail and with what came without a word to show."""
+        more: Json = {"reasoning_details": said.reasoning_details[self._details :], "annotations": said.annotations}
+        ended = self._piece({name: list(found) for name, found in more.items() if found}, _finish(said)) | {
+            "provider": said.provider,
+            "route": dict(route),
+        }
         ended["choices"][0]["native_finish_reason"] = said.native_finish_reason
         return ended
 
@@ -126,8 +131,8 @@ class Pieces:
         """Return the piece that counts tokens."""
         return self._frame | {"choices": [], "usage": said.usage or _nothing_counted()}
 
-    def _piece(self, delta: Json, finish: str | None) -> Json:
-        return self._frame | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]}
+    def _piece(self, delta: Json, finish: str | None, logprobs: Json | None = None) -> Json:
+        return self._frame | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": logprobs}]}
 
 
 def _tool_piece(piece: Any) -> Json:

@@ -27,12 +27,24 @@ from langchain_openrouter_free.serve.answering import (
     route_header,
 )
 from langchain_openrouter_free.serve.asking import Asked, asked
-from langchain_openrouter_free.serve.guard import App, BodyRefused, Guard, Receive, Scope, Send, answer, body_of
+from langchain_openrouter_free.serve.guard import (
+    App,
+    BodyRefused,
+    Guard,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    body_of,
+)
 from langchain_openrouter_free.wire import Completion, Delta
 
 log = logging.getLogger("langchain_openrouter_free")
 
 MOST_BYTES = 32 * 1024 * 1024
+# Who takes nothing of a stream for so many seconds is taken for gone.
+READER_PATIENCE = 60.0
 
 
 class Answering(Protocol):
@@ -85,16 +97,19 @@ class Backend(Protocol):
         ...
 
 
-def application(backend: Backend, *, most_bytes: int = MOST_BYTES, **guarding: Any) -> App:
+def application(
+    backend: Backend, *, most_bytes: int = MOST_BYTES, reader_patience: float = READER_PATIENCE, **guarding: Any
+) -> App:
     """Return the endpoint as an ASGI application.
 
     Args:
         backend: what answers.
         most_bytes: the largest body that is read.
+        reader_patience: seconds that a client may take nothing of a stream; then its attempt is cancelled.
         **guarding: who may ask; see `Guard`.
     """
     pages: list[tuple[str, str, Any]] = [
-        ("/v1/chat/completions", "POST", _Chat(backend, most_bytes)),
+        ("/v1/chat/completions", "POST", _Chat(backend, most_bytes, reader_patience)),
         ("/v1/models", "GET", _models(backend)),
         ("/v1/models/{model:path}", "GET", _one_model(backend)),
         ("/health", "GET", _health),
@@ -160,11 +175,15 @@ def _metrics(backend: Backend) -> Page:
     return page
 
 
+class ReaderGone(Exception):
+    """A client takes nothing of its stream any more."""
+
+
 class _Chat:
     """`POST /v1/chat/completions`."""
 
-    def __init__(self, backend: Backend, most_bytes: int) -> None:
-        self._backend, self._most_bytes = backend, most_bytes
+    def __init__(self, backend: Backend, most_bytes: int, reader_patience: float) -> None:
+        self._backend, self._most_bytes, self._patience = backend, most_bytes, reader_patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -181,12 +200,14 @@ class _Chat:
         try:
             if request.stream:
                 async with contextlib.aclosing(call.contents()) as contents:  # type: ignore[type-var]
-                    await self._streamed(request, call, contents, send)
+                    await self._streamed(request, call, contents, _impatient(send, self._patience))
             else:
                 await call.whole()
                 await self._whole(call, send)
         except OpenRouterFreeError as error:
             await answer(send, *failure(error, self._backend.now()))
+        except ReaderGone:
+            log.info("a client has taken nothing of its stream for %g s: it is given up", self._patience)
 
     async def _whole(self, call: Answering, send: Send) -> None:
         route = call.route()
@@ -217,6 +238,17 @@ class _Chat:
             _, body, _ = failure(error, self._backend.now())
             await _sent(send, event(body))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _impatient(send: Send, seconds: float) -> Send:
+    async def sending(message: Message) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await send(message)
+        except TimeoutError:
+            raise ReaderGone from None
+
+    return sending
 
 
 async def _sent(send: Send, data: bytes) -> None:

@@ -60,15 +60,18 @@ def asked(body: bytes) -> Asked:
         raise RequestRejected("n: only 1 answer can be asked for; several would cost several requests.")
     rest = {name: value for name, value in payload.items() if name not in _OURS and value is not None}
     known = PER_CALL | set(FIELDS) | {"max_completion_tokens"}
-    options = payload.get("stream_options")
     return Asked(
         model.strip(),
         _messages(messages),
         {name: value for name, value in rest.items() if name in known},
         {name: value for name, value in rest.items() if name not in known},
         _flag(payload, "stream"),
-        isinstance(options, Mapping) and options.get("include_usage") is True,
+        _says(payload.get("stream_options"), "include_usage") or _says(payload.get("usage"), "include"),
     )
+
+
+def _says(options: object, name: str) -> bool:
+    return isinstance(options, Mapping) and options.get(name) is True
 
 
 def _no_number(word: str) -> None:

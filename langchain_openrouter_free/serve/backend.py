@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,19 +11,25 @@ from pydantic import ValidationError
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.accounting import Accounting
+from langchain_openrouter_free.actions import Candidate, Road
 from langchain_openrouter_free.attempt import Attempt
+from langchain_openrouter_free.catalogue import FREE_ROUTER
 from langchain_openrouter_free.choosing import facts_in, selection_of
 from langchain_openrouter_free.configuration.effective import constructor_arguments, effective, profiles_in
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, RequestRejected, route_facts
+from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.fields import names_of, sentence_of
 from langchain_openrouter_free.planning import Planning
 from langchain_openrouter_free.request import Request
 from langchain_openrouter_free.selection import AUTO
 from langchain_openrouter_free.serve.asking import Asked
 from langchain_openrouter_free.serve.metrics import metrics
+from langchain_openrouter_free.serve.objects import bare, wanted, wrong
 from langchain_openrouter_free.sizes import modalities, parts_of
 from langchain_openrouter_free.transport import CLIENTS
+from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
+from langchain_openrouter_free.voices import VOICES, traces
 from langchain_openrouter_free.wire import Completion, Delta
 
 # What an assistant's message may hold of its thinking; only the model that thought it takes it back.
@@ -36,19 +42,25 @@ class ServedRequest(Request):
 
     Attributes:
         messages: in the service's words, as they came.
-        thinker: the one model that may take back the reasoning in them; nobody knows whose it is otherwise.
+        authors: the models of the assistant's messages, as far as they are known: each takes back its own thoughts.
     """
 
     messages: list[dict[str, Any]]
-    thinker: str | None = None
+    authors: Sequence[str | None] = ()
     _bare: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._bare = [{name: value for name, value in one.items() if name not in _THOUGHTS} for one in self.messages]
 
     def wire_messages(self, model: str | None) -> list[dict[str, Any]]:
-        """Return the messages, with their reasoning for the model that it is of."""
-        return self.messages if model is not None and model == self.thinker else self._bare
+        """Return the messages, with the thoughts of a model's own."""
+        if model is None or model not in self.authors:
+            return self._bare
+        authors = iter(self.authors)
+        return [
+            whole if whole["role"] == "assistant" and next(authors) == model else bare
+            for whole, bare in zip(self.messages, self._bare, strict=True)
+        ]
 
     def inputs(self) -> frozenset[str]:
         """Name the modalities of the prompt beside text."""
@@ -61,12 +73,26 @@ class ServedRequest(Request):
             if thoughts:
                 yield thoughts
 
+    def _check(self, candidate: Candidate, said: Completion) -> Verdict | None:
+        """Check the object that is wanted: a client would fail over a wrong one, another model may not."""
+        if said.tool_calls or said.finish_reason == "length" or Kind.WRONG_OBJECT in self.accept.rows:
+            return None
+        found = wrong(said.text, self.params)
+        return None if found is None else verdict(Kind.WRONG_OBJECT, tidy(found))
+
 
 class Served:
     """One call on its way."""
 
-    def __init__(self, attempts: Attempts) -> None:
-        self._attempts = attempts
+    def __init__(self, attempts: Attempts, request: ServedRequest, served: Callable[[str], None]) -> None:
+        """Prepare it.
+
+        Args:
+            attempts: the walk.
+            request: what is asked.
+            served: gets the id of the free model that has answered.
+        """
+        self._attempts, self._request, self._served = attempts, request, served
         self._attempt: Attempt | None = None
 
     async def whole(self) -> None:
@@ -77,6 +103,7 @@ class Served:
                     pass
             if attempt.answered:
                 self._attempt = attempt
+                self._remember()
                 return
 
     async def contents(self) -> AsyncIterator[Delta]:
@@ -88,12 +115,19 @@ class Served:
                     for delta in attempt.committed_content(deltas):
                         yield delta
             if attempt.answered:
+                self._remember()
                 return
+
+    def _remember(self) -> None:
+        candidate = self._answering.turn.candidate
+        if not candidate.paid and candidate.model != FREE_ROUTER:
+            self._served(candidate.model)
 
     @property
     def said(self) -> Completion:
-        """What the answer holds."""
-        return self._answering.completion()
+        """What the answer holds; an object that was wanted, without a code fence."""
+        said = self._answering.completion()
+        return said if wanted(self._request.params) is None else replace(said, text=bare(said.text))
 
     @property
     def model(self) -> str:
@@ -141,21 +175,30 @@ class Router(Planning, Accounting):
         """
         kwargs: dict[str, Any] = {**asked.params, "extra_body": asked.extra, "model": pinned}
         plan = self._plan(None, kwargs)
-        wire = settings.wire(self.wire)
+        wire, now = settings.wire(self.wire), self.clock.now()
+        # Who has served a conversation is known by what was said in it; clients name none.
+        conversation, before = traces(plan.accounts.account, plan.ranking, asked.messages)
+        authors = [VOICES.last([name], now) for name in before]
         request = ServedRequest(
             **plan.arguments,
             messages=asked.messages,
-            thinker=pinned,
+            authors=[author or pinned for author in reversed(authors)],
             wire=replace(wire, default="stream") if asked.stream else wire,
         )
-        route = self._route(plan, request)
-        deadlines, hedge = self._deadlines(plan.options), self._hedge(plan.options)
-        return Served(request.attempts(route, plan.accounts, deadlines, hedge))
+        voice = next(filter(None, authors), None) if self.sticky else None
+        route = self._route(plan, request, voice=voice)
+        attempts = request.attempts(route, plan.accounts, self._deadlines(plan.options), self._hedge(plan.options))
+        return Served(attempts, request, lambda model: VOICES.remember(conversation, model, self.clock.now()))
 
     def usable(self) -> list[str]:
-        """Return the ids of all free chat models, best first, as far as is known without a request."""
+        """Return the ids of all free chat models, best first, and of paid ones that may be asked.
+
+        They are those that are known without a request.
+        """
         listing = self._lookup().at_hand()
-        return [one.model for one in selection_of((*self.models, AUTO), listing, self.clock.now()).chosen]
+        free = [one.model for one in selection_of((*self.models, AUTO), listing, self.clock.now()).chosen]
+        paid = self._candidates().paid if self._may_pay else ()
+        return [*free, *(one.model for one in paid if one.road is Road.SERVICE)]
 
     def about(self, model: str) -> dict[str, Any]:
         """Return a model as the list of models tells it."""

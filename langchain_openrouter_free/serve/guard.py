@@ -12,7 +12,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from langchain_openrouter_free.serve.answering import refusal
+from langchain_openrouter_free.serve.answering import ROUTE_HEADER, refusal
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -58,6 +58,8 @@ class Guard:
         """
         self._app, self._token = app, token
         self._hosts = {host.lower().strip("[]") for host in hosts}
+        self._all_addresses = ADDRESSES in self._hosts
+        self._hosts.discard(ADDRESSES)
         self._origins = {origin.rstrip("/").lower() for origin in origins}
         self._most, self._busy = most_at_once, 0
 
@@ -70,7 +72,7 @@ class Guard:
         headers = _headers(scope)
         origin = headers.get("origin", "").lower()
         refused = self._refused(headers, origin)
-        cross = self._cross(origin)
+        cross = self._cross(origin, headers.get("access-control-request-headers", ""))
         if refused is None and scope["method"] == "OPTIONS" and cross:
             await answer(send, 204, None, cross)
         elif refused is not None:
@@ -98,19 +100,21 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        return host in self._hosts or (ADDRESSES in self._hosts and host != ADDRESSES and _is_address(host))
+        return host in self._hosts or (self._all_addresses and _is_address(host))
 
     def _is_known(self, said: str) -> bool:
         scheme, _, token = said.partition(" ")
         right = (self._token or "").encode()
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode("utf-8", "replace"), right)
 
-    def _cross(self, origin: str) -> dict[str, str]:
+    def _cross(self, origin: str, wanted: str) -> dict[str, str]:
         if not origin or origin not in self._origins:
             return {}
         return {
             "access-control-allow-origin": origin,
-            "access-control-allow-headers": "authorization, content-type",
+            # OpenAI's client has a dozen of its own.
+            "access-control-allow-headers": wanted or "authorization, content-type",
+            "access-control-expose-headers": f"{ROUTE_HEADER}, retry-after, x-should-retry",
             "access-control-allow-methods": "GET, POST",
             "vary": "origin",
         }
