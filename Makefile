@@ -43,7 +43,7 @@ demo: $(READY) ## a bad hour on the simulated service; ARGS="--live" asks the re
 	$(PY) -m langchain_openrouter_free demo $(ARGS)
 
 bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its import, the simulator, the store
-	for bench in happy_path decision import simulator store; do $(PY) tests/benchmarks/bench_$$bench.py || exit 1; done
+	for bench in happy_path serve decision import simulator store; do $(PY) tests/benchmarks/bench_$$bench.py || exit 1; done
 	$(PY) -m pytest tests/benchmarks/test_bench_quota.py -o addopts= --benchmark-columns=median,iqr,ops,rounds
 	$(PY) -m pytest tests/benchmarks/test_bench_money.py -o addopts= -s -q
 	$(PY) -m pytest tests/benchmarks/test_bench_catalogue.py -o addopts= --benchmark-columns=median,iqr,ops,rounds

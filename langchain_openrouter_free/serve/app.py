@@ -50,8 +50,8 @@ READER_PATIENCE = 60.0
 class Answering(Protocol):
     """One call on its way."""
 
-    def contents(self) -> AsyncIterator[Delta]:
-        """Yield what a client may see, as it comes; raise the error of the call."""
+    def contents(self) -> AsyncIterator[list[Delta]]:
+        """Yield what a client may see, as it comes, never nothing; raise the error of the call."""
         ...
 
     async def whole(self) -> None:
@@ -215,7 +215,9 @@ class _Chat:
         body = completion_of(call.said, ident=ident, created=created, model=call.model, route=route)
         await answer(send, 200, body, {ROUTE_HEADER: route_header(route)})
 
-    async def _streamed(self, request: Asked, call: Answering, contents: AsyncIterator[Delta], send: Send) -> None:
+    async def _streamed(
+        self, request: Asked, call: Answering, contents: AsyncIterator[list[Delta]], send: Send
+    ) -> None:
         """Send an answer in pieces. Its head waits for the first content: until then any model may still fail."""
         first = await anext(contents, None)
         pieces = Pieces(ident=_ident(), created=int(self._backend.now()), model=call.model)
@@ -227,16 +229,16 @@ class _Chat:
         encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": encoded})
         try:
-            await _sent(send, event(pieces.content(first or Delta())))
-            async for delta in contents:
-                await _sent(send, event(pieces.content(delta)))
-            await _sent(send, event(pieces.last(call.said, call.route())))
+            await _sent(send, *map(pieces.content, first or [Delta()]))
+            async for deltas in contents:
+                await _sent(send, *map(pieces.content, deltas))
+            ends = [pieces.last(call.said, call.route())]
             if request.usage:
-                await _sent(send, event(pieces.usage(call.said)))
-            await _sent(send, DONE)
+                ends.append(pieces.usage(call.said))
+            await _sent(send, *ends, done=True)
         except OpenRouterFreeError as error:
             _, body, _ = failure(error, self._backend.now())
-            await _sent(send, event(body))
+            await _sent(send, body)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -251,7 +253,8 @@ def _impatient(send: Send, seconds: float) -> Send:
     return sending
 
 
-async def _sent(send: Send, data: bytes) -> None:
+async def _sent(send: Send, *payloads: dict[str, Any], done: bool = False) -> None:
+    data = b"".join(map(event, payloads)) + (DONE if done else b"")
     await send({"type": "http.response.body", "body": data, "more_body": True})
 
 

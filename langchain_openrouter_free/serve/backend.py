@@ -106,14 +106,14 @@ class Served:
                 self._remember()
                 return
 
-    async def contents(self) -> AsyncIterator[Delta]:
-        """Yield what a client may see, as it comes."""
+    async def contents(self) -> AsyncIterator[list[Delta]]:
+        """Yield what a client may see, as it comes: what is there at once together."""
         async for attempt in self._attempts:
             self._attempt = attempt
             async with attempt:
                 while (deltas := await attempt.aread()) is not None:
-                    for delta in attempt.committed_content(deltas):
-                        yield delta
+                    if shown := list(attempt.committed_content(deltas)):
+                        yield shown
             if attempt.answered:
                 self._remember()
                 return
