@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from readme import (
@@ -20,6 +21,8 @@ from readme import (
     transcript,
 )
 
+from langchain_openrouter_free import ChatOpenRouterFree
+from langchain_openrouter_free.cli.app import app
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.transport import CLIENTS
 
@@ -56,6 +59,23 @@ def test_every_place_that_is_pointed_at_is_there() -> None:
     places = {place.partition("#")[::2] for place in re.findall(r"\]\(([^):]+)\)", text)}
     assert {place for place, _ in places if place and not (README.parent / place).exists()} == set()
     assert {heading for place, heading in places if not place} <= headings
+
+
+def test_the_configuration_is_one(service: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown as a project's file makes a model, with its profile laid over it."""
+    (block,) = re.findall(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
+    (tmp_path / "pyproject.toml").write_text(block)
+    monkeypatch.chdir(tmp_path)
+    assert ChatOpenRouterFree().project == "shop"
+    assert ChatOpenRouterFree.from_profile("batch").max_wait == 600
+
+
+def test_every_command_is_told() -> None:
+    """The table of the command line has a row for each command, and for no other."""
+    part = README.read_text().partition("\n## The command ")[2].partition("\n## ")[0]
+    told = set(re.findall(r"^\| `(\w+)", part, re.MULTILINE))
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert told == commands
 
 
 def test_the_python_blocks_run(service: Simulator, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ _WHY = 44
 
 def bad_hour() -> Scenario:
     """Return the hour: what each model does with each request, and an account that never bought credits."""
-    lively = {"do": "ok", "latency": 0.02, "speed": 600}
+    lively = {"do": "ok", "latency": 0.02, "speed": 1500}
     return Scenario(
         per_minute=20,
         per_day=50,
