@@ -356,6 +356,7 @@ def test_what_the_user_means_counts(place: Place, how: str, tmp_path: Path) -> N
     if how == "named":
         place.patch.setenv("OPENROUTER_FREE_TRUSTED", f"{tmp_path / 'x'}:{place.root}")
     if how == "its own program":
+        (place.deep / "main.py").touch()
         place.patch.setattr("__main__.__file__", str(place.deep / "main.py"), raising=False)
     if how == "confirmed":
         found = effective().project
@@ -367,6 +368,20 @@ def test_what_the_user_means_counts(place: Place, how: str, tmp_path: Path) -> N
     if how == "confirmed":
         place.own(text.replace("evil", "more.evil").replace("top_k = 5", "top_k = 6"))
         assert (ChatOpenRouterFree().base_url, ChatOpenRouterFree().top_k) == (None, 6)
+
+
+@pytest.mark.parametrize("program", ["<stdin>", ".venv/bin/openrouter-free", "lib/site-packages/some/__main__.py"])
+def test_what_is_piped_or_installed_in_a_strange_project_is_not_its_program(place: Place, program: str) -> None:
+    """People make their environments inside of what they have checked out."""
+    place.own(HOSTILE)
+    path = place.root / program
+    if program != "<stdin>":
+        path.parent.mkdir(parents=True)
+        path.touch()
+        place.patch.setattr("sys.prefix", str(place.root / ".venv"))
+    place.patch.setattr("__main__.__file__", str(path), raising=False)
+    model = ChatOpenRouterFree()
+    assert (model.base_url, model.allow_paid) == (None, False)
 
 
 def test_harmless_things_of_a_strange_project_count(place: Place) -> None:

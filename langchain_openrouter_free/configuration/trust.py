@@ -2,8 +2,8 @@
 
 Whoever works in a folder that came from elsewhere has not read its configuration. So the settings below count from a
 project's file (or a `.env` beside it) only where the user is known to mean them: the program that runs is itself a
-file in that folder (its code could do the same), the user has confirmed these very values
-(`openrouter-free config --trust`), or has named the folder in OPENROUTER_FREE_TRUSTED.
+file of that folder (its code could do the same; what an environment in it has installed is not), the user has
+confirmed these very values (`openrouter-free config --trust`), or has named the folder in OPENROUTER_FREE_TRUSTED.
 """
 
 from __future__ import annotations
@@ -95,8 +95,13 @@ def confirm(file: Path, table: Mapping[str, Any], confirmed: Path) -> None:
 
 
 def _runs_from(folder: Path) -> bool:
+    """Tell whether the program is the folder's own: not what is typed or piped there, nor what is installed in it."""
     program = getattr(sys.modules.get("__main__"), "__file__", None)
-    return program is not None and Path(program).resolve().is_relative_to(folder)
+    if program is None or not Path(program).is_file():
+        return False
+    path = Path(program).resolve()
+    installed = any(path.is_relative_to(Path(prefix).resolve()) for prefix in {sys.prefix, sys.exec_prefix})
+    return path.is_relative_to(folder) and not installed and "site-packages" not in path.parts
 
 
 def _named(folder: Path) -> bool:
