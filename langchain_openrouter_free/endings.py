@@ -148,6 +148,8 @@ def _failed(route: Route, book: Ledger, now: float) -> str:
     tried = f"None of the {len(route.trail)} attempts was answered" if route.trail else "No model can be asked"
     if route.trail and all(record.outcome == Kind.UNREACHABLE for record in route.trail):
         return f"{tried}: the service cannot be reached. Check the network and base_url."
+    if {how.kind for how in route.verdicts} == {Kind.SPENT}:
+        return f"{tried}: all tokens went into thinking. Raise max_tokens, or ask for less reasoning."
     rests = [book.rests_until(candidate.model, now) for candidate in (*route.free, *route.paid)]
     wakes = min((until for until in rests if until > now), default=None)
     again = f" The first of them may be asked again at {at(wakes)}." if wakes is not None else ""

@@ -66,8 +66,8 @@ _FIELD_PATTERN = r"""{name}["'`]?\s*[:=]\s*["'`]?(?:\n[\s#*]*)?\s*["'`]?([A-Za-z
 _DAY_COUNTER = re.compile(r"free_model_daily_requests\W+used\W+(\d+)\W+limit\W+(\d+)")
 _AFFORDS = re.compile(r"can only afford (\d{1,9})\b", re.IGNORECASE)
 _USER_ID = re.compile(r"""[,{]?\s*["']user_id["']\s*:\s*["'][^"']*["']""")
-# A key, as services quote those that they refuse.
-_SECRET = re.compile(r"\bsk-[A-Za-z0-9_-]{4,}")
+# A key, as services quote those that they refuse, and what a proxy repeats of the header.
+_SECRET = re.compile(r"""\b(sk-|Bearer\s+(?=\S*\d))[^\s"'`,;<>()]{4,}""", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 _MESSAGE_CHARS = 300
 
@@ -318,7 +318,7 @@ def _sentence(message: str, raw: str, text: str) -> str:
 
 def tidy(text: str) -> str:
     """Shorten a server's text to one line that is safe to log: no user id, no key, no control characters."""
-    text = _SECRET.sub("sk-...", _USER_ID.sub("", text))
+    text = _SECRET.sub(r"\1...", _USER_ID.sub("", text))
     text = "".join(c if c.isprintable() else " " for c in text)
     text = _SPACE.sub(" ", text).strip()
     return text if len(text) <= _MESSAGE_CHARS else text[: _MESSAGE_CHARS - 1] + "…"

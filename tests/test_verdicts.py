@@ -165,6 +165,22 @@ def test_the_later_of_two_deadlines_wins() -> None:
     assert found.until == MIDNIGHT
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Invalid key: sk-or-v1-0123456789abcdef given",
+        "Authorization: Bearer sk-or-v1-0123456789abcdef",
+        'headers: {"authorization":"bearer 0123456789abcdef"}',
+        "sk-or-v1-0123456789abcd",
+    ],
+)
+def test_no_key_in_a_reason(said: str) -> None:
+    """Proxies repeat what they were given; a reason is logged, kept and shown."""
+    for body in ({"error": {"message": said}}, {"error": {"message": "no", "metadata": {"raw": said}}}, said):
+        for status in (400, 401, 404, 429, 500, 200):
+            assert "0123456789" not in classify(status, {}, body, now=NOW).reason
+
+
 def test_no_user_id_and_no_control_character_in_a_reason() -> None:
     """What a server wrote is made safe before it is logged."""
     found = classify(500, {}, '{"error":"boom \x1b[31m red","user_id":"user_abc"} trailing', now=NOW)
