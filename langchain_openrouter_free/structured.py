@@ -33,6 +33,7 @@ AUTO = "auto"
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_-]")
 # Control characters inside strings are tolerated.
 _JSON = json.JSONDecoder(strict=False)
+_TITLES = frozenset({"title", "description"})
 METHODS = (AUTO, "json_schema", "function_calling", "json_mode")
 _FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
@@ -190,7 +191,7 @@ def response_format(schema: Any, *, strict: bool | None) -> dict[str, Any]:
         return schema
     if isinstance(schema, dict) and "name" in schema and "schema" in schema:
         return {"type": "json_schema", "json_schema": schema}
-    converted = convert_to_json_schema(schema, strict=strict)
+    converted = convert_to_json_schema(_titled(schema), strict=strict)
     name = converted.pop("title", "response")
     description = converted.pop("description", None)
     spec: dict[str, Any] = {"name": _UNNAMEABLE.sub("_", str(name)), "schema": converted}
@@ -222,6 +223,8 @@ def shape_of(schema: Any, *, method: str, keeps: bool, strict: bool | None) -> S
         return Shape("object", ("json_mode",), keeps=keeps, misfit=_Misfit(StructuredParser()))
     if isinstance(schema, dict) and not _has_name(schema):
         raise ConfigurationError("A JSON schema for structured output needs a 'title'.")
+    if isinstance(schema, dict) and not _is_of_an_object(schema):
+        raise ConfigurationError("A JSON schema for structured output must be one of an object.")
     try:
         tool = convert_to_openai_tool(_titled(schema), strict=strict)
         tool["function"]["name"] = _UNNAMEABLE.sub("_", tool["function"]["name"])
@@ -303,10 +306,21 @@ class _Reading:
         return {**answer, "parsed": parsed, "parsing_error": None}
 
 
+def _is_of_an_object(schema: dict[str, Any]) -> bool:
+    """Tell whether a JSON schema is one of an object, as far as it says."""
+    said = _titled(schema)
+    said = said.get("function", said)
+    return "object" in said.get("parameters", said).get("type", "object")
+
+
 def _titled(schema: Any) -> Any:
     """Return a form of the schema that LangChain can describe (a ready `response_format` is unwrapped)."""
     if isinstance(schema, dict) and "json_schema" in schema:
         schema = schema["json_schema"]
     if isinstance(schema, dict) and "schema" in schema and "name" in schema:
-        return {"title": schema["name"], **schema["schema"]}
+        schema = {"title": schema["name"], **schema["schema"]}
+    if isinstance(schema, dict) and "title" in schema and not {"name", "properties"} & schema.keys():
+        # Of what has no properties of its own (a union, a reference, a free table) LangChain keeps the title alone.
+        about = {"name": schema["title"], "description": schema.get("description", "")}
+        return about | {"parameters": {name: said for name, said in schema.items() if name not in _TITLES}}
     return schema

@@ -409,6 +409,34 @@ def test_parts_are_as_langchains_own_parser_gives_them() -> None:
 # -- the wish
 
 
+FREE_TABLE = {"type": "object", "additionalProperties": {"type": "integer"}}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    ("rest", "right"),
+    [
+        (FREE_TABLE, {"cats": 12}),
+        ({"anyOf": [SCHEMA, FREE_TABLE]}, RIGHT),
+        ({"$ref": "#/$defs/C", "$defs": {"C": SCHEMA}}, RIGHT),
+    ],
+    ids=["a free table", "a union", "a reference"],
+)
+def test_a_schema_without_properties_of_its_own_is_kept(
+    sim: Simulator, rest: dict[str, Any], right: dict[str, Any], *, wrapped: bool
+) -> None:
+    """It is sent whole in every form, and what does not fit it is no answer."""
+    ids = _serve(sim, one=SCHEMA_ONLY, two=TOOLS_ONLY, three=JSON_ONLY)
+    texts = ['{"place": []}', '{"place": []}', json.dumps(right)]
+    sim.script({model: {"do": "ok", "text": text} for model, text in zip(ids, texts, strict=True)})
+    schema = {"name": "C", "schema": rest} if wrapped else {"title": "C", **rest}
+    assert _make(sim, ids).with_structured_output(schema).invoke("hi") == right
+    by_schema, by_tool, in_words = (chat.body for chat in sim.chats())
+    assert by_schema["response_format"]["json_schema"]["schema"] == rest
+    assert by_tool["tools"][0]["function"]["parameters"] == rest
+    assert "JSON schema" in str(in_words["messages"])
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -416,6 +444,7 @@ def test_parts_are_as_langchains_own_parser_gives_them() -> None:
         ({"schema": None, "method": "function_calling"}, "needs a schema"),
         ({"schema": {"type": "object"}}, "needs a 'title'"),
         ({"schema": 3}, "cannot read this schema"),
+        ({"schema": {"title": "Numbers", "type": "array", "items": {"type": "integer"}}}, "one of an object"),
     ],
 )
 def test_a_wish_that_cannot_be_is_an_error_at_once(sim: Simulator, given: dict[str, Any], words: str) -> None:
