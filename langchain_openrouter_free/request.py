@@ -122,7 +122,8 @@ class Request(ABC):
         """Return the attempts of this call along a route."""
         shelf = Shelf(accounts.store, accounts.account)
         unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
-        patience = min(deadlines.usual.attempt, deadlines.usual.call)
+        # A list that cannot be had must leave time to ask a model: there is always another copy.
+        patience = min(deadlines.usual.attempt, deadlines.usual.call) / 2
         lookup = ServiceLookup(self.service, self.clock, shelf, unpriced, patience)
         named = [entry for entry in self.ids if not stands_for_many(entry)]
         listing = lookup.known(named, only=len(named) == len(self.ids))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driving import TWENTY, make
+from driving import PATHS, TWENTY, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ from langchain_openrouter_free.catalogue import FRESH, SUSPECT, Listing
 from langchain_openrouter_free.fetching import LISTS, Fetch, Fetched, Unpacked
 from langchain_openrouter_free.listings import LISTINGS, USABLE
 from langchain_openrouter_free.simulator import Scenario, Simulator
-from langchain_openrouter_free.simulator.reply import Reply
+from langchain_openrouter_free.simulator.reply import FOREVER, Reply
 from langchain_openrouter_free.testing import FakeClock
 
 ZERO = {"prompt": "0", "completion": "0"}
@@ -56,6 +56,15 @@ def saying(sim: Simulator, say: Callable[[Any], Reply | None]) -> None:
 def reply_of(body: bytes, **headers: str) -> Reply:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(200, {"Content-Type": "application/json", **named}, (body,))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_list_that_never_comes_leaves_time_to_ask(path: str) -> None:
+    """However short the call: it is answered by what is known without the list."""
+    with Simulator() as sim:
+        saying(sim, lambda _: Reply(200, wait=FOREVER))
+        told = drive(make(sim, TWENTY[:2], timeouts={"call": 1.0}), path)
+        assert told.outcomes == ["ok"]
 
 
 @pytest.mark.parametrize("colour", COLOURS)
