@@ -103,6 +103,8 @@ def header(headers: Mapping[str, str] | None, name: str) -> str | None:
     if not headers:
         return None
     wanted = name.lower()
+    if wanted in headers:
+        return str(headers[wanted])
     return next((str(v) for k, v in headers.items() if str(k).lower() == wanted), None)
 
 

@@ -116,12 +116,13 @@ def api_key(key: str | None) -> str:
     key = (key or "").strip()
     if not key:
         raise ConfigurationError("No API key: set OPENROUTER_API_KEY or pass api_key=...")
-    if not key.isascii() or any(c.isspace() or not c.isprintable() for c in key):
+    if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError("The API key holds blanks or characters that no key has; copy it again.")
     return key
 
 
 @lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def base_url(url: str | None) -> str:
     """Return the base URL without a trailing slash."""
     url = (url or DEFAULT_BASE_URL).strip().rstrip("/")
@@ -145,6 +146,8 @@ def timeouts(given: object, timeout: float | None = None) -> Layer:
     `{"models": {"author/*": {"first_token": 90}}}` says them for some models; `{"adaptive": False}` keeps them as said.
     """
     given = _table(given, "timeouts")
+    if not given and timeout is None:
+        return Layer()
     models = _table(given.get("models"), "timeouts['models']")
     values = _deadlines({name: value for name, value in given.items() if name != "models"}, "timeouts", _DEADLINES)
     if timeout is not None:
@@ -412,6 +415,7 @@ def paid_rps(given: object) -> float | Literal["balance"] | None:
     return float(given)
 
 
+@lru_cache(maxsize=256)
 def is_service(url: str) -> bool:
     """Tell whether a base URL is the service's own."""
     host = (urlsplit(url).hostname or "").rstrip(".")

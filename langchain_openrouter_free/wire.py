@@ -117,8 +117,9 @@ class Assembly:
             call.name = call.name or piece.name
             arguments.append(piece.arguments)
         facts = self._facts
-        facts.reasoning_details.extend(delta.reasoning_details)
-        facts.annotations.extend(delta.annotations)
+        if delta.reasoning_details or delta.annotations:
+            facts.reasoning_details.extend(delta.reasoning_details)
+            facts.annotations.extend(delta.annotations)
         facts.finish_reason = facts.finish_reason or delta.finish_reason
         facts.native_finish_reason = facts.native_finish_reason or delta.native_finish_reason
         facts.usage = delta.usage or facts.usage
@@ -126,7 +127,8 @@ class Assembly:
         facts.model = delta.model or facts.model
         facts.provider = delta.provider or facts.provider
         facts.choice = facts.choice or delta.choice
-        facts.logprobs = _joined_logprobs(facts.logprobs, delta.logprobs)
+        if delta.logprobs:
+            facts.logprobs = _joined_logprobs(facts.logprobs, delta.logprobs)
 
     @property
     def text(self) -> str:
@@ -264,7 +266,8 @@ class ReplyReader:
             raise ReplyError(self.status, self.headers, text) from None
         if not isinstance(payload, dict):
             raise ReplyError(self.status, self.headers, text)
-        self._refuse_errors(payload)
+        if error_of(payload) is not None:
+            raise ReplyError(self.status, self.headers, payload, [self._delta(payload)])
         if "choices" not in payload:
             raise ReplyError(self.status, self.headers, payload)
         self.ended = True
@@ -312,17 +315,14 @@ class ReplyReader:
                 self.ended = True
             elif payload is None:
                 self.lost = True
-            elif self.finished and error_of(payload) is not None:
+            elif error_of(payload) is None:
+                deltas.append(self._delta(payload))
+            elif self.finished:
                 # The answer was over; recorded after the caller's own max_tokens had cut it.
                 self.ended = True
                 deltas.append(Delta(usage=_mapping(payload.get("usage")), choice=False))
             else:
-                self._refuse_errors(payload)
-                deltas.append(self._delta(payload))
-
-    def _refuse_errors(self, payload: Json) -> None:
-        if error_of(payload) is not None:
-            raise ReplyError(self.status, self.headers, payload, [self._delta(payload)])
+                raise ReplyError(self.status, self.headers, payload, [self._delta(payload)])
 
     # -- one event or one whole answer
 
@@ -331,8 +331,9 @@ class ReplyReader:
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         said = choice.get("delta") or choice.get("message") or {}
         said = said if isinstance(said, dict) else {}
+        content = said.get("content")
         delta = Delta(
-            text=_text_of(said.get("content")) or _text_of(choice.get("text")),
+            text=content if content and isinstance(content, str) else _text_of(content) or _text_of(choice.get("text")),
             finish_reason=_word(choice.get("finish_reason")),
             native_finish_reason=_word(choice.get("native_finish_reason")),
             usage=_mapping(payload.get("usage")),
