@@ -2,7 +2,8 @@
 
 `make fresh` builds the wheel, installs it once bare and once with all extras (that needs a package index), and then
 runs the command without a network: each command within 3 s, help within 0.5 s. On Linux the network is taken away by a
-namespace of its own; elsewhere by a proxy at which nobody listens. Argument: how often each is run (default 3; the
+namespace of its own, and what would ask it runs once more in one that swallows everything; elsewhere it is a proxy at
+which nobody listens. Argument: how often each is run (default 3; the
 quickest counts). A machine with more to do than processors is given that much more time, but no more CPU seconds.
 """
 
@@ -31,6 +32,7 @@ HELP, COMMAND = 0.5, 3.0
 CASES = (
     ("--help", HELP, 0, "Commands"),
     ("chat --help", HELP, 0, "Usage"),
+    ("serve --help", HELP, 0, "Usage"),
     ("completion bash", HELP, 0, "openrouter-free"),
     ("init", COMMAND, 0, "Wrote"),
     ("config", COMMAND, 0, "openrouter-free.toml"),
@@ -46,6 +48,7 @@ CASES = (
     ("chat hi", COMMAND, 3, "https://openrouter.ai/keys"),
 )
 _MODEL = "from langchain_openrouter_free import ChatOpenRouterFree as C; m = C(api_key='sk-or-...'); m.explain(); "
+SWALLOWED = ("doctor", "models", "explain hi --tools", "report")
 # Without extras: program, exit code, and what is said.
 BARE = (
     (("python", "-c", f"{_MODEL}print(m.model_name)"), 0, "openrouter-free"),
@@ -70,13 +73,17 @@ class Place:
         (self.root / "empty").mkdir()
         subprocess.run([*installer(self.root / "env/bin/python"), f"{wheel}{self.extras}"], check=True)
 
-    def run(self, words: tuple[str, ...]) -> tuple[float, float, subprocess.CompletedProcess[str]]:
-        """Run a program of the environment; return its wall-clock seconds, CPU seconds, and what came of it."""
+    def run(self, words: tuple[str, ...], inside: list[str]) -> tuple[float, float, subprocess.CompletedProcess[str]]:
+        """Run a program of the environment, inside of some network.
+
+        Returns:
+            Its wall-clock seconds, its CPU seconds, and what came of it.
+        """
         told = {"HOME": str(self.root / "home"), "LANG": "C.UTF-8", "COLUMNS": "100"}
         told |= {"PATH": f"{self.root / 'env/bin'}{os.pathsep}/usr/sbin:/usr/bin:/sbin:/bin"}
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
-            [*_ALONE, *words],
+            [*inside, *words],
             cwd=self.root / "empty",
             env=told | _NOWHERE,
             capture_output=True,
@@ -89,8 +96,16 @@ class Place:
         return time.perf_counter() - began, cpu, done
 
 
-# A network namespace that has loopback alone: the demo's simulator needs that.
-_UNSHARED = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "--"]
+def _unshared(*steps: str) -> list[str]:
+    """Return how to run something in a network namespace that some steps have made."""
+    return ["unshare", "--map-root-user", "--net", "sh", "-c", " && ".join([*steps, 'exec "$@"']), "--"]
+
+
+# Loopback alone: the demo's simulator needs that. And one where all else is sent to loopback, which drops it.
+_UNSHARED = _unshared("ip link set lo up")
+_SWALLOWING = _unshared(
+    "ip link set lo up", "ip addr add 192.0.2.1/32 dev lo", "ip route add default dev lo src 192.0.2.1"
+)
 
 
 def _works(command: list[str]) -> bool:
@@ -106,13 +121,15 @@ def overload() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
-def timed(place: Place, rounds: int) -> list[str]:
-    """Print the table of the command; return what went wrong."""
+def timed(place: Place, rounds: int, inside: list[str], only: tuple[str, ...] = ()) -> list[str]:
+    """Print the table of the command, in some network; return what went wrong."""
     wrong = []
     print(f"{'openrouter-free':<22}{'wall s':>8}{'CPU s':>8}{'limit':>8}{'exit':>6}")
     for words, limit, code, said in CASES:
+        if only and words not in only:
+            continue
         once = words == "init"
-        runs = [place.run(("openrouter-free", *words.split())) for _ in range(1 if once else rounds)]
+        runs = [place.run(("openrouter-free", *words.split()), inside) for _ in range(1 if once else rounds)]
         wall, cpu = min(one[0] for one in runs), min(one[1] for one in runs)
         done = runs[-1][2]
         within = cpu <= limit and wall <= limit * overload()
@@ -127,7 +144,7 @@ def without_extras(place: Place) -> list[str]:
     """Print what works without extras; return what went wrong."""
     wrong = []
     for words, code, said in BARE:
-        _, _, done = place.run(words)
+        _, _, done = place.run(words, _ALONE)
         told = done.stdout + done.stderr
         fine = done.returncode == code and said in told
         print(f"{'fine' if fine else 'WRONG'}: without extras, {' '.join(words)[-60:]!r}: {told.strip()[-110:]!r}")
@@ -154,7 +171,10 @@ def main() -> int:
             place.root.mkdir()
             place.install(wheel)
         print(f"No key; {'no network but loopback' if _ALONE else 'a proxy at which nobody listens'}.")
-        wrong = [*without_extras(bare), *timed(full, rounds)]
+        wrong = [*without_extras(bare), *timed(full, rounds, _ALONE)]
+        if _ALONE:
+            print("With a network that swallows everything:")
+            wrong += timed(full, rounds, _SWALLOWING, SWALLOWED)
         print(f"Load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors. {len(wrong)} wrong.")
         for one in wrong:
             print(json.dumps(one, ensure_ascii=False))
