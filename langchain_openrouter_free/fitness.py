@@ -238,11 +238,13 @@ def barred(needs: Needs, known: Traits, context: int | None, now: float) -> tupl
     context = known.context(context, now)
     if context is None or needs.most_room <= context or (room := needs.room(known)) <= context:
         return None
+    if needs.output_tokens >= context:
+        return f"{UNFIT}its context of {context} tokens has no room for max_tokens={needs.output_tokens}", None
     return f"{_NO_ROOM}{context} tokens is too small for about {room}", None
 
 
 def is_for_length(reason: str) -> bool:
-    """Tell whether a reason of `barred` is that the prompt is too long; nothing else stands in the way then."""
+    """Tell whether a reason of `barred` is that a shorter prompt is needed; nothing else stands in the way then."""
     return reason.startswith(_NO_ROOM)
 
 

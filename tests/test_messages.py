@@ -206,6 +206,14 @@ def test_a_bare_string_among_blocks_becomes_a_text_block() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["image_url", "video_url"])
+def test_an_address_alone_becomes_an_object(kind: str) -> None:
+    """LangChain has this short form for images, and some chat models take it; the service takes objects."""
+    assert to_wire([HumanMessage([{"type": kind, kind: "https://x/y"}])])[0]["content"] == [
+        {"type": kind, kind: {"url": "https://x/y"}}
+    ]
+
+
 @pytest.mark.parametrize("content", [[], [{"type": "reasoning", "reasoning": "hm"}]])
 def test_content_of_which_nothing_is_left_is_an_empty_text(content: list[Any]) -> None:
     """An empty list of parts would be refused, and with it the rest of the conversation."""

@@ -301,7 +301,12 @@ NEEDS: dict[str, tuple[dict[str, Any], Any, dict[str, Any], str]] = {
     "image": ({}, [HumanMessage([IMAGE])], {}, "no image input"),
     "audio": ({}, [HumanMessage([AUDIO, IMAGE])], {"input_modalities": ["text", "image"]}, "no audio input"),
     "long prompt": ({}, "word " * 3000, SMALL, f"{TOO_LONG} 4381"),
-    "long answer": ({"max_tokens": 3000}, "tell me a word", SMALL, f"{TOO_LONG} 3003"),
+    "long answer": (
+        {"max_tokens": 3000},
+        "tell me a word",
+        SMALL,
+        "its context of 3000 tokens has no room for max_tokens=3000",
+    ),
 }
 
 
@@ -331,8 +336,13 @@ LACKS = takes("stop")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("first", "second", "shorter_would_do"),
-    [(SMALL, SMALL, True), (SMALL, LACKS, True), (LACKS | SMALL, LACKS, False)],
-    ids=["all too small", "one too small", "none that is only too small"],
+    [
+        (SMALL, SMALL, True),
+        (SMALL, LACKS, True),
+        (LACKS | SMALL, LACKS, False),
+        ({"context_length": 100}, {"context_length": 50}, False),
+    ],
+    ids=["all too small", "one too small", "none that is only too small", "the answer alone is too long"],
 )
 def test_agents_are_told_that_a_shorter_prompt_would_do(
     server: Simulator, path: str, first: dict[str, Any], second: dict[str, Any], *, shorter_would_do: bool
@@ -340,7 +350,7 @@ def test_agents_are_told_that_a_shorter_prompt_would_do(
     """By langchain-core's own error, at which they shorten the conversation; no request is spent, dead ids or not."""
     sim = world(server, {"id": BEST, **takes()} | first, {"id": SECOND, **takes()} | second)
     with pytest.raises(NoSuitableModel) as caught:
-        drive(router(sim, models=[BEST, SECOND, "test/gone:free"]), path, "word " * 3000, stop=["x"])
+        drive(router(sim, models=[BEST, SECOND, "test/gone:free"]), path, "word " * 3000, stop=["x"], max_tokens=100)
     assert isinstance(caught.value, ContextOverflowError) is shorter_would_do
     assert {one.model for one in caught.value.skipped} == {BEST, SECOND, "test/gone:free"}
     assert asked(sim) == []
