@@ -405,9 +405,19 @@ def test_doctor_says_that_a_key_is_bad(run: Run, monkeypatch: pytest.MonkeyPatch
 
 def test_models_fetches_the_list_on_request(online: Simulator, run: Run) -> None:
     assert json.loads(run("models", "--json").stdout)["bundled"] is True
-    fetched = json.loads(run("models", "--json", "--refresh").stdout)
-    assert fetched["bundled"] is False
+    for _ in range(2):  # the second time it is unchanged
+        told = run("models", "--json", "--refresh")
+        assert (told.exit_code, json.loads(told.stdout)["bundled"]) == (0, False)
     assert json.loads(run("models", "--json", "--usable").stdout)["models"][0]["rank"] == 1
+
+
+def test_a_list_that_cannot_be_fetched_is_told_to_scripts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The facts at hand are shown all the same."""
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    monkeypatch.setenv("OPENROUTER_API_BASE", "http://127.0.0.1:9/api/v1")
+    told = run("models", "--refresh")
+    assert (told.exit_code, GLM in told.output) == (1, True)
+    assert run("models").exit_code == 0
 
 
 def test_reset_asks_first_and_keeps_the_old_file(online: Simulator, run: Run) -> None:

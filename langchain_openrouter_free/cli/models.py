@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from rich.text import Text
 
-from langchain_openrouter_free.cli.output import moment, plain, table
+from langchain_openrouter_free.cli.output import Output, moment, plain, table
 from langchain_openrouter_free.cli.start import Options, has_key, model
 from langchain_openrouter_free.standing import Standing
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free.outlook import Explanation
 
 _ABILITIES = (("tools", "T"), ("structured_output", "S"), ("images", "I"), ("reasoning", "R"))
 
 
 def run(options: Options, *, refresh: bool, usable: bool) -> None:
-    """Show how each model stands."""
+    """Show how each model stands; exit with 1 if a list was to be fetched and could not be had."""
     out, chat = options.output(), model(options, key=refresh)
+    began = chat.clock.now()
     if refresh:
         chat.refresh()
     explanation, rows = chat.explain(), chat.standings()
     rows = tuple(row for row in rows if row.usable or not usable)
-    if out.result({"listed_at": explanation.listed_at, "bundled": explanation.bundled, "models": rows}):
-        return
+    if not out.result({"listed_at": explanation.listed_at, "bundled": explanation.bundled, "models": rows}):
+        _show(out, explanation, rows, hint=explanation.bundled and has_key(options) and not refresh)
+    if refresh and explanation.listed_at < began:
+        out.leave(1)
+
+
+def _show(out: Output, explanation: Explanation, rows: Sequence[Standing], *, hint: bool) -> None:
     out.show(table(["#", "model*", "context", "can", "health"], [_cells(row) for row in rows], right=(0, 2, 4)))
     came = "which came with the package" if explanation.bundled else "fetched from the service"
     out.say()
     out.say(f"{sum(row.usable for row in rows)} usable, by the list of {moment(explanation.listed_at)}, {came}.")
     out.say("can: T tools, S structured output, I images, R reasoning; health: how likely an answer is.")
-    if explanation.bundled and has_key(options):
+    if hint:
         out.say("--refresh fetches the service's list.")
 
 
