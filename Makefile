@@ -55,8 +55,9 @@ bench-peers: $(PEERS)/.ready ## the same beside other packages' models, in an en
 fresh: $(READY) ## install the wheel into new environments, and time each command with no key and no network
 	$(PY) tests/fresh.py $(ARGS)
 
-soak: $(READY) ## 5,000 random calls with faults, cancellations and killed processes: the bill against the book
+soak: $(READY) ## 5,000 random calls, killed processes: bill against book; then 200 streams at once for a minute
 	$(PY) tests/soak/money.py $(ARGS)
+	$(PY) tests/soak/serve.py
 
 weather: $(READY) ## replay the free tier's real statistics of five days: answers, requests per answer, seconds to the answer
 	$(PY) tests/weather/replay.py $(ARGS)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,66 +13,23 @@ import httpx
 import openai
 import pytest
 from driving import at_once, book_of
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from pydantic import BaseModel
+from serving import HELLO, KEY, TOOL, A, B, Person, client, endpoints, router
 from starlette.testclient import TestClient
 
 from langchain_openrouter_free import ConfigurationError, MemoryStore
 from langchain_openrouter_free.serve.app import application
-from langchain_openrouter_free.serve.backend import Backend, Router
+from langchain_openrouter_free.serve.backend import Backend
 from langchain_openrouter_free.serve.running import check_host, served
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.log import hashed
 from langchain_openrouter_free.testing import FakeClock
 
-A, B = "test/a:free", "test/b:free"
-HELLO: Any = [{"role": "user", "content": "hello"}]
-KEY = "sk-or-v1-theirs"
-TOOL: Any = {
-    "type": "function",
-    "function": {
-        "name": "add",
-        "description": "Add two numbers.",
-        "parameters": {
-            "type": "object",
-            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
-            "required": ["a", "b"],
-        },
-    },
-}
-
-
-class Person(BaseModel):
-    """Somebody."""
-
-    name: str
-    age: int
-
-
-def router(sim: Simulator, **fields: Any) -> Router:
-    sim.offer(A, B)
-    usual: dict[str, Any] = {"models": [A, B], "api_key": KEY, "base_url": sim.base_url, "state": MemoryStore()}
-    return Router(**{**usual, "max_wait": 0.0, **fields})
-
 
 @pytest.fixture
 def endpoint(sim: Simulator) -> Iterator[Callable[..., str]]:
     """A maker of endpoints in front of the simulated service."""
-    running: list[Any] = []
-
-    def make(guarding: dict[str, Any] | None = None, **fields: Any) -> str:
-        backend = Backend(router(sim, **fields), {"batch": lambda: router(sim, models=[B])})
-        running.append(served(application(backend, **(guarding or {}))))
-        return str(running[-1].__enter__())
-
-    yield make
-    for one in running:
-        one.__exit__(None, None, None)
-
-
-def client(url: str, **more: Any) -> openai.OpenAI:
-    return openai.OpenAI(base_url=url, api_key="not-ours", **more)
+    with endpoints(sim) as make:
+        yield make
 
 
 class TestOpenAIsClient:
@@ -461,122 +415,3 @@ class TestWorkers:
         words = asyncio.run(all_of_them())
         assert len(words) == 60
         assert all("hello" in word for word in words)
-
-
-class TestOtherPages:
-    """Beside completions."""
-
-    def test_health_and_metrics(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
-        sim.script({A: "503"})
-        url = endpoint(limits={"per_minute": 20, "per_day": 50})
-        client(url).chat.completions.create(model="auto", messages=HELLO)
-        root = url.removesuffix("/v1")
-        assert httpx.get(f"{root}/health").json() == {"status": "ok"}
-        lines = httpx.get(f"{root}/metrics").text.splitlines()
-        assert f'openrouter_free_attempts_total{{model="{A}",outcome="overloaded"}} 1' in lines
-        assert f'openrouter_free_attempts_total{{model="{B}",outcome="ok"}} 1' in lines
-        assert 'openrouter_free_quota_left{window="day"} 48' in lines
-        for line in lines:
-            assert line.startswith("# ") or line.count(" ") == 1
-
-    @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("PUT", "/v1/models", 405)])
-    def test_what_is_not_there(self, sim: Simulator, method: str, path: str, status: int) -> None:
-        with TestClient(application(Backend(router(sim))), base_url="http://127.0.0.1") as ask:
-            told = ask.request(method, path)
-        assert (told.status_code, told.json()["error"]["code"]) == (status, "not_found")
-
-    def test_nothing_of_langchain_is_loaded_but_its_errors(self) -> None:
-        code = (
-            "import sys, langchain_openrouter_free.serve.backend, langchain_openrouter_free.serve.running\n"
-            "print(sorted(m for m in sys.modules if m.split('.')[0].startswith('langchain')"
-            " and not m.startswith('langchain_openrouter_free')))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        loaded = {name.partition(".")[2].partition(".")[0] for name in eval(done.stdout)}
-        assert loaded <= {"", "exceptions", "_api", "_import_utils", "version"}
-
-
-@pytest.fixture(scope="module")
-def fuzzed(server: Simulator) -> Iterator[TestClient]:
-    """An endpoint whose service must never be asked anything wrong."""
-    with TestClient(application(Backend(router(server, max_retries=0))), base_url="http://127.0.0.1") as ask:
-        yield ask
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-names = st.sampled_from(
-    [
-        "model",
-        "messages",
-        "stream",
-        "stream_options",
-        "tools",
-        "tool_choice",
-        "response_format",
-        "temperature",
-        "stop",
-        "n",
-        "max_tokens",
-        "max_completion_tokens",
-        "reasoning",
-        "provider",
-        "extra_body",
-        "models",
-        "logit_bias",
-        "seed",
-        "plugins",
-        "user",
-        "metadata",
-    ]
-)
-bodies = st.dictionaries(names, json_values, max_size=6).map(
-    lambda body: json.dumps({"model": "auto", "messages": HELLO, **body}).encode()
-)
-
-
-class TestFuzz:
-    """Wrong requests: always a clean answer, never a hang, never a trace."""
-
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(bodies | st.binary(max_size=60) | json_values.map(lambda v: json.dumps(v).encode()))
-    def test_bodies(self, fuzzed: TestClient, body: bytes) -> None:
-        told = fuzzed.post("/v1/chat/completions", content=body)
-        assert told.status_code in (200, 400, 402, 503)
-        assert told.status_code != 503 or told.json()["error"]["code"] == "all_models_failed"
-        assert "Traceback" not in told.text
-
-    @pytest.mark.parametrize(
-        "raw",
-        [
-            b"GARBAGE\r\n\r\n",
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n",
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\n\xff\xfe{",
-            b"GET /v1/models HTTP/1.1\r\n" + b"X-A: b\r\n" * 1000 + b"\r\n",
-            b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-            b"GET /v1/models HTTP/1.1\r\nHost: a\r\nHost: 127.0.0.1\r\n\r\n",
-        ],
-        ids=["garbage", "length", "chunk", "utf-8", "1000 headers", "target", "two hosts"],
-    )
-    def test_bytes(self, sim: Simulator, endpoint: Callable[..., str], raw: bytes) -> None:
-        url = httpx.URL(endpoint())
-        with socket.create_connection((url.host, url.port), timeout=5) as wire:
-            wire.sendall(raw)
-            told = wire.recv(4096)
-        assert told.startswith(b"HTTP/1.1 4")
-        assert b"Traceback" not in told
-
-    def test_a_thousand_headers_of_a_good_request(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
-        told = httpx.get(f"{endpoint()}/models", headers=[(f"x-{n}", "v") for n in range(1000)])
-        assert told.status_code in (200, 431, 400)
-
-    def test_half_a_body_is_no_request(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
-        url = httpx.URL(endpoint())
-        with socket.create_connection((url.host, url.port), timeout=5) as wire:
-            wire.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n\r\n{")
-        assert threading.active_count() < 60
-        assert sim.chats() == []

@@ -35,7 +35,7 @@ def metrics(records: Sequence[CallRecord], older: Totals, quota: Quota | None, s
         *_family("quota_limit", "gauge", "Free requests of a window.", _limits(quota)),
         *_family("spent_usd", "gauge", "US dollars spent by the project.", _spent(spending)),
         *_family("reserved_usd", "gauge", "US dollars held back.", _reserved(spending)),
-        *_family("first_content_seconds", "gauge", "Seconds to the first content of answers.", _speeds(records)),
+        *_summary("first_content_seconds", "Seconds to the first content of answers that are kept.", _speeds(records)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -49,6 +49,19 @@ def _family(name: str, kind: str, about: str, samples: Iterable[Sample]) -> Iter
     for labels, value in samples:
         told = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
         yield f"{_NAME}_{name}{{{told}}} {value}"
+
+
+def _summary(name: str, about: str, measured: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Yield a summary by model of what was measured, in order."""
+    yield f"# HELP {_NAME}_{name} {about}"
+    yield f"# TYPE {_NAME}_{name} summary"
+    for model, values in measured.items():
+        label = f'model="{_escaped(model)}"'
+        for part in _QUANTILES:
+            value = values[min(int(len(values) * part), len(values) - 1)]
+            yield f'{_NAME}_{name}{{{label},quantile="{part}"}} {value}'
+        yield f"{_NAME}_{name}_sum{{{label}}} {sum(values)}"
+        yield f"{_NAME}_{name}_count{{{label}}} {len(values)}"
 
 
 def _escaped(text: str) -> str:
@@ -87,13 +100,10 @@ def _reserved(spending: Spending) -> Iterator[Sample]:
         yield {"whose": one.whose, "window": one.window}, Decimal(one.reserved)
 
 
-def _speeds(records: Sequence[CallRecord]) -> Iterator[Sample]:
+def _speeds(records: Sequence[CallRecord]) -> dict[str, list[float]]:
     measured: dict[str, list[float]] = {}
     for record in records:
         for tried in record.attempts:
             if tried.outcome == "ok" and tried.first_token_s is not None:
                 measured.setdefault(tried.model, []).append(tried.first_token_s)
-    for model, seconds in sorted(measured.items()):
-        seconds.sort()
-        for part in _QUANTILES:
-            yield {"model": model, "quantile": str(part)}, seconds[min(int(len(seconds) * part), len(seconds) - 1)]
+    return {model: sorted(measured[model]) for model in sorted(measured)}
