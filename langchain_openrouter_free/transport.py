@@ -24,6 +24,9 @@ from langchain_openrouter_free.verdicts import Kind
 
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=60.0)
 _POOL_SECONDS = 30.0
+# For each request a pool looks at all of its connections, and for each idle one at all again: 200 streams at once would
+# cost more than all else. Beyond these, requests at once go by another pool.
+_AT_ONCE = 32
 # What an attempt may run into below HTTP; anything else is a bug and passes through.
 _FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError)
 
@@ -181,10 +184,17 @@ class Reply:
         self._response.close()
 
 
+# Replies that are awaited or open.
+_UNDER_WAY: weakref.WeakKeyDictionary[httpx.AsyncClient, int] = weakref.WeakKeyDictionary()
+
+
 class AsyncReply:
     """An open reply on an event loop."""
 
-    def __init__(self, response: httpx.Response, read: Deadline, *, raw: bool = False) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, response: httpx.Response, read: Deadline, *, raw: bool = False
+    ) -> None:
+        self._client: httpx.AsyncClient | None = client
         self._response = response
         self._read = read
         self.status, self.headers = response.status_code, dict(response.headers.items())
@@ -199,10 +209,15 @@ class AsyncReply:
         cls, client: httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline, *, raw: bool = False
     ) -> AsyncReply:
         """Send the request; return when the reply's headers are there."""
+        _UNDER_WAY[client] = _UNDER_WAY.get(client, 0) + 1
         try:
-            return cls(await client.send(_built(client, request, connect, read), stream=True), read, raw=raw)
-        except _FAULTS as error:
-            raise fault_of(error, read) from error
+            response = await client.send(_built(client, request, connect, read), stream=True)
+        except BaseException as error:
+            _UNDER_WAY[client] -= 1
+            if isinstance(error, _FAULTS):
+                raise fault_of(error, read) from error
+            raise
+        return cls(client, response, read, raw=raw)
 
     async def read(self) -> bytes | None:
         """Return the next bytes, None at the end."""
@@ -213,6 +228,9 @@ class AsyncReply:
 
     async def close(self) -> None:
         """Close the reply at once."""
+        if self._client is not None:
+            _UNDER_WAY[self._client] -= 1
+            self._client = None
         close = getattr(self._bytes, "aclose", None)
         if close is not None:
             await close()
@@ -226,16 +244,26 @@ def _arm(client: httpx.Client | httpx.AsyncClient) -> None:
     keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
 
 
+@dataclass(frozen=True, slots=True)
+class _OfLoop:
+    """The clients of one event loop, in the order in which they are used."""
+
+    loop: weakref.ref[asyncio.AbstractEventLoop]
+    clients: list[httpx.AsyncClient]
+    guardian: AsyncGenerator[None, None]
+
+
 class Clients:
-    """The process's HTTP clients: one for its threads, one for each event loop, none for closed loops."""
+    """The process's HTTP clients: one for its threads, one for each event loop (or more, for many requests at once).
+
+    Closed loops have none.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
         self._sync: tuple[int, httpx.Client] | None = None
-        self._loops: dict[
-            int, tuple[weakref.ref[asyncio.AbstractEventLoop], httpx.AsyncClient, AsyncGenerator[None, None]]
-        ] = {}
+        self._loops: dict[int, _OfLoop] = {}
 
     def sync(self) -> httpx.Client:
         """Return this process's client; a forked child gets its own."""
@@ -250,23 +278,34 @@ class Clients:
             return self._sync[1]
 
     async def asynchronous(self) -> httpx.AsyncClient:
-        """Return the running loop's client; clients of closed loops are swept."""
+        """Return the running loop's client, the first with room; clients of closed loops are swept."""
         loop = asyncio.get_running_loop()
         with self._lock:
             known = self._loops.get(id(loop))
-            if known is not None and known[0]() is loop:
-                return known[1]
+            if known is not None and known.loop() is loop:
+                return self._with_room(known.clients)
             self._loops = {
                 key: kept
                 for key, kept in self._loops.items()
-                if (owner := kept[0]()) is not None and not owner.is_closed()
+                if (owner := kept.loop()) is not None and not owner.is_closed()
             }
-            client = _AsyncDirect(verify=self._context(), limits=_LIMITS, timeout=_POOL_SECONDS)
-            _arm(client)
-            guardian = self._guardian(loop, client)
-            self._loops[id(loop)] = (weakref.ref(loop), client, guardian)
-        # Started here, the generator is closed by the loop's own shutdown, and closes the client with it.
+            clients = [self._new()]
+            guardian = self._guardian(loop, clients)
+            self._loops[id(loop)] = _OfLoop(weakref.ref(loop), clients, guardian)
+        # Started here, the generator is closed by the loop's own shutdown, and closes the clients with it.
         await anext(guardian)
+        return clients[0]
+
+    def _with_room(self, clients: list[httpx.AsyncClient]) -> httpx.AsyncClient:
+        for client in clients:
+            if _UNDER_WAY.get(client, 0) < _AT_ONCE:
+                return client
+        clients.append(self._new())
+        return clients[-1]
+
+    def _new(self) -> httpx.AsyncClient:
+        client = _AsyncDirect(verify=self._context(), limits=_LIMITS, timeout=_POOL_SECONDS)
+        _arm(client)
         return client
 
     def _context(self) -> ssl.SSLContext:
@@ -275,18 +314,21 @@ class Clients:
             self._tls = httpx.create_ssl_context()
         return self._tls
 
-    async def _guardian(self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+    async def _guardian(
+        self, loop: asyncio.AbstractEventLoop, clients: list[httpx.AsyncClient]
+    ) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
             with self._lock:
                 known = self._loops.get(id(loop))
-                if known is not None and known[1] is client:
+                if known is not None and known.clients is clients:
                     del self._loops[id(loop)]
-            await client.aclose()
+            for client in clients:
+                await client.aclose()
 
     def count(self) -> int:
-        """Return how many event loops have a client."""
+        """Return how many event loops have clients."""
         return len(self._loops)
 
     def close(self) -> None:
@@ -297,11 +339,11 @@ class Clients:
             made[1].close()
 
     async def aclose(self) -> None:
-        """Close the running loop's client."""
+        """Close the running loop's clients."""
         with self._lock:
             known = self._loops.pop(id(asyncio.get_running_loop()), None)
         if known is not None:
-            await known[2].aclose()
+            await known.guardian.aclose()
 
 
 CLIENTS = Clients()

@@ -18,7 +18,7 @@ from driving import PATHS, TWENTY, asked, drive, make
 from langchain_openrouter_free import AllModelsFailed, MemoryStore
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.network import DeadlineBackend, keep_deadlines
-from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.transport import CLIENTS
 
 
@@ -70,6 +70,25 @@ def test_one_loop_uses_its_connection_again(sim: Simulator) -> None:
 
     asyncio.run(run())
     assert len({chat.connection for chat in sim.chats()}) == 1
+
+
+def test_many_at_once_on_a_loop_share_them_over_pools(sim: Simulator) -> None:
+    """A pool that is full stays small, and room in the first one is used again; the loop closes all of them."""
+    sim.reset(Scenario(scripts={"*": {"do": "stall", "after": 3}}))
+    model = make(sim)
+    used: list[set[int]] = []
+
+    async def run() -> None:
+        for calls in (80, 1, 80):
+            streams = [model.astream("hi") for _ in range(calls)]
+            await asyncio.gather(*(anext(stream) for stream in streams))
+            used.append({id(client) for client in CLIENTS._loops[id(asyncio.get_running_loop())].clients})
+            await asyncio.gather(*(stream.aclose() for stream in streams))  # type: ignore[attr-defined]
+            assert id(await CLIENTS.asynchronous()) in used[0]
+
+    asyncio.run(run())
+    assert [len(clients) for clients in used] == [3, 3, 3]
+    assert used[0] == used[2]
 
 
 def test_many_threads_share_one_client(sim: Simulator) -> None:

@@ -5,9 +5,10 @@ it must be. The simulator and the clients are in this process, the endpoint is i
 
 - Each stream ends as it must: whole, or in the error of a model that broke off after its first words; free and paid
   ones alike. Nothing else is told, and the endpoint's log is empty.
-- When all is over: no request is being worked on, tasks and descriptors are as many as after the first second, memory
-  has not grown by more than a few megabytes since half of the time was over, no money is held back, and the day's free
-  requests are as many as the service got (and those whose client left before they were there: they count as spent).
+- When all is over: no request is being worked on, tasks are as many as after the first second, descriptors no more than
+  the connections that may be kept, memory has not grown by more than a few megabytes since half of the time was over,
+  no money is held back, and the day's free requests are as many as the service got (and those whose client left before
+  they were there: they count as spent).
 """
 
 # ruff: noqa: T201 - its results are printed
@@ -46,6 +47,8 @@ SCRIPTS: dict[str, Any] = {
 }
 # How many kilobytes the endpoint may grow by in the second half.
 GROWTH = 12_000
+# What it has open beside connections.
+DESCRIPTORS = 64
 # Of a hundred clients.
 LEAVE_AT_ONCE, LEAVE_LATER, PAY = 4, 6, 5
 
@@ -55,7 +58,9 @@ LEAVE_AT_ONCE, LEAVE_LATER, PAY = 4, 6, 5
 
 def serve() -> None:
     """Serve what the environment configures, and tell the figures of this process to who asks `/soak`."""
-    backend = Backend.configured(allow_paid=True, paid_models=[PAID], budget="$1000 total", max_tokens=100, project="p")
+    paying = {"allow_paid": True, "paid_models": [PAID], "budget": "$1000 total", "max_tokens": 100}
+    # A machine that is busy with other things is no fault of the endpoint's.
+    backend = Backend.configured(**paying, project="p", timeouts={"connect": 30.0})
     app = application(backend)
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
@@ -183,9 +188,9 @@ def wrong(clients: Clients, seen: list[dict[str, Any]], asked: int, log: str) ->
     found += [f"{last[name]} {name} are left" for name in ("busy", "reserved") if last[name] not in (0, "0")]
     if log.strip():
         found.append(f"the log of the endpoint: {log[-1000:]}")
-    for name, earlier, more in (("tasks", first, 0), ("descriptors", first, 4), ("kilobytes", half, GROWTH)):
-        if last[name] > earlier[name] + more:
-            found.append(f"{last[name]} {name}, {earlier[name]} before")
+    # Connections to the service are kept for the next request: as many as there were at once.
+    most = {"tasks": first["tasks"], "descriptors": clients.most + DESCRIPTORS, "kilobytes": half["kilobytes"] + GROWTH}
+    found += [f"{last[name]} {name}, and {bound} may be" for name, bound in most.items() if last[name] > bound]
     if not asked <= last["taken"] <= asked + clients.ends["left at once"]:
         found.append(f"{last['taken']} free requests are booked, the service got {asked}")
     return found
