@@ -121,7 +121,6 @@ def api_key(key: str | None) -> str:
     return key
 
 
-@lru_cache(maxsize=64)
 @lru_cache(maxsize=256)
 def base_url(url: str | None) -> str:
     """Return the base URL without a trailing slash."""
