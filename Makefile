@@ -51,7 +51,6 @@ bench: $(READY) ## time the router beside a bare ChatOpenAI, its decisions, its 
 bench-peers: $(PEERS)/.ready ## the same beside other packages' models, in an environment of its own (.venv-peers)
 	$(PEERS)/bin/python tests/benchmarks/peers.py $(ARGS)
 
-
 fresh: $(READY) ## install the wheel into new environments, and time each command with no key and no network
 	$(PY) tests/fresh.py $(ARGS)
 
