@@ -218,6 +218,8 @@ def test_a_wrong_setting_is_named(sim: Simulator) -> None:
 
     with pytest.raises(ConfigurationError, match="did you mean 'models'"):
         Backend.configured(model=[A])
+    with pytest.raises(ConfigurationError, match="functions"):
+        Backend.configured(api_key="x", accept=[lambda _: True])
     with pytest.raises(ConfigurationError, match="temperature"):
         Backend.configured(temperature="hot")
 

@@ -162,9 +162,12 @@ class Router(Planning, Accounting):
         if unknown is not None:
             raise ConfigurationError(f"There is no setting {unknown!r}{settings.did_you_mean(unknown, known)}.")
         try:
-            return cls(**constructor_arguments(arguments, known, profile, dotenv=dotenv))
+            made = cls(**constructor_arguments(arguments, known, profile, dotenv=dotenv))
         except ValidationError as error:
             raise ConfigurationError(sentence_of(error)) from error
+        if settings.acceptance(made.accept).checks:
+            raise ConfigurationError("accept: the endpoint takes names of rows; functions get LangChain's messages.")
+        return made
 
     def begin(self, asked: Asked, pinned: str | None) -> Served:
         """Prepare a call.
