@@ -84,21 +84,21 @@ def _words(error: BaseException) -> str:
 
 
 class _Direct(httpx.Client):
-    """Sends without what no request to the service needs: redirects, cookies, hooks, other ways to authorize.
+    """Can send without what no request of ours needs: redirects, cookies, hooks, other ways to authorize.
 
     That is a quarter of the HTTP client's work. Its way to a transport is a private name of httpx; where that is
-    missing, a request goes the usual way.
+    missing, a request goes the usual way, as those of other packages do.
     """
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
         self.usual = dict(self.headers.items())
 
-    def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
+    def straight(self, request: httpx.Request) -> httpx.Response:
         """Return the reply, to be read as it comes."""
         find = getattr(self, "_transport_for_url", None)
         if find is None:
-            return super().send(request, **how)
+            return self.send(request, stream=True)
         response: httpx.Response = find(request.url).handle_request(request)
         return response
 
@@ -110,11 +110,11 @@ class _AsyncDirect(httpx.AsyncClient):
         super().__init__(**how)
         self.usual = dict(self.headers.items())
 
-    async def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
+    async def straight(self, request: httpx.Request) -> httpx.Response:
         """Return the reply, to be read as it comes."""
         find = getattr(self, "_transport_for_url", None)
         if find is None:
-            return await super().send(request, **how)
+            return await self.send(request, stream=True)
         response: httpx.Response = await find(request.url).handle_async_request(request)
         return response
 
@@ -160,7 +160,8 @@ class Reply:
     ) -> None:
         self._read = read
         try:
-            self._response = client.send(_built(client, request, connect, read), stream=True)
+            built = _built(client, request, connect, read)
+            self._response = client.straight(built) if isinstance(client, _Direct) else client.send(built, stream=True)
         except _FAULTS as error:
             raise fault_of(error, read) from error
         response = self._response
@@ -211,7 +212,9 @@ class AsyncReply:
         """Send the request; return when the reply's headers are there."""
         _UNDER_WAY[client] = _UNDER_WAY.get(client, 0) + 1
         try:
-            response = await client.send(_built(client, request, connect, read), stream=True)
+            built = _built(client, request, connect, read)
+            sent = client.straight(built) if isinstance(client, _AsyncDirect) else client.send(built, stream=True)
+            response = await sent
         except BaseException as error:
             _UNDER_WAY[client] -= 1
             if isinstance(error, _FAULTS):
