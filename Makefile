@@ -23,7 +23,7 @@ NEW_VENV := $(or $(PYTHON),no-python-3.11-found) -m venv $(VENV)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: test lint format demo bench bench-peers fresh soak reliability weather cassettes cassettes-live compat frameworks lock clean help
+.PHONY: test lint format demo bench bench-peers fresh soak reliability fuzz audit weather cassettes cassettes-live compat frameworks lock clean help
 .DEFAULT_GOAL := test
 
 test: $(READY) ## run the whole test suite (sets everything up first)
@@ -54,9 +54,17 @@ bench-peers: $(PEERS)/.ready ## the same beside other packages' models, in an en
 fresh: $(READY) ## install the wheel into new environments, and time each command with no key and no network
 	$(PY) tests/fresh.py $(ARGS)
 
-soak: $(READY) ## 5,000 random calls, killed processes: bill against book; then 200 streams at once for a minute
-	$(PY) tests/soak/money.py $(ARGS)
+soak: $(READY) ## random calls, faults and killed processes: the money against the bill, then the traffic (half an hour)
+	$(PY) tests/soak/money.py
 	$(PY) tests/soak/serve.py
+	$(PY) tests/soak/traffic.py $(ARGS)
+
+fuzz: $(READY) ## 100,000 damaged replies, lists, pages and settings: no exception but ours (ARGS=1000: fewer)
+	$(PY) tests/fuzzing.py $(ARGS)
+
+audit: $(READY) ## look the lock's packages up among the known vulnerabilities (asks pypi.org)
+	$(PY) -m pip install --quiet --disable-pip-version-check --target $(VENV)/audit pip-audit
+	PYTHONPATH=$(VENV)/audit $(PY) -m pip_audit --requirement $(LOCK) --no-deps --disable-pip --strict
 
 weather: $(READY) ## replay the free tier's real statistics of five days: answers, requests per answer, seconds to the answer
 	$(PY) tests/weather/replay.py $(ARGS)

@@ -18,7 +18,7 @@ from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
 from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, route_facts
-from langchain_openrouter_free.evidence import error_of, header
+from langchain_openrouter_free.evidence import error_of, header, tidy
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
 from langchain_openrouter_free.purse import BudgetWarning
@@ -39,6 +39,8 @@ log = logging.getLogger("langchain_openrouter_free")
 
 # The header with the service's id of an answer (recorded 2026), and the most that is kept of one.
 _ANSWER_ID, _LONGEST_ID = "x-generation-id", 100
+# More tokens than this are a mistake of the reply, and may be more than a float can hold.
+_ABSURD = 10**9
 # Contents within so many seconds came as one piece.
 _SHORTEST_SPAN = 0.2
 
@@ -257,7 +259,7 @@ class Attempt:
     def measured(self, said: Completion) -> Measured:
         """Return what the attempt showed of its model's speed."""
         first, tokens = self._watch.first_token_s, (said.usage or {}).get("completion_tokens")
-        if first is None or not isinstance(tokens, int) or isinstance(tokens, bool):
+        if first is None or not isinstance(tokens, int) or isinstance(tokens, bool) or not 0 <= tokens < _ABSURD:
             return Measured(first)
         seconds = self._watch.last_content_s - first
         # What came in one piece says nothing about its speed.
@@ -355,7 +357,8 @@ class Attempt:
     def _tell(self, bill: Bill) -> None:
         cost = None if bill.cost is None else dollars(bill.cost)
         trail = self._owner.route.trail
-        told = FreeModelBilled(bill.model, bill.served, cost, self._assembly.text, trail)
+        served = None if bill.served is None else tidy(bill.served)
+        told = FreeModelBilled(bill.model, served, cost, self._assembly.text, trail)
         told.route = self.trail
         log.warning("%s", told)
         self._owner.roads.billed(told)

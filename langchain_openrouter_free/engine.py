@@ -23,6 +23,7 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
 from langchain_openrouter_free.endings import error_of_call, no_valid_object
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
+from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
@@ -43,6 +44,8 @@ log = logging.getLogger("langchain_openrouter_free")
 
 # A wait is decided anew when it ends; a clock that stands still must not spin.
 _SHORTEST_WAIT = 0.01
+# More tokens than this are a mistake of the reply.
+_ABSURD = 10**9
 # The outcome of a call whose caller is gone: who would have to be awaited is not told of it.
 _ABANDONED = "abandoned"
 # How many answers in dispute are asked about before a call is told that the budget falls short.
@@ -347,7 +350,7 @@ class Attempts:
             outcome="answered",
             model=candidate.model,
             paid=candidate.paid,
-            provider=said.provider,
+            provider=None if said.provider is None else tidy(said.provider),
             cost=cost_of(usage, prices, self.books.payments.need, record.at),
             prompt_tokens=_tokens(usage.get("prompt_tokens")),
             completion_tokens=_tokens(usage.get("completion_tokens")),
@@ -428,4 +431,4 @@ class Attempts:
 
 
 def _tokens(stated: object) -> int | None:
-    return stated if isinstance(stated, int) and not isinstance(stated, bool) else None
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) and 0 <= stated < _ABSURD else None

@@ -70,6 +70,8 @@ _USER_ID = re.compile(r"""[,{]?\s*["']user_id["']\s*:\s*["'][^"']*["']""")
 _SECRET = re.compile(r"""\b(sk-|Bearer\s+(?=\S*\d))[^\s"'`,;<>()]{4,}""", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 _MESSAGE_CHARS = 300
+# A body written by Python is read as such up to this length: its parser takes a hundred times as much memory.
+_LONGEST_REPR = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +151,11 @@ def _object_at(text: str, start: int) -> Json | None:
     try:
         found, _ = json.JSONDecoder(strict=False).raw_decode(text, start)
     except (ValueError, RecursionError):
+        source = text[start : text.rfind("}") + 1]
+        if not source.startswith("{'") or len(source) > _LONGEST_REPR:
+            return None
         try:
-            found = ast.literal_eval(text[start : text.rfind("}") + 1])
+            found = ast.literal_eval(source)
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             return None
     return found if isinstance(found, dict) else None

@@ -8,13 +8,13 @@ host only, never in a circle, and not for ever. A page that fails is no whole li
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from langchain_openrouter_free.catalogue import Listing, Row
+from langchain_openrouter_free.unpacking import Unpacker
 
 # What the account may use (8 free ids where the other one showed 18, recorded 2026-09), and what is on offer.
 LISTS = ("/models/user", "/models")
@@ -79,24 +79,18 @@ class Unpacked:
     def __init__(self, coding: str, most: int = MOST_BYTES) -> None:
         self.body = bytearray()
         self._most = most
-        self._packed = coding.strip().lower() not in ("", "identity")
-        if self._packed and coding.strip().lower() not in ("gzip", "x-gzip"):
-            raise ValueError(f"packed as {coding[:20]!r}")
-        self._unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        self._unpacker = Unpacker(coding)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes as they came."""
-        left = self._most - len(self.body)
-        try:
-            self.body += self._unzip.decompress(data, left + 1) if self._packed else data
-        except zlib.error as error:
-            raise ValueError(f"cannot be unpacked ({error})") from None
-        if len(self.body) > self._most:
-            raise ValueError(f"more than {self._most} bytes")
+        for piece in self._unpacker.pieces(data, self._most + 1):
+            self.body += piece
+            if len(self.body) > self._most:
+                raise ValueError(f"more than {self._most} bytes")
 
     def whole(self) -> bytes:
         """Return all bytes at the end of the reply."""
-        if self._packed and self.body and not self._unzip.eof:
+        if self.body and not self._unpacker.is_whole:
             raise ValueError("the packed reply broke off")
         return bytes(self.body)
 

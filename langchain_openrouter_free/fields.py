@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from langchain_openrouter_free import keys, parameters, settings
+from langchain_openrouter_free.addresses import check_encrypted
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.candidates import Candidates
 from langchain_openrouter_free.clock import SystemClock
@@ -79,6 +80,8 @@ class Fields(BaseModel):
     """The key; default: the environment's OPENROUTER_API_KEY."""
     base_url: str | None = Field(default=None, validation_alias=AliasChoices("base_url", "openrouter_api_base"))
     """Base URL; default: the service's. The environment's OPENROUTER_API_BASE counts as a setting of it."""
+    allow_http: bool = False
+    """Whether a base URL of another machine may be `http://`: the key and the prompts are then sent unencrypted."""
     timeouts: dict[str, Any] = Field(default_factory=dict)
     """Seconds for `connect` (5), `first_token` (45), `stall` (30), `attempt` (300), `call` (600); for some models in
     `{"models": {"author/*": {"first_token": 90}}}`. They shrink for a model that is usually quick while others could
@@ -186,7 +189,7 @@ class Fields(BaseModel):
         """Check what can be checked before any request; prepare the candidates."""
         self._candidates()
         self._key()
-        settings.base_url(self._url())
+        check_encrypted(settings.base_url(self._url()), allow_http=self.allow_http)
         settings.timeouts(self.timeouts, self.timeout)
         settings.wire(self.wire)
         settings.silence(self.hedge_after)
@@ -250,11 +253,10 @@ class Fields(BaseModel):
 
     def _service(self) -> Service:
         """Return how the service is reached."""
-        headers = {
-            "Authorization": f"Bearer {self._key()}",
-            "Content-Type": "application/json",
-            **settings.header_values(self._extra_headers()),
-        }
+        own = settings.header_values(self._extra_headers())
+        # Nothing else is unpacked; see `unpacking.py`.
+        packing = {} if any(name.lower() == "accept-encoding" for name in own) else {"Accept-Encoding": "gzip"}
+        headers = {"Authorization": f"Bearer {self._key()}", "Content-Type": "application/json", **packing, **own}
         return Service(settings.base_url(self._url()), headers, self.http_client, self.http_async_client)
 
     def _accounts(self) -> Accounts:

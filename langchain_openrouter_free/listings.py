@@ -56,13 +56,16 @@ def decode(text: str) -> Listing:
     Raises:
         ValueError: if it is none, or one of another version.
     """
-    page = json.loads(text)
-    listing = Listing.of(page, 0.0)
-    if listing is None or not isinstance(page, Mapping) or page.get("v") != VERSION:
-        raise ValueError("no list of models of this version")
-    absent = {model: Absence(float(since), row) for model, since, row in page.get("absent", ())}
-    tag, path = str(page.get("tag", "")), str(page.get("path", ""))
-    return Listing(listing.rows, float(page["at"]), absent=absent, tag=tag, path=path)
+    try:
+        page = json.loads(text)
+        listing = Listing.of(page, 0.0)
+        if listing is None or not isinstance(page, Mapping) or page.get("v") != VERSION:
+            raise ValueError("no list of models of this version")
+        absent = {str(model): Absence(float(since), dict(row)) for model, since, row in page.get("absent", ())}
+        tag, path = str(page.get("tag", "")), str(page.get("path", ""))
+        return Listing(listing.rows, float(page["at"]), absent=absent, tag=tag, path=path)
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"no list of models: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)

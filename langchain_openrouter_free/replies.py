@@ -7,7 +7,6 @@ pieces. Pure: it knows nothing of HTTP, of routing, or of whether a reply is any
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -261,7 +260,8 @@ def _tool_call(delta: ToolDelta) -> ToolCall | InvalidToolCall:
 def _count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if math.isfinite(value) and 0 <= value < _ABSURD else None
+    # Not by isfinite: an integer may be larger than any float.
+    return int(value) if 0 <= value < _ABSURD else None
 
 
 def _details(given: object, names: Mapping[str, str]) -> dict[str, int]:

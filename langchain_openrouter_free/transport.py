@@ -12,7 +12,7 @@ import os
 import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -20,6 +20,7 @@ from typing import Any, cast
 import httpx
 
 from langchain_openrouter_free.deadlines import Deadline
+from langchain_openrouter_free.unpacking import Unpacker
 from langchain_openrouter_free.verdicts import Kind
 
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=60.0)
@@ -143,8 +144,37 @@ def _built(
     )
 
 
-def _is_packed(response: httpx.Response) -> bool:
-    return "content-encoding" in response.headers
+def _unpacker(response: httpx.Response) -> Unpacker | None:
+    """Return what unpacks a reply; None where it is not packed."""
+    coding = response.headers.get("content-encoding")
+    try:
+        return None if coding is None else Unpacker(coding)
+    except ValueError as error:
+        raise TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {error}") from None
+
+
+def _unpacked(unpacker: Unpacker, data: bytes) -> Iterator[bytes]:
+    try:
+        yield from unpacker.pieces(data)
+    except ValueError as error:
+        raise TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {error}") from None
+
+
+def _pieces(response: httpx.Response, unpacker: Unpacker | None) -> Iterator[bytes]:
+    # Without compression the stream is read as it is: a third of the cost of each piece.
+    stream = iter(cast("httpx.SyncByteStream", response.stream))
+    return stream if unpacker is None else (piece for data in stream for piece in _unpacked(unpacker, data))
+
+
+async def _unpacked_stream(stream: AsyncIterator[bytes], unpacker: Unpacker) -> AsyncIterator[bytes]:
+    async for data in stream:
+        for piece in _unpacked(unpacker, data):
+            yield piece
+
+
+def _apieces(response: httpx.Response, unpacker: Unpacker | None) -> AsyncIterator[bytes]:
+    stream = aiter(cast("httpx.AsyncByteStream", response.stream))
+    return stream if unpacker is None else _unpacked_stream(stream, unpacker)
 
 
 class Reply:
@@ -161,17 +191,21 @@ class Reply:
         self._read = read
         try:
             built = _built(client, request, connect, read)
-            self._response = client.straight(built) if isinstance(client, _Direct) else client.send(built, stream=True)
+            # Never to another place, whatever a client of the user does otherwise: the key goes with the request.
+            self._response = (
+                client.straight(built)
+                if isinstance(client, _Direct)
+                else client.send(built, stream=True, follow_redirects=False)
+            )
         except _FAULTS as error:
             raise fault_of(error, read) from error
         response = self._response
         self.status, self.headers = response.status_code, dict(response.headers.items())
-        # Without compression the stream is read as it is: a third of the cost of each piece.
-        self._bytes = (
-            response.iter_bytes()
-            if _is_packed(response) and not raw
-            else iter(cast("httpx.SyncByteStream", response.stream))
-        )
+        try:
+            self._bytes = _pieces(response, None if raw else _unpacker(response))
+        except TransportFault:
+            response.close()
+            raise
 
     def read(self) -> bytes | None:
         """Return the next bytes, None at the end."""
@@ -199,11 +233,7 @@ class AsyncReply:
         self._response = response
         self._read = read
         self.status, self.headers = response.status_code, dict(response.headers.items())
-        self._bytes = (
-            response.aiter_bytes()
-            if _is_packed(response) and not raw
-            else aiter(cast("httpx.AsyncByteStream", response.stream))
-        )
+        self._bytes = _apieces(response, None if raw else _unpacker(response))
 
     @classmethod
     async def open(
@@ -213,14 +243,22 @@ class AsyncReply:
         _UNDER_WAY[client] = _UNDER_WAY.get(client, 0) + 1
         try:
             built = _built(client, request, connect, read)
-            sent = client.straight(built) if isinstance(client, _AsyncDirect) else client.send(built, stream=True)
-            response = await sent
+            response = await (
+                client.straight(built)
+                if isinstance(client, _AsyncDirect)
+                else client.send(built, stream=True, follow_redirects=False)
+            )
         except BaseException as error:
             _UNDER_WAY[client] -= 1
             if isinstance(error, _FAULTS):
                 raise fault_of(error, read) from error
             raise
-        return cls(client, response, read, raw=raw)
+        try:
+            return cls(client, response, read, raw=raw)
+        except TransportFault:
+            _UNDER_WAY[client] -= 1
+            await response.aclose()
+            raise
 
     async def read(self) -> bytes | None:
         """Return the next bytes, None at the end."""

@@ -19,6 +19,8 @@ Json = dict[str, Any]
 
 # An answer of this size is no answer: the longest output limit in the catalogue is far below it.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
+# An error says what it says at its beginning: the longest body on record has 7 kB.
+MAX_ERROR_BYTES = 1024 * 1024
 # Control characters inside strings are tolerated.
 _JSON = json.JSONDecoder(strict=False)
 
@@ -232,6 +234,8 @@ class ReplyReader:
         if self._size > MAX_REPLY_BYTES:
             raise ReplyError(self.status, self.headers, f"a reply of more than {MAX_REPLY_BYTES} bytes")
         text = self._decoder.decode(data)
+        if self.status != 200 and self._size > MAX_ERROR_BYTES:
+            raise ReplyError(self.status, self.headers, "".join([*self._body, text])[:MAX_ERROR_BYTES])
         if self._streamed is None:
             self._sniff(text)
         if not self._streamed:

@@ -21,6 +21,8 @@ RULES = {
     "shapes",
     "easing",
     "verdicts",
+    "unpacking",
+    "addresses",
     "answers",
     "wire",
     "framing",

@@ -167,7 +167,7 @@ def test_a_free_model_that_is_billed_is_warned_of(caplog: pytest.LogCaptureFixtu
     with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body))) as client:
         url = "http://no-catalogue.test/api/v1"
         model = ChatOpenRouterFree(
-            models=TWENTY[:1], api_key="k", base_url=url, http_client=client, state=MemoryStore()
+            models=TWENTY[:1], api_key="k", base_url=url, allow_http=True, http_client=client, state=MemoryStore()
         )
         with pytest.warns(FreeModelBilled, match=r"was billed \$0.0005"):
             assert model.invoke("hi").text == "hi"

@@ -114,6 +114,7 @@ def test_a_call_raises_only_what_is_ours(data: st.DataObject) -> None:
                 models=data.draw(rankings(entries)),
                 api_key="k",
                 base_url="http://simulated.test/api/v1",
+                allow_http=True,
                 http_client=client,
                 state=MemoryStore(),
                 clock=FakeClock(moment(max(DAYS))),

@@ -92,6 +92,9 @@ def _document(path: Path, *_: int) -> Document | None:
         stated = re.search(r"at line (\d+)", str(error))
         line = int(stated[1]) if stated else len(text.splitlines())
         raise ConfigurationError(f"{path}:{line}: not TOML: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or brackets in thousands of brackets.
+        raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
     for name in at:
         table = table.get(name) if isinstance(table, Mapping) else None
     if table is None:

@@ -18,13 +18,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_openrouter_free import settings
+from langchain_openrouter_free.addresses import is_loopback
 from langchain_openrouter_free.configuration.layers import Setting
 
 VARIABLE = "OPENROUTER_FREE_TRUSTED"
 # What costs money, or says how much may be paid and where that is kept.
 _MONEY = frozenset({"allow_paid", "paid_models", "budget", "account_budget", "extra_body", "state"})
 _ALWAYS = frozenset({"allow_paid", "paid_models"})
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def refused(found: Mapping[str, Setting]) -> dict[str, str]:
@@ -44,6 +44,8 @@ def _danger(name: str, setting: Setting) -> str | None:
         return "lets models cost money"
     if name == "base_url" and not _harmless(setting.value):
         return "sends the key and the prompts elsewhere"
+    if name == "allow_http" and setting.value:
+        return "lets the key and the prompts be sent unencrypted"
     if name == "state" and not _inside(setting):
         return "keeps the books outside of the project's folder"
     return None
@@ -51,7 +53,7 @@ def _danger(name: str, setting: Setting) -> str | None:
 
 def _harmless(url: str) -> bool:
     parts = urlsplit(url)
-    return parts.hostname in _LOOPBACK or (parts.scheme == "https" and settings.is_service(url))
+    return is_loopback(parts.hostname or "") or (parts.scheme == "https" and settings.is_service(url))
 
 
 def _inside(setting: Setting) -> bool:
@@ -65,7 +67,7 @@ def _inside(setting: Setting) -> bool:
 
 def guarded(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a file that trust is about, profiles included."""
-    names = _MONEY | {"base_url"}
+    names = _MONEY | {"base_url", "allow_http"}
     own = {name: value for name, value in table.items() if name in names}
     profiles = {name: part for name, inner in table.get("profiles", {}).items() if (part := guarded(inner))}
     return own | ({"profiles": profiles} if profiles else {})

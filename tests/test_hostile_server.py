@@ -1,0 +1,250 @@
+"""A server that means harm: it gets no key that it should not have, no memory, no disk, and no file but our own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from driving import PATHS, TWENTY, drive
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_openrouter_free import (
+    AllModelsFailed,
+    ChatOpenRouterFree,
+    ConfigurationError,
+    MemoryStore,
+    RequestRejected,
+)
+from langchain_openrouter_free.testing import FakeClock
+from langchain_openrouter_free.unpacking import PIECE, Unpacker
+from langchain_openrouter_free.wire import MAX_ERROR_BYTES, MAX_REPLY_BYTES, ReplyError, ReplyReader
+
+Say = Callable[[str], tuple[int, dict[str, str], bytes]]
+EVENT = {"id": "gen-1", "choices": [{"index": 0, "delta": {"content": "well"}, "finish_reason": "stop"}]}
+WELL = (200, {"Content-Type": "text/event-stream"}, f"data: {json.dumps(EVENT)}\n\ndata: [DONE]\n\n".encode())
+JSON = {"Content-Type": "application/json"}
+
+
+class Hostile(ThreadingHTTPServer):
+    """Answers each chat request as it is told, and remembers what came."""
+
+    daemon_threads = True
+
+    def __init__(self, say: Say) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.say, self.keys, self.models = say, list[str](), list[str]()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever hangs up does so."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Hostile
+
+    def do_GET(self) -> None:
+        self._reply(404, JSON, b"{}")
+
+    def do_POST(self) -> None:
+        model = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["model"]
+        self.server.keys.append(self.headers.get("Authorization", ""))
+        self.server.models.append(model)
+        self._reply(*self.server.say(model))
+
+    def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(say: Say, tls: ssl.SSLContext | None = None) -> Iterator[Hostile]:
+    with Hostile(say) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def router(server: Hostile, scheme: str = "http", **fields: Any) -> ChatOpenRouterFree:
+    url = f"{scheme}://127.0.0.1:{server.server_address[1]}/api/v1"
+    usual: dict[str, Any] = {"models": TWENTY[:2], "state": MemoryStore(), "max_wait": 0.0}
+    return ChatOpenRouterFree(api_key="sk-or-v1-secret", base_url=url, **{**usual, **fields})
+
+
+def packed(start: bytes, size: int) -> bytes:
+    return gzip.compress(start + b" " * size, 1)
+
+
+BOMBS = {
+    "an answer": (200, {**JSON, "Content-Encoding": "gzip"}, packed(b'{"choices": [', MAX_REPLY_BYTES + 1)),
+    "a stream": (200, {**WELL[1], "Content-Encoding": "gzip"}, packed(b": ", MAX_REPLY_BYTES + 1)),
+    "an error": (500, {**JSON, "Content-Encoding": "gzip"}, packed(b'{"error": {"message": "', 200_000_000)),
+    "one in another": (200, {**JSON, "Content-Encoding": "gzip, gzip"}, gzip.compress(packed(b"{", 1_000_000))),
+    "what nobody asked for": (200, {**JSON, "Content-Encoding": "br"}, b"\x1b\xff\xff"),
+    "no gzip at all": (200, {**JSON, "Content-Encoding": "gzip"}, b"\x1f\x8b" + b"x" * 100),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_a_failure_like_any_other(path: str, bomb: str) -> None:
+    """The next model is asked."""
+    with serving(lambda model: BOMBS[bomb] if model == TWENTY[0] else WELL) as server:
+        told = drive(router(server), path)
+        assert told.text == "well"
+        assert server.models == TWENTY[:2]
+
+
+@given(st.binary(max_size=2000), st.integers(1, 50), st.integers(1, 60), st.integers(0, 40))
+def test_what_is_unpacked_is_all_of_it_in_small_pieces(data: bytes, times: int, cut: int, most: int) -> None:
+    """However it is cut; no piece is larger than was asked for."""
+    whole = data * times
+    pack = gzip.compress(whole)
+    unpacker = Unpacker("gzip")
+    parts = [pack[at : at + cut] for at in range(0, len(pack), cut)]
+    pieces = [piece for part in parts for piece in unpacker.pieces(part, most + 1)]
+    assert b"".join(pieces) == whole
+    assert max(map(len, pieces), default=0) <= most + 1
+    assert unpacker.is_whole
+
+
+def test_a_small_bomb_makes_no_large_piece() -> None:
+    pieces = [len(piece) for piece in Unpacker("gzip").pieces(packed(b"", 20_000_000))]
+    assert max(pieces) <= PIECE
+    assert sum(pieces) == 20_000_000
+
+
+def test_of_an_error_only_the_beginning_is_read() -> None:
+    reader = ReplyReader(500, {})
+    with pytest.raises(ReplyError) as caught:
+        _ = [reader.feed(b"x" * 1000) for _ in range(10_000)]
+    assert len(str(caught.value.body)) == MAX_ERROR_BYTES
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("path", PATHS)
+def test_the_key_follows_no_redirect(path: str, status: int) -> None:
+    """Neither by our own client nor by one of the user's that follows them otherwise."""
+    with serving(lambda _: WELL) as other:
+        address = f"http://127.0.0.1:{other.server_address[1]}/api/v1/chat/completions"
+        with serving(lambda _: (status, {"Location": address}, b"")) as server:
+            own = {
+                "http_client": httpx.Client(follow_redirects=True),
+                "http_async_client": httpx.AsyncClient(follow_redirects=True),
+            }
+            for fields in ({}, own):
+                with pytest.raises(RequestRejected, match="base_url is wrong"):
+                    drive(router(server, **fields), path)
+            own["http_client"].close()
+            assert len(server.keys) == 2
+        assert other.keys == []
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="a certificate is made by the program openssl")
+@pytest.mark.parametrize("path", PATHS)
+def test_a_certificate_that_nobody_vouches_for_gets_no_key(path: str, tmp_path: Path) -> None:
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=127.0.0.1"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command.split(), *names], cwd=tmp_path, check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with serving(lambda _: WELL, tls) as server:
+        with pytest.raises(AllModelsFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            drive(router(server, "https"), path)
+        assert server.keys == []
+
+
+ADDRESSES = {
+    "https://openrouter.ai/api/v1": True,
+    "https://proxy.example/v1": True,
+    "http://127.0.0.1:8787/api/v1": True,
+    "http://127.1.2.3/api/v1": True,
+    "http://[::1]:8787/api/v1": True,
+    "http://localhost:8787/api/v1": True,
+    "http://LOCALHOST/v1": True,
+    "http://box.localhost/v1": True,
+    "http://openrouter.ai/api/v1": False,
+    "http://10.0.0.1/v1": False,
+    "http://0.0.0.0/v1": False,
+    "http://127.0.0.1.example/v1": False,
+    "http://localhost.example/v1": False,
+    "http://litellm:4000/v1": False,
+}
+
+
+@pytest.mark.parametrize(("address", "fine"), ADDRESSES.items())
+def test_unencrypted_only_to_this_machine_or_where_it_is_said(*, address: str, fine: bool) -> None:
+    if fine:
+        ChatOpenRouterFree(models=["a/b:free"], api_key="k", base_url=address, state="memory")
+        return
+    with pytest.raises(ConfigurationError, match="allow_http=True"):
+        ChatOpenRouterFree(models=["a/b:free"], api_key="k", base_url=address, state="memory")
+    ChatOpenRouterFree(models=["a/b:free"], api_key="k", base_url=address, state="memory", allow_http=True)
+
+
+LONG = "../../etc/passwd\x00\n" * 2_000
+GREEDY: list[tuple[int, dict[str, str], Any]] = [
+    (429, JSON | {"Retry-After": "1"}, {"error": {"code": 429, "message": LONG, "metadata": {"raw": LONG}}}),
+    (400, JSON, {"error": {"code": 400, "message": f"tools are not supported {LONG}", "metadata": {LONG: LONG}}}),
+    (502, JSON, {"error": {"code": 502, "message": LONG, "metadata": {"provider_name": LONG}}, "user_id": LONG}),
+    (200, JSON | {"X-Generation-Id": "../" * 2000}, {"id": LONG, "provider": LONG, "choices": []}),
+    (
+        200,
+        JSON | {"X-Generation-Id": "../../x"},
+        {
+            "id": LONG,
+            "provider": LONG,
+            "usage": {"cost": 0, LONG: LONG, "prompt_tokens": 10**300, "completion_tokens": 10**400},
+            "choices": [{"message": {"content": "well"}, "finish_reason": "stop"}],
+        },
+    ),
+]
+
+
+@pytest.mark.filterwarnings("ignore::langchain_openrouter_free.FreeModelBilled")
+def test_what_it_says_fills_no_disk_and_names_no_file(tmp_path: Path) -> None:
+    """Sixty calls, answered with words of 36 kB: a state file of its usual size, and nothing beside it."""
+    turn = iter(range(10**9))
+
+    def say(_: str) -> tuple[int, dict[str, str], bytes]:
+        status, headers, body = GREEDY[next(turn) % len(GREEDY)]
+        return status, headers, json.dumps(body).encode()
+
+    clock, folder = FakeClock(), tmp_path / "state"
+    with serving(say) as server:
+        model = router(server, models=TWENTY[:5], state=str(folder / "state.sqlite3"), clock=clock)
+        for number in range(60):
+            with suppress(AllModelsFailed):
+                drive(model, PATHS[number % 4])
+            clock.advance(7 * 3600)
+        model.close()
+        assert len(server.keys) > 60
+    assert {file.name.partition("-")[0] for file in folder.iterdir()} == {"state.sqlite3"}
+    assert [file.name for file in tmp_path.iterdir()] == ["state"]
+    # Most of it is the log of SQLite, which is emptied each 4 MB.
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 6_000_000
