@@ -103,6 +103,7 @@ class Fetch:
         base: base URL of the service.
         known: the copy that is to be replaced.
         paid: paid ids whose prices are wanted.
+        suffices: whether a list without entries says that nothing is offered; else it is none, and a copy serves.
         refusal: the last reply that was no page of a list.
         why: the reason for which it is none; "" where the service says it.
     """
@@ -110,6 +111,7 @@ class Fetch:
     base: str
     known: Listing | None = None
     paid: Sequence[str] = ()
+    suffices: bool = False
     refusal: Fetched = Fetched()
     why: str = ""
     _left: list[str] = field(default_factory=lambda: list(LISTS))
@@ -205,8 +207,8 @@ class Fetch:
         return url if same and url not in self._seen and len(self._seen) < _MOST_PAGES else None
 
     def _ends(self, listing: Listing) -> None:
-        """Take a whole list; the next one is wanted only for the prices of paid ids. One without entries is none."""
-        if not listing.rows:
+        """Take a whole list; the next one is wanted only for the prices of paid ids."""
+        if not listing.rows and not self.suffices:
             self._fails(Fetched(_OK), "an empty list")
             return
         self._lists.append(listing)

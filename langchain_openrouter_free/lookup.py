@@ -23,6 +23,7 @@ from langchain_openrouter_free.fetching import Fetch, Fetched, Page, Unpacked
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.listings import LISTINGS, USABLE, Shelf
 from langchain_openrouter_free.refusals import classify_listing
+from langchain_openrouter_free.settings import is_service
 from langchain_openrouter_free.sources import Stopwatch
 from langchain_openrouter_free.timeouts import Timeouts
 from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
@@ -156,7 +157,10 @@ class ServiceLookup:
 
     def _fetch_of_list(self) -> Fetch:
         account = self.shelf.account
-        return Fetch(self.service.url, LISTINGS.last(account), LISTINGS.wanted(account, self.paid))
+        known, paid = LISTINGS.last(account), LISTINGS.wanted(account, self.paid)
+        serves = known is not None and self.clock.now() - known.at < USABLE
+        # Elsewhere the facts that came with the package prove nothing, and an id would be believed by its name.
+        return Fetch(self.service.url, known, paid, suffices=not serves and not is_service(self.service.url))
 
     def _judged(self, fetch: Fetch) -> Listing | None:
         """Return the copy that is to be kept; None where there is none that is believed."""

@@ -16,7 +16,7 @@ from driving import PATHS, TWENTY, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free import ChatOpenRouterFree
+from langchain_openrouter_free import ChatOpenRouterFree, NoSuitableModel
 from langchain_openrouter_free.catalogue import FRESH, SUSPECT, Listing
 from langchain_openrouter_free.fetching import LISTS, Fetch, Fetched, Unpacked
 from langchain_openrouter_free.listings import LISTINGS, USABLE
@@ -188,6 +188,16 @@ def test_what_is_no_list(colour: str, what: str, caplog: pytest.LogCaptureFixtur
         assert len(told) == 1
         assert "the list of models cannot be had" in told[0]
         assert "the copy of" in told[0]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_list_without_entries_proves_nothing_free(path: str) -> None:
+    """Where there is no earlier copy, and nothing else that could prove it, no id is believed by its name."""
+    with Simulator() as sim:
+        saying(sim, lambda _: reply_of(b'{"data": []}'))
+        with pytest.raises(NoSuitableModel, match="does not list it"):
+            drive(make(sim, TWENTY[:2]), path)
+        assert sim.chats() == []
 
 
 def test_packed_or_not_it_is_the_same() -> None:
