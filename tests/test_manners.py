@@ -282,8 +282,8 @@ NEUTRAL = {
     # who is asked first, or not at all: the answer is one of the same list
     *("strategy", "privacy", "sticky", "hedge_after"),
     # how it travels, and what is told of it
-    *("wire", "default_headers", "app_url", "app_title", "http_client", "http_async_client", "clock", "chance"),
-    *("streaming", "on_event", "on_route"),
+    *("wire", "allow_http", "default_headers", "app_url", "app_title", "http_client", "http_async_client", "clock"),
+    *("chance", "streaming", "on_event", "on_route"),
     # only a stream can break off, and streams are not cached
     *("on_interrupt",),
     # LangChain's own
