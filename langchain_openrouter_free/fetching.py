@@ -83,7 +83,7 @@ class Unpacked:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes as they came."""
-        for piece in self._unpacker.pieces(data, self._most + 1):
+        for piece in self._unpacker.pieces(data, self._most + 1 - len(self.body)):
             self.body += piece
             if len(self.body) > self._most:
                 raise ValueError(f"more than {self._most} bytes")
