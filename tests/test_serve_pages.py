@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -20,9 +21,46 @@ from starlette.testclient import TestClient
 
 from langchain_openrouter_free import AttemptRecord
 from langchain_openrouter_free.history import CallRecord
+from langchain_openrouter_free.serve.answering import Pieces, completion_of
 from langchain_openrouter_free.serve.app import application
 from langchain_openrouter_free.serve.backend import Backend
 from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.wire import Completion, Delta
+
+PROBABLE = {"content": [{"token": "hi", "logprob": -0.1}]}
+SOURCE = {"type": "url_citation", "url_citation": {"url": "https://a.example"}}
+SIGNED = {"type": "reasoning.encrypted", "data": "c2lnbmF0dXJl", "index": 0}
+
+
+def test_what_openrouter_adds_is_kept_streamed_or_not() -> None:
+    """Probabilities, sources and signatures; those that come without a word are on the last piece."""
+    said = Completion(
+        text="hi", logprobs=PROBABLE, annotations=[SOURCE], reasoning_details=[SIGNED], finish_reason="stop"
+    )
+    (choice,) = completion_of(said, ident="x", created=1, model=A, route={})["choices"]
+    assert (choice["logprobs"], choice["message"]["annotations"]) == (PROBABLE, [SOURCE])
+    assert choice["message"]["reasoning_details"] == [SIGNED]
+    pieces = Pieces(ident="x", created=1, model=A)
+    assert pieces.content(Delta(text="hi", logprobs=PROBABLE))["choices"][0]["logprobs"] == PROBABLE
+    last = pieces.last(said, {})["choices"][0]["delta"]
+    assert last == {"annotations": [SOURCE], "reasoning_details": [SIGNED]}
+
+
+@pytest.mark.parametrize("counted", [{"stream_options": {"include_usage": True}}, {"usage": {"include": True}}, {}])
+def test_tokens_are_counted_where_that_is_asked_and_limited_by_either_name(
+    sim: Simulator, endpoint: Callable[..., str], counted: dict[str, Any]
+) -> None:
+    body = {"model": "auto", "messages": HELLO, "stream": True, "max_completion_tokens": 77, **counted}
+    told = httpx.post(f"{endpoint()}/chat/completions", json=body).text
+    events = [json.loads(line[6:]) for line in told.splitlines() if line.startswith("data: {")]
+    assert [bool(one.get("usage")) for one in events][-1] is bool(counted)
+    assert sim.chats()[0].body["max_tokens"] == 77
+
+
+def test_paid_ids_that_may_be_asked_are_listed(sim: Simulator) -> None:
+    paying: dict[str, Any] = {"allow_paid": True, "paid_models": ["x/paid"], "budget": "$1/day"}
+    assert "x/paid" in [one["id"] for one in Backend(router(sim, **paying)).models()]
+    assert "x/paid" not in [one["id"] for one in Backend(router(sim)).models()]
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ _OURS = frozenset({"model", "messages", "stream", "stream_options", "usage", "n"
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 # No conversation has so many messages.
 _MOST_MESSAGES = 10_000
-_DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
