@@ -97,7 +97,7 @@ def url_of(host: str, taking: socket.socket) -> str:
 
 def run(app: App, taking: socket.socket, *, log_level: str = "warning") -> None:
     """Serve until a signal ends it; answers on their way have some seconds left."""
-    server = uvicorn.Server(config(app, log_level=log_level))
+    server = Server(config(app, log_level=log_level))
     logging.getLogger("uvicorn.error").addFilter(_is_no_end)
     server.run(sockets=[taking])
 
@@ -105,6 +105,21 @@ def run(app: App, taking: socket.socket, *, log_level: str = "warning") -> None:
 def _is_no_end(record: logging.LogRecord) -> bool:
     """Tell whether a record is anything but the trace of an answer that was cancelled because the server ends."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+class Server(uvicorn.Server):
+    """A server that leaves no connection open when it ends, were its client silent or half way through a request."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the server, and then what is left of its connections."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        # A transport lets go of its socket in the loop's next turn.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
 
 @contextmanager
@@ -118,7 +133,7 @@ def served(app: App, *, host: str = "127.0.0.1", port: int = 0, log_level: str =
         log_level: of the server.
     """
     taking = listening(host, port)
-    server = uvicorn.Server(config(app, log_level=log_level))
+    server = Server(config(app, log_level=log_level))
     failed: list[BaseException] = []
 
     def work() -> None:
