@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
+from pitfall_helpers import ADD
 from pydantic import BaseModel
 
 from langchain_openrouter_free import MemoryStore
@@ -18,18 +19,7 @@ from langchain_openrouter_free.simulator import Simulator
 A, B = "test/a:free", "test/b:free"
 HELLO: Any = [{"role": "user", "content": "hello"}]
 KEY = "sk-or-v1-theirs"
-TOOL: Any = {
-    "type": "function",
-    "function": {
-        "name": "add",
-        "description": "Add two numbers.",
-        "parameters": {
-            "type": "object",
-            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
-            "required": ["a", "b"],
-        },
-    },
-}
+TOOL: Any = ADD
 
 
 class Person(BaseModel):

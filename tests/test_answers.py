@@ -10,6 +10,7 @@ from driving import PATHS, TWENTY, asked, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from pitfall_helpers import ADD
 from reply_strategies import _streams
 
 from langchain_openrouter_free import AllModelsFailed, ConfigurationError, StreamInterrupted, schemas
@@ -19,18 +20,6 @@ from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
 from langchain_openrouter_free.wire import Assembly, Completion, ToolDelta
 
-ADD = {
-    "type": "function",
-    "function": {
-        "name": "add",
-        "description": "Add two numbers.",
-        "parameters": {
-            "type": "object",
-            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
-            "required": ["a", "b"],
-        },
-    },
-}
 QUIET = {"reasoning": False}
 # Row -> (what the first model does, whether it has tools, what the caller gets who accepts it)
 PLAYED: dict[str, tuple[Any, bool, str]] = {

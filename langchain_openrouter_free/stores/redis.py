@@ -283,7 +283,7 @@ class RedisStore(Sheltered):
 
     def _set_aside(self, key: str, text: bytes) -> None:
         name = f"{self._page_key(key)}:set-aside"
-        self._client.set(name, text, ex=_SET_ASIDE_KEPT)
+        self._run(_SET_ASIDE, [name], text, _SET_ASIDE_KEPT)
         self._warn_once(
             "page", f"has a page that cannot be read ({key}): it is begun anew, its text is kept in {name}."
         )
