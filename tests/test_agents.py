@@ -85,7 +85,7 @@ def workshop(request: pytest.FixtureRequest, sim: Simulator) -> Workshop:
 
 @pytest.fixture
 def model(sim: Simulator, make_model: Maker) -> ChatOpenRouterFree:
-    return make_model(sim, timeouts={"first_token": 0.5})
+    return make_model(sim, timeouts={"first_token": 1.0})
 
 
 def run(agent: Any, colour: str, what: Any = TASK, config: Any = None) -> Any:
@@ -210,7 +210,7 @@ def test_a_summary_in_mid_task_loses_no_result_and_asks_nobody_twice(
     sim: Simulator, make_model: Maker, workshop: Workshop, colour: str
 ):
     """SummarizationMiddleware by the same router, ModelRetryMiddleware beside it, and models that die all the while."""
-    model = make_model(sim, timeouts={"first_token": 0.5})
+    model = make_model(sim, timeouts={"first_token": 1.0})
     # The question is what fills the context: it is summarized as soon as four messages follow it.
     long = {"messages": [HumanMessage(f"{TASK['messages'][0]['content']}\n{'This is what it is about. ' * 250}")]}
     # The summary is the router's own work: of a list whose first model is dead as well.

@@ -26,6 +26,8 @@ from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.timeouts import Deadlines, Timeouts
 from langchain_openrouter_free.verdicts import Kind, verdict
 
+pytestmark = pytest.mark.wall_clock
+
 DROPS = ["comment", "role", "empty", "blank", "tool"]
 QUICK = {"first_token": 0.3, "stall": 0.3}
 

@@ -21,6 +21,8 @@ from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
 
+pytestmark = pytest.mark.wall_clock
+
 SILENT = ["hang-before-headers", "hang-after-headers", {"do": "drip", "interval": 0.02}]
 SOON = 0.15
 

@@ -111,6 +111,7 @@ def test_the_partial_message_holds_the_tool_calls_so_far(sim: Simulator, path: s
 # -- restart
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize("path", STREAMS)
 @pytest.mark.parametrize("fault", LATE)

@@ -122,6 +122,7 @@ def test_first_k_of_twenty_die(sim: Simulator, fault: str, path: str) -> None:
         assert told.outcomes == [MOVES_ON[fault]] * k + ["ok"]
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("fault", HANGS)
 def test_first_k_of_twenty_hang(sim: Simulator, fault: str, path: str) -> None:
@@ -134,6 +135,7 @@ def test_first_k_of_twenty_hang(sim: Simulator, fault: str, path: str) -> None:
     assert time.monotonic() - began < 8  # without the deadline: for ever
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("wire", ["stream", "plain"])
 @pytest.mark.parametrize("path", PATHS)
 def test_a_timeout_is_kept_to_the_tenth(sim: Simulator, path: str, wire: str) -> None:
@@ -154,6 +156,7 @@ def test_timeouts_can_be_lifted(sim: Simulator, path: str) -> None:
     assert drive(make(sim, timeouts=none), path).outcomes == ["ok"]
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["invoke", "ainvoke"])
 def test_a_plain_reply_may_take_longer_than_a_first_token(sim: Simulator, path: str) -> None:
     """Asked for one plain reply, a model that thinks is not taken for dead by the first-token deadline."""
@@ -162,6 +165,7 @@ def test_a_plain_reply_may_take_longer_than_a_first_token(sim: Simulator, path: 
     assert told.outcomes == ["ok"]
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["invoke", "ainvoke"])
 @pytest.mark.parametrize("fault", MIDWAY)
 def test_a_broken_answer_is_dropped_whole(sim: Simulator, fault: str, path: str) -> None:
@@ -172,6 +176,7 @@ def test_a_broken_answer_is_dropped_whole(sim: Simulator, fault: str, path: str)
     assert len(told.outcomes) == 2
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["stream", "astream"])
 @pytest.mark.parametrize("fault", MIDWAY)
 def test_a_broken_stream_is_never_spliced(sim: Simulator, fault: str, path: str) -> None:
@@ -369,6 +374,7 @@ def _closed_within(sim: Simulator, since: float) -> float:
     return next(r.disconnected_at for r in sim.chats() if r.disconnected_at is not None) - since
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("fault", ["hang-before-headers", "drip", {"do": "stall", "after": 2}])
 def test_a_cancelled_task_closes_its_socket_at_once(sim: Simulator, fault: Any) -> None:
     """Cancelling a task closes the connection within 100 ms, and nothing else is asked."""
@@ -389,6 +395,7 @@ def test_a_cancelled_task_closes_its_socket_at_once(sim: Simulator, fault: Any) 
     assert len(sim.chats()) == 1
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["stream", "astream"])
 def test_a_consumer_that_stops_closes_the_socket(sim: Simulator, path: str) -> None:
     """Breaking out of a stream closes the connection, cools nothing, and asks nobody else."""
@@ -415,6 +422,7 @@ def test_a_consumer_that_stops_closes_the_socket(sim: Simulator, path: str) -> N
     assert model.invoke("hi").response_metadata["route"]["model"] == TWENTY[0]
 
 
+@pytest.mark.wall_clock
 def test_a_slow_consumer_is_not_a_slow_model(sim: Simulator) -> None:
     """The time that the caller takes between chunks does not count against the model."""
     sim.script({"*": {"do": "ok", "speed": 50, "text": "one two three four"}})

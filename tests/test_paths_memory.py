@@ -127,6 +127,7 @@ def test_max_retries_caps_the_moves(sim: Simulator) -> None:
     assert len(caught.value.attempts) == 3
 
 
+@pytest.mark.wall_clock
 def test_the_call_deadline_ends_the_walk(sim: Simulator) -> None:
     """timeouts['call'] bounds all attempts together."""
     sim.script({"*": "hang-before-headers"})

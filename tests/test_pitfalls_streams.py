@@ -345,6 +345,7 @@ SLOW: dict[str, tuple[Any, dict[str, float], type[Exception]]] = {
 }
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize(("script", "timeouts", "error"), SLOW.values(), ids=SLOW.keys())
 @pytest.mark.timeout(10)
 async def test_pitfall_09_async_timeouts_hold_in_a_chain(
@@ -358,6 +359,7 @@ async def test_pitfall_09_async_timeouts_hold_in_a_chain(
             pass
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize(("script", "timeouts", "error"), SLOW.values(), ids=SLOW.keys())
 @pytest.mark.timeout(10)
 def test_pitfall_09_sync_timeouts_hold_in_a_chain(
@@ -370,6 +372,7 @@ def test_pitfall_09_sync_timeouts_hold_in_a_chain(
             pass
 
 
+@pytest.mark.wall_clock
 @pytest.mark.timeout(10)
 async def test_pitfall_09_async_timeouts_lead_to_the_next_model(sim: Simulator, make_model: Maker):
     sim.script({FIRST: "hang-after-headers", SECOND: quiet()})
@@ -380,6 +383,7 @@ async def test_pitfall_09_async_timeouts_lead_to_the_next_model(sim: Simulator, 
 STRICT = {"first_token": 5.0, "stall": 5.0, "attempt": 10.0, "call": 20.0}
 
 
+@pytest.mark.wall_clock
 async def test_pitfall_09_async_timeouts_do_not_count_a_slow_consumer(sim: Simulator, make_model: Maker):
     """An hour passes between two pieces, and each of them is still welcome."""
     sim.script({FIRST: quiet(text="one two three four five", speed=100)})
@@ -392,6 +396,7 @@ async def test_pitfall_09_async_timeouts_do_not_count_a_slow_consumer(sim: Simul
     assert asked(sim) == [FIRST]
 
 
+@pytest.mark.wall_clock
 def test_pitfall_09_sync_timeouts_do_not_count_a_slow_consumer(sim: Simulator, make_model: Maker):
     sim.script({FIRST: quiet(text="one two three four five", speed=100)})
     clock = FakeClock()
@@ -402,6 +407,7 @@ def test_pitfall_09_sync_timeouts_do_not_count_a_slow_consumer(sim: Simulator, m
     assert "".join(texts) == "one two three four five"
 
 
+@pytest.mark.wall_clock
 @pytest.mark.timeout(10)
 async def test_pitfall_09_async_timeouts_still_hold_after_a_slow_consumer(sim: Simulator, make_model: Maker):
     """The consumer's real time is given back, and no more than that."""

@@ -219,6 +219,7 @@ class TestOutage:
         assert store.update(ADDED, one_more) == 3
         assert (store.degraded, len(said)) == (False, 1)
 
+    @pytest.mark.wall_clock
     def test_a_slow_one_costs_its_patience_once(self, own: Server, said: list[str]) -> None:
         store = RedisStore(own.url, warn=said.append, patience=0.1)
         store.update(ADDED, one_more)
@@ -347,6 +348,7 @@ class TestTogether:
         assert len(answered) == 30
         assert len(sim.chats()) == 30
 
+    @pytest.mark.wall_clock
     async def test_a_slow_server_does_not_hold_the_loop(self, sim: Simulator, own: Server) -> None:
         model = make(sim, state=RedisStore(own.url, patience=0.6, warn=lambda _: None))
         await model.ainvoke("a word")

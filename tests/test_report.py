@@ -185,6 +185,7 @@ class Elements(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ("src", "href", "action")]
 
 
+@pytest.mark.wall_clock
 def test_a_page_has_no_elements_but_its_own_and_no_links() -> None:
     """Whatever the models are called, and without waiting for the network: it is made in less than a second."""
     began = time.perf_counter()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import socket
 import threading
 import time
+import warnings
 
 import httpx
 import pytest
 
 from langchain_openrouter_free.simulator import Scenario, ScenarioError, Simulator
+from langchain_openrouter_free.simulator.server import Server
+from langchain_openrouter_free.simulator.service import Service
 
 MODEL = "test/m01:free"
 HELLO = [{"role": "user", "content": "hello there"}]
@@ -283,6 +288,22 @@ def test_stopping_drops_everybody():
     with sim:
         assert sim.port == port
     sim.stop()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_comes_as_it_stops_leaves_no_socket(turns):
+    """Whichever turn of its loop a connection has come to when the server stops, it is closed."""
+    server = Server(Service(None, time.time, 0))
+    port = await server.start()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with socket.create_connection(("127.0.0.1", port)):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.stop()
+            await asyncio.sleep(0)
+            gc.collect()
+    assert [str(one.message) for one in told] == []
 
 
 def test_a_taken_port_is_an_error():

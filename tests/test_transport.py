@@ -244,6 +244,7 @@ def _words_for_ever(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n')
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS[:2])
 @pytest.mark.parametrize("script", [_headers_by_bytes, _comment_then_silence, _words_for_ever])
 def test_the_wall_clock_counts_not_the_bytes(script: Any, path: str) -> None:
@@ -269,6 +270,7 @@ def test_a_stream_below_http_is_read_to_its_end() -> None:
         assert drive(model, "invoke").text == "hi"
 
 
+@pytest.mark.wall_clock
 def test_usage_that_never_comes_does_not_cost_the_answer() -> None:
     """After its finish reason an answer waits for usage no longer than the stall, and is kept."""
 

@@ -112,6 +112,11 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the server, and then what is left of its connections."""
+        # Who has been accepted becomes a connection a turn later; with a closed server that fails, and leaves a socket.
+        if isinstance(loop := asyncio.get_running_loop(), asyncio.SelectorEventLoop):
+            for listener in (one for server in self.servers for one in server.sockets):
+                loop.remove_reader(listener.fileno())
+            await asyncio.sleep(0)
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             transport = getattr(connection, "transport", None)
