@@ -16,7 +16,7 @@ HALF_LIFE = 86_400.0
 # With more remembered attempts than this it counts.
 PROOF = 3.0
 # Seconds for each failure that there is for an answer, and the most for one failure. With these a replay of real days
-# (`make weather`) needs 1.03 to 1.09 requests for an answer at a call each 20 s to 10 min; without, 1.07 to 1.18.
+# (`make weather`) needs 1.03 to 1.08 requests for an answer at a call each 20 s to 10 min; without, 1.07 to 1.18.
 _SPARED, LONGEST = 8 * 3600.0, 6 * 3600.0
 # What costs nothing: one failure, and one in twenty answers. So many answers are assumed before any was seen.
 _FREE_FAILURES, _TOLERATED, _ASSUMED = 1.0, 0.05, 8.0
