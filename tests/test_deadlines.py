@@ -26,8 +26,6 @@ from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.timeouts import Deadlines, Timeouts
 from langchain_openrouter_free.verdicts import Kind, verdict
 
-pytestmark = pytest.mark.wall_clock
-
 DROPS = ["comment", "role", "empty", "blank", "tool"]
 QUICK = {"first_token": 0.3, "stall": 0.3}
 
@@ -41,6 +39,7 @@ def sim(server: Simulator) -> Simulator:
 # -- what is no content
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("drop", DROPS)
 def test_what_says_nothing_keeps_no_attempt_alive(sim: Simulator, drop: str, path: str) -> None:
@@ -52,6 +51,7 @@ def test_what_says_nothing_keeps_no_attempt_alive(sim: Simulator, drop: str, pat
     assert told.text.startswith(TWENTY[1]), "nothing of it has reached the caller"
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("drop", DROPS)
 def test_what_says_nothing_ends_no_stall(sim: Simulator, drop: str, path: str) -> None:
@@ -66,6 +66,7 @@ def test_what_says_nothing_ends_no_stall(sim: Simulator, drop: str, path: str) -
     assert asked(sim) == TWENTY[:1]
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("drop", DROPS)
 def test_an_answer_that_is_finished_is_not_waited_with(sim: Simulator, drop: str, path: str) -> None:
@@ -87,6 +88,7 @@ def test_blanks_in_front_of_the_first_word_commit_to_nothing(sim: Simulator, pat
     assert drive(make(sim), path).text == " \n two words"
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("gzip", [False, True])
 def test_two_seconds_are_two_seconds(sim: Simulator, *, gzip: bool) -> None:
     """`timeout=2` against comments or padding for ever ends after 2 to 2.5 s: sync and async, streamed or not."""
@@ -107,6 +109,7 @@ def test_two_seconds_are_two_seconds(sim: Simulator, *, gzip: bool) -> None:
     assert all(2.0 <= one < 2.5 for one in took.values()), took
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("wire", ["stream", "plain"])
 @pytest.mark.parametrize("path", PATHS)
 def test_deadlines_hold_for_another_packages_model(sim: Simulator, path: str, wire: str) -> None:
@@ -152,6 +155,7 @@ def test_the_default_of_the_wire_is_how_invoke_asks(sim: Simulator) -> None:
     assert wire("plain").of("x/y") == "plain"
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 def test_deadlines_of_some_models_and_of_a_call(sim: Simulator, path: str) -> None:
     """A slow thinker may take its time while the others may not; the call's word is the last."""
@@ -240,6 +244,7 @@ class Ticking(FakeClock):
         return super().monotonic()
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 def test_a_model_that_was_quick_is_not_waited_for_as_long(sim: Simulator, path: str) -> None:
     """After twenty quick answers, silence is believed after 10 s instead of 45 s, if another model can answer."""

@@ -21,8 +21,6 @@ from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
 
-pytestmark = pytest.mark.wall_clock
-
 SILENT = ["hang-before-headers", "hang-after-headers", {"do": "drip", "interval": 0.02}]
 SOON = 0.15
 
@@ -44,6 +42,7 @@ def _used(store: MemoryStore) -> int:
 # -- who wins
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("wire", ["stream", "plain"])
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("silent", SILENT, ids=str)
@@ -66,6 +65,7 @@ def test_the_second_model_answers_for_a_silent_one(sim: Simulator, silent: Any, 
     assert drive(model, path).meta["model_name"] == TWENTY[0]
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 def test_the_first_model_may_win_all_the_same(sim: Simulator, path: str) -> None:
     sim.script({TWENTY[0]: {"do": "ok", "latency": 0.5}, TWENTY[1]: "hang-before-headers"})
@@ -76,6 +76,7 @@ def test_the_first_model_may_win_all_the_same(sim: Simulator, path: str) -> None
     _closed(sim, 1)
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 def test_a_model_that_speaks_in_time_is_asked_alone(sim: Simulator, path: str) -> None:
     assert drive(make(sim, hedge_after=5), path).outcomes == ["ok"]
@@ -101,6 +102,7 @@ FAILING: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("scripts", "outcomes"), FAILING.values(), ids=FAILING)
 def test_who_fails_in_the_race_is_left(sim: Simulator, scripts: dict[str, Any], outcomes: list[str], path: str) -> None:
@@ -109,6 +111,7 @@ def test_who_fails_in_the_race_is_left(sim: Simulator, scripts: dict[str, Any], 
     assert drive(make(sim, hedge_after=SOON), path).outcomes == outcomes
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 def test_all_fail_in_the_end(sim: Simulator, path: str) -> None:
     sim.script({"*": {"do": "503", "latency": 0.3}})
@@ -118,6 +121,7 @@ def test_all_fail_in_the_end(sim: Simulator, path: str) -> None:
     assert {one.outcome for one in caught.value.attempts} == {"overloaded"}
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 def test_a_winner_that_breaks_off(sim: Simulator, path: str) -> None:
     """After its first words it is like any other attempt: `invoke` starts over, a stream is interrupted."""
@@ -134,6 +138,7 @@ def test_a_winner_that_breaks_off(sim: Simulator, path: str) -> None:
     assert drive(model, path, on_interrupt="restart", model=TWENTY[2]).outcomes == ["ok"]
 
 
+@pytest.mark.wall_clock
 def test_the_usual_silence_of_a_model(sim: Simulator) -> None:
     """With "p95" a model is hedged once ten of its answers are known, when 95 of 100 would have begun."""
     store = MemoryStore()
@@ -181,6 +186,7 @@ def test_quota_that_runs_short_is_not_spent_twice(
         assert len(drive(model, path).outcomes) == (2 if hedged else 1)
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "arguments",
@@ -223,6 +229,7 @@ class Stingy:
         return self.acquire(blocking=blocking)
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 def test_the_users_own_rate_limiter_is_asked_for_the_second(sim: Simulator, path: str) -> None:
     """It is not waited for: the slot of the second attempt is given back."""
@@ -241,6 +248,7 @@ def test_the_users_own_rate_limiter_is_asked_for_the_second(sim: Simulator, path
 # -- who stops
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["ainvoke", "astream"])
 def test_a_cancelled_task_closes_both(sim: Simulator, path: str, tmp_path: Any) -> None:
     """Both sockets are closed and both attempts settled; in the history it is one call."""
@@ -271,6 +279,7 @@ def test_a_cancelled_task_closes_both(sim: Simulator, path: str, tmp_path: Any) 
     assert model.invoke("hi").response_metadata["model_name"] == TWENTY[0]
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["stream", "astream"])
 def test_who_stops_in_the_winners_words_closes_it(sim: Simulator, path: str) -> None:
     sim.script({TWENTY[0]: "hang-before-headers", TWENTY[1]: {"do": "stall", "after": 2, "reasoning": False}})
@@ -293,6 +302,7 @@ def test_who_stops_in_the_winners_words_closes_it(sim: Simulator, path: str) -> 
     assert drive(model, path).meta["model_name"] == TWENTY[0]
 
 
+@pytest.mark.wall_clock
 def test_a_stream_that_is_forgotten_on_the_portal_itself(sim: Simulator) -> None:
     """The garbage collector runs on any thread: on the loop's own it must not wait for the loop."""
     sim.script({"*": {"do": "stall", "after": 2, "reasoning": False}})
@@ -310,6 +320,7 @@ def test_a_stream_that_is_forgotten_on_the_portal_itself(sim: Simulator) -> None
 # -- threads and clients
 
 
+@pytest.mark.wall_clock
 def test_threads_are_borrowed_only_where_they_must_be(sim: Simulator) -> None:
     """None on an event loop, none while hedging is off; one for all calls without a loop, until it is closed."""
     model = make(sim, hedge_after=None)
@@ -332,6 +343,7 @@ def test_threads_are_borrowed_only_where_they_must_be(sim: Simulator) -> None:
     assert drive(hedged, "invoke").outcomes == ["abandoned", "ok"]
 
 
+@pytest.mark.wall_clock
 def test_many_at_once(sim: Simulator) -> None:
     """Calls of several threads and loops share the portal without harm."""
     sim.script({TWENTY[0]: "hang-before-headers"})
@@ -346,11 +358,13 @@ def test_many_at_once(sim: Simulator) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.wall_clock
 async def test_a_call_without_a_loop_inside_of_one(sim: Simulator) -> None:
     sim.script({TWENTY[0]: "hang-before-headers"})
     assert make(sim, hedge_after=0.1).invoke("hi").response_metadata["model_name"] == TWENTY[1]
 
 
+@pytest.mark.wall_clock
 def test_your_own_client_is_not_passed_by(sim: Simulator) -> None:
     """A call without a loop goes through your `http_client`, and so is not hedged."""
     sim.script({TWENTY[0]: {"do": "ok", "latency": 0.4}})
@@ -362,6 +376,7 @@ def test_your_own_client_is_not_passed_by(sim: Simulator) -> None:
 # -- what is said
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("given", [0, -1, "p99", True, "soon"])
 @pytest.mark.parametrize(
     "say", [lambda sim, it: make(sim, hedge_after=it), lambda sim, it: make(sim).invoke("x", hedge_after=it)]
@@ -371,6 +386,7 @@ def test_the_silence_is_checked(sim: Simulator, given: Any, say: Callable[[Simul
         say(sim, given)
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 def test_a_call_may_say_it(sim: Simulator, path: str) -> None:
     sim.script({TWENTY[0]: {"do": "ok", "latency": 0.5}})

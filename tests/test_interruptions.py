@@ -36,7 +36,8 @@ from langchain_openrouter_free.testing import FakeClock
 pytestmark = pytest.mark.filterwarnings(f"ignore::{LangChainBetaWarning.__module__}.{LangChainBetaWarning.__name__}")
 
 STREAMS = PATHS[2:]
-LATE = ["cut", "cut-clean", "error-chunk-after", "error-chunk-choice", "stall"]
+STALL = pytest.param("stall", marks=pytest.mark.wall_clock)
+LATE = ["cut", "cut-clean", "error-chunk-after", "error-chunk-choice", STALL]
 QUICK = {"first_token": 2, "stall": 0.3}
 
 
@@ -111,7 +112,6 @@ def test_the_partial_message_holds_the_tool_calls_so_far(sim: Simulator, path: s
 # -- restart
 
 
-@pytest.mark.wall_clock
 @pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize("path", STREAMS)
 @pytest.mark.parametrize("fault", LATE)

@@ -77,7 +77,8 @@ MOVES_ON = {
 # Faults that take time: the model is silent, and only a deadline tells.
 HANGS = ["hang-before-headers", "hang-after-headers", "drip"]
 # Faults in the middle of the words.
-MIDWAY = ["cut", "cut-clean", "200-truncated-json", "error-chunk-after", "error-chunk-choice", "stall"]
+STALL = pytest.param("stall", marks=pytest.mark.wall_clock)
+MIDWAY = ["cut", "cut-clean", "200-truncated-json", "error-chunk-after", "error-chunk-choice", STALL]
 QUICK = {"connect": 2, "first_token": 0.3, "stall": 0.3, "attempt": 5, "call": 30}
 
 
@@ -165,7 +166,6 @@ def test_a_plain_reply_may_take_longer_than_a_first_token(sim: Simulator, path: 
     assert told.outcomes == ["ok"]
 
 
-@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["invoke", "ainvoke"])
 @pytest.mark.parametrize("fault", MIDWAY)
 def test_a_broken_answer_is_dropped_whole(sim: Simulator, fault: str, path: str) -> None:
@@ -176,7 +176,6 @@ def test_a_broken_answer_is_dropped_whole(sim: Simulator, fault: str, path: str)
     assert len(told.outcomes) == 2
 
 
-@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["stream", "astream"])
 @pytest.mark.parametrize("fault", MIDWAY)
 def test_a_broken_stream_is_never_spliced(sim: Simulator, fault: str, path: str) -> None:

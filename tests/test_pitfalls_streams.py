@@ -383,7 +383,6 @@ async def test_pitfall_09_async_timeouts_lead_to_the_next_model(sim: Simulator, 
 STRICT = {"first_token": 5.0, "stall": 5.0, "attempt": 10.0, "call": 20.0}
 
 
-@pytest.mark.wall_clock
 async def test_pitfall_09_async_timeouts_do_not_count_a_slow_consumer(sim: Simulator, make_model: Maker):
     """An hour passes between two pieces, and each of them is still welcome."""
     sim.script({FIRST: quiet(text="one two three four five", speed=100)})
@@ -396,7 +395,6 @@ async def test_pitfall_09_async_timeouts_do_not_count_a_slow_consumer(sim: Simul
     assert asked(sim) == [FIRST]
 
 
-@pytest.mark.wall_clock
 def test_pitfall_09_sync_timeouts_do_not_count_a_slow_consumer(sim: Simulator, make_model: Maker):
     sim.script({FIRST: quiet(text="one two three four five", speed=100)})
     clock = FakeClock()

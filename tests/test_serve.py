@@ -310,7 +310,6 @@ class TestWhoMayAsk:
 class TestGone:
     """A client that goes away, or takes nothing any more."""
 
-    @pytest.mark.wall_clock
     @pytest.mark.parametrize("how", ["plain", "stream"])
     def test_its_attempt_is_cancelled_at_once_and_settled(self, sim: Simulator, endpoint: Any, how: str) -> None:
         """Within 100 ms (of three tries: the machine may be busy) the service is left and the money is settled."""

@@ -6,7 +6,6 @@ Owns listening, starting and stopping. It decides no reply.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -60,11 +59,10 @@ class Server:
 
         The loop makes it one a turn later, which fails for a closed server and leaves its socket open.
         """
-        # A loop without readers (Windows) accepts in another way.
-        with contextlib.suppress(NotImplementedError):
-            for sock in server.sockets:
-                asyncio.get_running_loop().remove_reader(sock.fileno())
-        await asyncio.sleep(0)
+        if isinstance(loop := asyncio.get_running_loop(), asyncio.SelectorEventLoop):
+            for listener in server.sockets:
+                loop.remove_reader(listener.fileno())
+            await asyncio.sleep(0)
 
 
 class Simulator:
