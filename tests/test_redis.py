@@ -23,6 +23,7 @@ from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import PageRef
+from langchain_openrouter_free.stores.base import LONGEST_ASIDE
 from langchain_openrouter_free.stores.redis import RedisStore
 
 ADDED: PageRef[int] = PageRef("added", str, int, lambda base, mine, there: (there or 0) + mine - (base or 0))
@@ -109,9 +110,11 @@ class TestServer:
     def test_a_page_that_cannot_be_read_is_begun_anew(self, shared: Server, said: list[str]) -> None:
         store = RedisStore(shared.url, warn=said.append)
         with shared.client() as client:
-            client.hset("openrouter-free:{count}:count", mapping={"version": "x", "text": "no number"})
+            client.hset(
+                "openrouter-free:{count}:count", mapping={"version": "x", "text": "no number".ljust(LONGEST_ASIDE + 9)}
+            )
             assert [store.update(COUNT, one_more) for _ in range(2)] == [1, 2]
-            assert client.get("openrouter-free:{count}:count:set-aside") == b"no number"
+            assert client.get("openrouter-free:{count}:count:set-aside") == b"no number".ljust(LONGEST_ASIDE)
         assert ["cannot be read" in warning for warning in said] == [True]
 
     def test_a_log_has_an_end(self, shared: Server, monkeypatch: pytest.MonkeyPatch) -> None:

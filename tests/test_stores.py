@@ -24,7 +24,8 @@ from langchain_openrouter_free import pages
 from langchain_openrouter_free.ledger import Cooldown, Ledger
 from langchain_openrouter_free.purse import Purse
 from langchain_openrouter_free.stores import MemoryStore, PageRef, StateStore, connection, files, sqlite
-from langchain_openrouter_free.stores.base import Answer, Change, Page
+from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Answer, Change, Page
+from langchain_openrouter_free.stores.connection import MOST_ASIDE
 from langchain_openrouter_free.stores.files import network_type
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
@@ -422,6 +423,21 @@ class TestTrouble:
         other.close()
         kept = text if isinstance(text, str) else text.decode("utf-8", "replace")
         assert rows == [("account:a", kept), ("account:b", kept)]
+
+    def test_what_is_set_aside_fills_no_disk(self, path: Path, make: Any) -> None:
+        """Of each text the beginning is kept, and of all of them the newest."""
+        store = make()
+        store.update(OTHER, one_more)
+        for number in range(MOST_ASIDE + 5):
+            with sqlite3.connect(path) as other:
+                text = f"{number:02}" + "x" * LONGEST_ASIDE
+                other.execute("INSERT OR REPLACE INTO pages VALUES ('count', ?)", (text,))
+            other.close()
+            assert store.update(COUNT, one_more) == 1
+        with sqlite3.connect(path) as other:
+            rows = other.execute("SELECT substr(text, 1, 2), length(text) FROM set_aside ORDER BY rowid").fetchall()
+        other.close()
+        assert rows == [(f"{number:02}", LONGEST_ASIDE) for number in range(5, MOST_ASIDE + 5)]
 
     def test_warnings_can_go_elsewhere(self, path: Path, caplog: Any, make: Any) -> None:
         path.mkdir()

@@ -12,6 +12,10 @@ Answer = TypeVar("Answer")
 Change: TypeAlias = Callable[[Page | None], tuple[Page, Answer]]
 Fold: TypeAlias = Callable[[Page | None, list[str]], Page]
 
+# Of a page that cannot be read so much is kept for people, in characters (bytes where it is none of text): a list of
+# models comes from the network, and must not fill a disk.
+LONGEST_ASIDE = 1_048_576
+
 
 @dataclass(frozen=True, slots=True)
 class PageRef(Generic[Page]):

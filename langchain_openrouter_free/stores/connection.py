@@ -11,6 +11,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+from langchain_openrouter_free.stores.base import LONGEST_ASIDE
 from langchain_openrouter_free.stores.files import identity, stamp
 from langchain_openrouter_free.stores.sheltered import Unusable
 
@@ -37,6 +38,9 @@ BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 # processes in vain, longer ones starve some; SQLite's own grow to 100 ms.
 _SHORTEST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.01
+
+# More texts of pages that cannot be read are not kept, the newest first.
+MOST_ASIDE = 16
 
 _MODE = "rw"  # the file is made by us, with its rights, never by SQLite
 
@@ -142,8 +146,10 @@ class Connection:
         )
 
     def set_aside(self, key: str, text: str | bytes) -> None:
-        """Keep the text of a page that cannot be read, for people."""
-        self._connection.execute("INSERT INTO set_aside VALUES (?, ?, ?)", (key, text, stamp()))
+        """Keep the text of a page that cannot be read, for people: its beginning, and of all such texts the newest."""
+        self._connection.execute("INSERT INTO set_aside VALUES (?, ?, ?)", (key, text[:LONGEST_ASIDE], stamp()))
+        newest = "SELECT rowid FROM set_aside ORDER BY rowid DESC LIMIT ?"
+        self._connection.execute(f"DELETE FROM set_aside WHERE rowid NOT IN ({newest})", (MOST_ASIDE,))  # noqa: S608 - constant
 
     # -- logs
 

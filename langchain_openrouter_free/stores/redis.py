@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
+from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable
 
 try:
@@ -283,7 +283,7 @@ class RedisStore(Sheltered):
 
     def _set_aside(self, key: str, text: bytes) -> None:
         name = f"{self._page_key(key)}:set-aside"
-        self._run(_SET_ASIDE, [name], text, _SET_ASIDE_KEPT)
+        self._run(_SET_ASIDE, [name], text[:LONGEST_ASIDE], _SET_ASIDE_KEPT)
         self._warn_once(
             "page", f"has a page that cannot be read ({key}): it is begun anew, its text is kept in {name}."
         )

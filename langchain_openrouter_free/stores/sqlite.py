@@ -63,8 +63,8 @@ class SqliteStore(Sheltered):
     begin empty there, and keep their last 1000 rows. After `retry_after` the file is tried again; see `Sheltered` for
     what comes back into it. A damaged file is moved to
     `<name>.corrupt-<UTC time>` and a new one begun. A single page that cannot be read is begun anew and its
-    text kept in the table `set_aside`. A file that is deleted or replaced while in use is noticed at the next
-    update, which goes to the new one.
+    text kept in the table `set_aside`: of each the first megabyte, and of all the newest 16. A file that is
+    deleted or replaced while in use is noticed at the next update, which goes to the new one.
 
     In the file a log has no end but that of the disk: somebody has to fold it.
 
