@@ -25,6 +25,7 @@ from langchain_openrouter_free.binding import Binding
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.candidates import ALIAS
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.configuration.effective import constructor_arguments
 from langchain_openrouter_free.conversations import InConversation
 from langchain_openrouter_free.engine import Attempts
@@ -38,7 +39,6 @@ from langchain_openrouter_free.pacing import PacedBatches, is_paced
 from langchain_openrouter_free.planning import Planning
 from langchain_openrouter_free.portal import PORTAL
 from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.transport import CLIENTS
 
 log = logging.getLogger("langchain_openrouter_free")
 

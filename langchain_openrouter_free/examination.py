@@ -25,12 +25,13 @@ from langchain_openrouter_free import checkup
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.checkup import Finding, Said
 from langchain_openrouter_free.choosing import free_in
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.outlook import Explanation
 from langchain_openrouter_free.sources import Stopwatch
 from langchain_openrouter_free.stores import StateStore
 from langchain_openrouter_free.timeouts import Timeouts
-from langchain_openrouter_free.transport import CLIENTS, Outgoing, Reply, Service, TransportFault
+from langchain_openrouter_free.transport import Outgoing, Reply, Service, TransportFault
 
 T = TypeVar("T")
 

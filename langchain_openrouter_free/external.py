@@ -15,11 +15,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatResult
 
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.replies import completion_of_message
 from langchain_openrouter_free.sources import Stopwatch
-from langchain_openrouter_free.transport import CLIENTS, TransportFault, timeout_of
+from langchain_openrouter_free.transport import TransportFault, timeout_of
 from langchain_openrouter_free.verdicts import Kind
 from langchain_openrouter_free.wire import Delta, ReplyError
 
@@ -59,7 +60,7 @@ async def on_this_loop(model: BaseChatModel) -> BaseChatModel:
     root = getattr(model, "root_async_client", None)
     if root is None or getattr(model, "http_async_client", None) is not None:
         return model
-    aroot = root.with_options(http_client=await CLIENTS.asynchronous())
+    aroot = root.with_options(http_client=await CLIENTS.asynchronous_to_keep())
     return model.model_copy(update={"root_async_client": aroot, "async_client": aroot.chat.completions})
 
 
@@ -72,7 +73,7 @@ def under_deadlines(model: BaseChatModel, watch: Stopwatch) -> BaseChatModel:
     root = getattr(model, "root_client", None)
     if root is None or getattr(model, "http_client", None) is not None:
         return model
-    root = root.with_options(http_client=CLIENTS.sync(), timeout=timeout_of(watch.connect, watch.read))
+    root = root.with_options(http_client=CLIENTS.sync_to_keep(), timeout=timeout_of(watch.connect, watch.read))
     return model.model_copy(update={"root_client": root, "client": root.chat.completions})
 
 

@@ -17,6 +17,7 @@ from langchain_openrouter_free.actions import Topic
 from langchain_openrouter_free.budget import nano
 from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.catalogue import FRESH, Listing
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.errors import at
 from langchain_openrouter_free.fetching import Fetch, Fetched, Page, Unpacked
@@ -26,7 +27,7 @@ from langchain_openrouter_free.refusals import classify_listing
 from langchain_openrouter_free.settings import is_service
 from langchain_openrouter_free.sources import Stopwatch
 from langchain_openrouter_free.timeouts import Timeouts
-from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, Service, TransportFault
+from langchain_openrouter_free.transport import AsyncReply, Outgoing, Reply, Service, TransportFault
 
 Finding = Listing | Funds | int | None
 

@@ -8,6 +8,8 @@ because `httpcore` takes a tenth of a second to import (httpx puts it off in the
 from __future__ import annotations
 
 import contextlib
+import select
+import socket
 import ssl
 from collections.abc import Iterable
 from typing import Any
@@ -28,6 +30,18 @@ def _left(timeout: float | None, error: type[Exception]) -> float | None:
     if left <= 0:
         raise error(f"deadline {timeout.limit} passed")
     return left
+
+
+def _is_readable(connected: socket.socket | None) -> bool:
+    """Tell whether bytes, or the end, have come on a socket; true of one that is gone."""
+    number = -1 if connected is None else connected.fileno()
+    if number < 0:
+        return True
+    if hasattr(select, "poll"):
+        watched = select.poll()
+        watched.register(number, select.POLLIN)
+        return bool(watched.poll(0))
+    return bool(select.select([number], [], [], 0)[0])
 
 
 class DeadlineStream(httpcore.NetworkStream):
@@ -107,6 +121,7 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
         self._inner = inner
         self._framing = Framing()
         self._held = b""
+        self._socket: socket.socket | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._held:
@@ -138,7 +153,12 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
         return AsyncDeadlineStream(await self._inner.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        if info != "is_readable":
+            return self._inner.get_extra_info(info)
+        # A pool asks this of each idle connection for each request, and on an event loop to find the socket costs most.
+        if self._socket is None:
+            self._socket = self._inner.get_extra_info("socket")
+        return _is_readable(self._socket)
 
 
 class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):

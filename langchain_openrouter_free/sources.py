@@ -12,12 +12,13 @@ from typing import Protocol
 
 import httpx
 
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.evidence import header, http_date
 from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.timeouts import Timeouts
-from langchain_openrouter_free.transport import CLIENTS, AsyncReply, Outgoing, Reply, TransportFault
+from langchain_openrouter_free.transport import AsyncReply, Outgoing, Reply, TransportFault
 from langchain_openrouter_free.wire import Delta, ReplyError, ReplyReader
 
 # After the finish reason only usage can follow: an answer is not lost because that never comes.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.simulator import Scenario, Simulator
-from langchain_openrouter_free.transport import CLIENTS
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 GLM, SUPER, SMALL = "z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"

@@ -35,9 +35,9 @@ from langchain_openrouter_free import (
     MemoryStore,
     OpenRouterFreeError,
 )
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.behaviours import REGISTRY
-from langchain_openrouter_free.transport import CLIENTS
 
 Maker = Callable[..., ChatOpenRouterFree]
 

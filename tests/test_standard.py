@@ -23,8 +23,8 @@ from langchain_tests.integration_tests import chat_models as integration_module
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.simulator import Simulator
-from langchain_openrouter_free.transport import CLIENTS
 
 LIMITED = "limited/always-429:free"
 TEXT, IMAGES, AUDIO = "z-ai/glm-5.2:free", "google/gemma-4-31b-it:free", "thinkingmachines/inkling:free"

@@ -16,10 +16,10 @@ import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.network import DeadlineBackend, keep_deadlines
 from langchain_openrouter_free.simulator import Scenario, Simulator
-from langchain_openrouter_free.transport import CLIENTS
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +79,37 @@ def test_many_at_once_on_a_loop_share_them_over_pools(sim: Simulator) -> None:
     used: list[set[int]] = []
 
     async def run() -> None:
-        for calls in (80, 1, 80):
+        for calls in (10, 1, 10):
             streams = [model.astream("hi") for _ in range(calls)]
             await asyncio.gather(*(anext(stream) for stream in streams))
-            used.append({id(client) for client in CLIENTS._loops[id(asyncio.get_running_loop())].clients})
+            used.append({id(client) for client in CLIENTS._loops[id(asyncio.get_running_loop())].pools.clients})
             await asyncio.gather(*(stream.aclose() for stream in streams))  # type: ignore[attr-defined]
             assert id(await CLIENTS.asynchronous()) in used[0]
 
     asyncio.run(run())
     assert [len(clients) for clients in used] == [3, 3, 3]
     assert used[0] == used[2]
+
+
+def test_a_pool_that_nobody_uses_any_more_is_closed(sim: Simulator) -> None:
+    """Many calls at once, on threads and on a loop: a minute after the last, only the first pool is left."""
+    sim.reset(Scenario(scripts={"*": {"do": "stall", "after": 3}}))
+    model = make(sim)
+    CLIENTS.close()
+    streams = [model.stream("hi") for _ in range(9)]
+    assert all(next(stream) for stream in streams)
+    _, pools = CLIENTS._sync or (0, None)
+    assert pools is not None
+    assert len(pools.clients) == 3
+    for stream in streams:
+        stream.close()  # type: ignore[attr-defined]
+    assert [client.under_way for client in pools.clients] == [0, 0, 0]
+    spare = pools.clients[1:]
+    for client in spare:
+        client.used_at -= 61
+    assert CLIENTS.sync() is CLIENTS.sync() is pools.clients[0]
+    assert all(client.is_closed for client in spare)
+    CLIENTS.close()
 
 
 def test_many_threads_share_one_client(sim: Simulator) -> None:

@@ -15,6 +15,7 @@ from langchain_openrouter_free.actions import Candidate, Road
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.catalogue import FREE_ROUTER
 from langchain_openrouter_free.choosing import facts_in, selection_of
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.configuration.effective import constructor_arguments, effective, profiles_in
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, RequestRejected, route_facts
@@ -27,7 +28,6 @@ from langchain_openrouter_free.serve.asking import Asked
 from langchain_openrouter_free.serve.metrics import metrics
 from langchain_openrouter_free.serve.objects import bare, wanted, wrong
 from langchain_openrouter_free.sizes import modalities, parts_of
-from langchain_openrouter_free.transport import CLIENTS
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.voices import VOICES, traces
 from langchain_openrouter_free.wire import Completion, Delta

@@ -29,11 +29,11 @@ from typing import Any, TypeVar
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree, OpenRouterFreeError
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.purse import Purse
 from langchain_openrouter_free.stores import Change, PageRef, Row
 from langchain_openrouter_free.stores.sqlite import SqliteStore
-from langchain_openrouter_free.transport import CLIENTS
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 

@@ -1,0 +1,241 @@
+"""The process's HTTP clients, which all requests share: small pools, so that none has many connections to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=60.0)
+POOL_SECONDS = 30.0
+# For each request a pool looks at all of its connections, and for each idle one at all again: many streams at once
+# would cost more than all else. Beyond these, requests at once go by another pool.
+_AT_ONCE = 4
+# A pool beyond the first that nobody has used for so long is closed: its connections are not kept alive any more.
+_UNUSED = 60.0
+
+
+class Counted:
+    """How much a client has to do.
+
+    Attributes:
+        under_way: requests whose replies are awaited or open.
+        used_at: when it was last chosen or left, in seconds of `time.monotonic`.
+    """
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.used_at = 0.0
+        self._counts = threading.Lock()
+
+    def begins(self) -> None:
+        """Take note of a request."""
+        with self._counts:
+            self.under_way += 1
+
+    def ended(self) -> None:
+        """Take note that a reply is over."""
+        with self._counts:
+            self.under_way -= 1
+            self.used_at = time.monotonic()
+
+
+class Direct(httpx.Client, Counted):
+    """Can send without what no request of ours needs: redirects, cookies, hooks, other ways to authorize.
+
+    That is a quarter of the HTTP client's work. Its way to a transport is a private name of httpx; where that is
+    missing, a request goes the usual way, as those of other packages do.
+
+    Attributes:
+        usual: the headers of each request.
+    """
+
+    def __init__(self, **how: Any) -> None:
+        httpx.Client.__init__(self, **how)
+        Counted.__init__(self)
+        self.usual = tuple(self.headers.items())
+
+    def straight(self, request: httpx.Request) -> httpx.Response:
+        """Return the reply, to be read as it comes."""
+        find = getattr(self, "_transport_for_url", None)
+        if find is None:
+            return self.send(request, stream=True)
+        response: httpx.Response = find(request.url).handle_request(request)
+        return response
+
+
+class AsyncDirect(httpx.AsyncClient, Counted):
+    """The same for an event loop."""
+
+    def __init__(self, **how: Any) -> None:
+        httpx.AsyncClient.__init__(self, **how)
+        Counted.__init__(self)
+        self.usual = tuple(self.headers.items())
+
+    async def straight(self, request: httpx.Request) -> httpx.Response:
+        """Return the reply, to be read as it comes."""
+        find = getattr(self, "_transport_for_url", None)
+        if find is None:
+            return await self.send(request, stream=True)
+        response: httpx.Response = await find(request.url).handle_async_request(request)
+        return response
+
+
+C = TypeVar("C", bound=Counted)
+
+
+class Pools(Generic[C]):
+    """Clients in the order in which they are chosen: the first that has room."""
+
+    def __init__(self, new: Callable[[], C]) -> None:
+        self._new = new
+        self.clients = [new()]
+
+    def choose(self) -> tuple[C, C | None]:
+        """Return a client with room, and one that is to be closed because nobody has used it for long."""
+        now, last = time.monotonic(), self.clients[-1]
+        # Whoever keeps the first one for longer than a reply does not count.
+        is_spare = len(self.clients) > 1 and not last.under_way and last.used_at + _UNUSED < now
+        unused = self.clients.pop() if is_spare else None
+        chosen = next((client for client in self.clients if client.under_way < _AT_ONCE), None)
+        if chosen is None:
+            chosen = self._new()
+            self.clients.append(chosen)
+        chosen.used_at = now
+        return chosen, unused
+
+
+def _arm(client: httpx.Client | httpx.AsyncClient) -> None:
+    """Make a client's connections keep to deadlines, those through a proxy of the environment too."""
+    from langchain_openrouter_free.network import keep_deadlines  # noqa: PLC0415 - see there
+
+    keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
+
+
+@dataclass(frozen=True, slots=True)
+class _OfLoop:
+    """The clients of one event loop."""
+
+    loop: weakref.ref[asyncio.AbstractEventLoop]
+    pools: Pools[AsyncDirect]
+    guardian: AsyncGenerator[None, None]
+
+
+class Clients:
+    """The process's HTTP clients: one for its threads, one for each event loop (or more, for many requests at once).
+
+    Closed loops have none.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tls: ssl.SSLContext | None = None
+        self._sync: tuple[int, Pools[Direct]] | None = None
+        self._loops: dict[int, _OfLoop] = {}
+
+    def sync(self) -> Direct:
+        """Return this process's client for one request, the first with room; a forked child gets its own."""
+        with self._lock:
+            chosen, unused = self._of_threads().choose()
+        if unused is not None:
+            unused.close()
+        return chosen
+
+    def sync_to_keep(self) -> Direct:
+        """Return this process's first client, for whoever does not say when a request is over."""
+        with self._lock:
+            return self._of_threads().clients[0]
+
+    def _of_threads(self) -> Pools[Direct]:
+        if self._sync is None or self._sync[0] != os.getpid():
+            self._sync = (os.getpid(), Pools(self._new))
+        return self._sync[1]
+
+    async def asynchronous(self) -> AsyncDirect:
+        """Return the running loop's client for one request, the first with room."""
+        chosen, unused = (await self._of_loop()).choose()
+        if unused is not None:
+            await unused.aclose()
+        return chosen
+
+    async def asynchronous_to_keep(self) -> AsyncDirect:
+        """Return the running loop's first client, for whoever does not say when a request is over."""
+        return (await self._of_loop()).clients[0]
+
+    async def _of_loop(self) -> Pools[AsyncDirect]:
+        """Return the running loop's clients; those of closed loops are swept."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            known = self._loops.get(id(loop))
+            if known is not None and known.loop() is loop:
+                return known.pools
+            self._loops = {
+                key: kept
+                for key, kept in self._loops.items()
+                if (owner := kept.loop()) is not None and not owner.is_closed()
+            }
+            pools = Pools(self._anew)
+            guardian = self._guardian(loop, pools)
+            self._loops[id(loop)] = _OfLoop(weakref.ref(loop), pools, guardian)
+        # Started here, the generator is closed by the loop's own shutdown, and closes the clients with it.
+        await anext(guardian)
+        return pools
+
+    def _new(self) -> Direct:
+        client = Direct(verify=self._context(), limits=_LIMITS, timeout=POOL_SECONDS)
+        _arm(client)
+        return client
+
+    def _anew(self) -> AsyncDirect:
+        client = AsyncDirect(verify=self._context(), limits=_LIMITS, timeout=POOL_SECONDS)
+        _arm(client)
+        return client
+
+    def _context(self) -> ssl.SSLContext:
+        """Return the one TLS context: loading the certificates takes a tenth of a second."""
+        if self._tls is None:
+            self._tls = httpx.create_ssl_context()
+        return self._tls
+
+    async def _guardian(self, loop: asyncio.AbstractEventLoop, pools: Pools[AsyncDirect]) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            with self._lock:
+                known = self._loops.get(id(loop))
+                if known is not None and known.pools is pools:
+                    del self._loops[id(loop)]
+            for client in pools.clients:
+                await client.aclose()
+
+    def count(self) -> int:
+        """Return how many event loops have clients."""
+        return len(self._loops)
+
+    def close(self) -> None:
+        """Close the clients of this process's threads."""
+        with self._lock:
+            made, self._sync = self._sync, None
+        if made is not None and made[0] == os.getpid():
+            for client in made[1].clients:
+                client.close()
+
+    async def aclose(self) -> None:
+        """Close the running loop's clients."""
+        with self._lock:
+            known = self._loops.pop(id(asyncio.get_running_loop()), None)
+        if known is not None:
+            await known.guardian.aclose()
+
+
+CLIENTS = Clients()
+atexit.register(CLIENTS.close)
