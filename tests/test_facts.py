@@ -325,7 +325,8 @@ def test_unknown_fields_are_kept() -> None:
 _ODD: list[Any] = [None, True, False, 0, -1, 0.5, 1e308, -1e308, math.nan, math.inf, "", "x", "0", "2026-99-99"]
 _ODD += ["->", "a->b->c", [], {}, [[]], [None], {"": None}, {"text": 1}, "\x00", "\ud800", 10**30]
 _ODD += ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"]
-odd_values = st.sampled_from(_ODD) | st.floats() | st.integers(-(2**70), 2**70) | st.text(max_size=8)
+# Copies: who draws a list may write into it.
+odd_values = st.sampled_from(_ODD).map(copy.deepcopy) | st.floats() | st.integers(-(2**70), 2**70) | st.text(max_size=8)
 anything = st.recursive(
     odd_values,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

@@ -104,7 +104,7 @@ class BookMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_walk_asks_the_best_who_may_be_asked(self) -> None:
-        """A fresh walk tries the first waking model if the account is open, waits as short as it can, or gives up."""
+        """A fresh walk tries the best waking model if the account is open, waits as short as it can, or gives up."""
         route = Route([Candidate(m) for m in MODELS], patience=20.0)
         book, action = route.step(self.book, self.now, left=1000.0)
         assert (book, action) == route.step(self.book, self.now, left=1000.0), "a step is pure"
@@ -117,7 +117,9 @@ class BookMachine(RuleBasedStateMachine):
         ready = max(opens, 0.0 if awake else min(rests))
         if awake and hold <= self.now:
             assert isinstance(action, Try)
-            assert action.candidate == Candidate(awake[0])
+            # Who failed often of late comes after the others (`test_repute.py`, `test_health_order.py` say when).
+            well = [m for m in awake if self.book.is_well(m, self.now)]
+            assert action.candidate in ([Candidate(well[0])] if well else map(Candidate, awake))
             assert book.windows.used(self.now)[1] == self.book.windows.used(self.now)[1] + 1
         elif ready - self.now <= 20.0:
             assert isinstance(action, Wait)
