@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib import metadata
 
-from measuring import HOUSE
+from measuring import starting
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -30,11 +28,10 @@ def import_seconds(rounds: int) -> dict[str, list[float]]:
     """Return CPU seconds of fresh interpreters, in turns; under "" that of langchain-core's chat model and httpx."""
     codes = {"": BASE} | {who: f"{BASE}; {code}" for who, code in IMPORTS.items()}
     found: dict[str, list[float]] = {who: [] for who in codes}
-    for _ in range(rounds):
+    for number in range(rounds + 1):
         for who, code in codes.items():
-            command = [sys.executable, "-W", "ignore", "-c", code + CLOCK]
-            done = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=True)
-            found[who].append(float(done.stdout.split()[-1]))
+            took = starting(code + CLOCK)[-1]
+            found[who] += [took] if number else []
     return found
 
 
