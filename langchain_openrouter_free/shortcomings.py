@@ -11,6 +11,7 @@ mistral-common, the chat templates of Gemma, Llama, Mistral and Qwen).
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from langchain_openrouter_free.evidence import Evidence
 from langchain_openrouter_free.traits import (
@@ -56,7 +57,16 @@ _POSSIBLE = r"(?:supported|enabled|allowed|available|permitted|implemented|accep
 _ODD = r"(?:unsupported|unknown|unrecognized|unexpected) (?:\w+ )?(?:parameter|argument|field|key)s?"
 
 
-def _refused(noun: str) -> re.Pattern[str]:
+# Compiled when the first such refusal is read: a dozen milliseconds that no program's start should pay for.
+_pattern = cache(re.compile)
+
+
+def _refuses(said: str, noun: str) -> bool:
+    """Tell whether a text says no to a feature."""
+    return _pattern(noun).search(said) is not None and _pattern(_refusal(noun)).search(said) is not None
+
+
+def _refusal(noun: str) -> str:
     """Return the sentences that say no to a feature."""
     begins, ends = rf"(?<![\w-])(?:{noun}){_QUOTE}", rf"{_QUOTE}(?:{noun})(?![\w-])"
     said = (
@@ -65,10 +75,8 @@ def _refused(noun: str) -> re.Pattern[str]:
         rf"{begins}(?:is|are) (?:un(?:supported|available)|disabled)",
         rf"{_ODD}:?{ends}",
     )
-    return re.compile("|".join(said))
+    return "|".join(said)
 
-
-_NAMED = tuple((names, _refused(noun)) for names, noun in _NOUNS.items())
 
 _ONLY = r"(?:input should be|(?:supported|allowed) values(?: are)?|must be one of|expected one of)\W{0,5}"
 
@@ -146,7 +154,7 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
         ),
     ),
 )
-_SPOKEN = tuple((names, re.compile("|".join(sentences), re.DOTALL)) for names, sentences in _SENTENCES)
+_SPOKEN = tuple((names, "|".join(sentences)) for names, sentences in _SENTENCES)
 # Of a body without end the first words tell.
 _READ = 8_000
 # No model has a context of so many digits.
@@ -154,21 +162,19 @@ _MOST_DIGITS = 10
 
 # The service's own steps (`failed_routing_step`, 2026), which say what they looked for.
 _STEPS = (
-    (frozenset({TOOLS, FORCED_CHOICE}), re.compile(r"tool compat|tool (?:use|support)")),
-    (frozenset({FORCED_CHOICE}), re.compile(r"tool.choice")),
-    (frozenset({INPUTS["image"]}), re.compile(r"image")),
-    (frozenset({INPUTS["audio"]}), re.compile(r"audio")),
-    (frozenset({INPUTS["video"]}), re.compile(r"video")),
-    (frozenset({INPUTS["file"]}), re.compile(r"file|pdf")),
-    (frozenset({STRUCTURED, JSON_MODE}), re.compile(r"structured|response.format")),
+    (frozenset({TOOLS, FORCED_CHOICE}), r"tool compat|tool (?:use|support)"),
+    (frozenset({FORCED_CHOICE}), r"tool.choice"),
+    (frozenset({INPUTS["image"]}), r"image"),
+    (frozenset({INPUTS["audio"]}), r"audio"),
+    (frozenset({INPUTS["video"]}), r"video"),
+    (frozenset({INPUTS["file"]}), r"file|pdf"),
+    (frozenset({STRUCTURED, JSON_MODE}), r"structured|response.format"),
 )
 
 
 # How a refusal for length tells the context, and the model's own count of the prompt.
-_CONTEXT = re.compile(
-    r"context (?:length|window|limit|size)(?: is| of|:) (?:only )?(\d[\d,]*)|> ?(\d[\d,]*) (?:tokens )?maximum"
-)
-_PROMPT = re.compile(
+_CONTEXT = r"context (?:length|window|limit|size)(?: is| of|:) (?:only )?(\d[\d,]*)|> ?(\d[\d,]*) (?:tokens )?maximum"
+_PROMPT = (
     r"\((\d[\d,]*) (?:of text input|in the messages|in the prompt|input)"
     r"|(?:prompt|input) is too long:?\s+(\d[\d,]*) tokens"
     r"|(?:has|contains|have) (?:at least )?(\d[\d,]*) (?:input|prompt) tokens"
@@ -178,7 +184,7 @@ _PROMPT = re.compile(
 def sizes(seen: Evidence) -> tuple[int | None, int | None]:
     """Return the context that a refusal for length names, and the tokens that it counted in the prompt."""
     said = seen.said[:_READ]
-    return _number(_CONTEXT.search(said)), _number(_PROMPT.search(said))
+    return _number(_pattern(_CONTEXT).search(said)), _number(_pattern(_PROMPT).search(said))
 
 
 def _number(hit: re.Match[str] | None) -> int | None:
@@ -189,8 +195,8 @@ def _number(hit: re.Match[str] | None) -> int | None:
 def named(seen: Evidence) -> frozenset[str]:
     """Return what a refusal names; words count before the step, for they are more precise."""
     said = seen.said[:_READ]
-    spoken = next((names for names, sentence in _SPOKEN if sentence.search(said)), None)
-    found = spoken or frozenset(name for names, refused in _NAMED if refused.search(said) for name in names)
-    if found:
+    spoken = next((names for names, sentence in _SPOKEN if _pattern(sentence, re.DOTALL).search(said)), None)
+    found = spoken or frozenset(name for names, noun in _NOUNS.items() if _refuses(said, noun) for name in names)
+    if found or not seen.routing_step:
         return found
-    return next((names for names, step in _STEPS if seen.routing_step and step.search(seen.routing_step)), frozenset())
+    return next((names for names, step in _STEPS if _pattern(step).search(seen.routing_step)), frozenset())
