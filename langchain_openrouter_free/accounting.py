@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
+from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
-from langchain_openrouter_free.spending import Spending, spending
 from langchain_openrouter_free.transport import Service
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free import spending as money
+else:
+    money = Later("langchain_openrouter_free.spending")
 
 
 class Accounting(BaseModel):
     """The methods of the model that look at its books of money."""
+
+    # Built for the whole model alone, which is a class of its own.
+    model_config = ConfigDict(defer_build=True)
 
     clock: Any
     credit_fee: Any
@@ -32,7 +40,7 @@ class Accounting(BaseModel):
     def _accounts(self) -> Accounts:
         """Return whose money it is."""
 
-    def spending(self) -> Spending:
+    def spending(self) -> money.Spending:
         """Return what this project has spent, reserved and left, and what those credits cost to buy.
 
         No request is made; what other processes booked in the same state is in it.
@@ -43,9 +51,9 @@ class Accounting(BaseModel):
             (pocket.whose, purse, pocket.budget)
             for pocket, purse in zip(payments.pockets, payments.look(now), strict=True)
         ]
-        return spending(books.accounts.project, pages, settings.fees(self.credit_fee), now)
+        return money.spending(books.accounts.project, pages, settings.fees(self.credit_fee), now)
 
-    def reconcile(self) -> Spending:
+    def reconcile(self) -> money.Spending:
         """Ask what each answer cost that was booked at its worst case, book that, and return what was spent.
 
         Those are answers that were closed early, cancelled or cut, and those of processes that died. The service
@@ -56,7 +64,7 @@ class Accounting(BaseModel):
             books.reconciled(answer, lookup.cost(answer))
         return self.spending()
 
-    async def areconcile(self) -> Spending:
+    async def areconcile(self) -> money.Spending:
         """The same on an event loop."""
         books, lookup = await asyncio.to_thread(self._books), self._lookup()
         for answer in await asyncio.to_thread(partial(books.disputed, again=True)):

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
+from pydantic import ConfigDict
 
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
+
+if TYPE_CHECKING:
+    from langchain_core import tools as langchain_tools
+else:
+    langchain_tools = Later("langchain_core.tools")
 
 
 class Binding(BaseChatModel):
     """The two methods of a chat model that bind something to its calls."""
 
+    # Built for the whole model alone, which is a class of its own.
+    model_config = ConfigDict(defer_build=True)
+
     def bind_tools(
         self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | langchain_tools.BaseTool],
         *,
         tool_choice: dict[str, Any] | str | bool | None = None,
         strict: bool | None = None,

@@ -9,7 +9,7 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseRunManager
 from langchain_core.language_models import BaseChatModel
@@ -28,12 +28,17 @@ from langchain_openrouter_free.errors import RequestRejected
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.external import ExternalSource
 from langchain_openrouter_free.hygiene import Form, formed
+from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.request import Request
-from langchain_openrouter_free.restarts import INTERRUPTED, restartable
 from langchain_openrouter_free.shapes import asked
 from langchain_openrouter_free.sources import Source, Stopwatch
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.wire import Completion, Delta
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free import restarts
+else:
+    restarts = Later("langchain_openrouter_free.restarts")
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -166,12 +171,14 @@ class Call(Request):
         if self.delivery.then == "restart":
             self._message_id = str(uuid.uuid4())
         return self._chunk(
-            AIMessageChunk(content=[] if self.v1 else "", response_metadata={INTERRUPTED: marks}, id=self._message_id)
+            AIMessageChunk(
+                content=[] if self.v1 else "", response_metadata={restarts.INTERRUPTED: marks}, id=self._message_id
+            )
         )
 
     def _chunk(self, message: AIMessageChunk, info: dict[str, Any] | None = None) -> ChatGenerationChunk:
         if self.delivery.then == "restart":
-            message = restartable(message)
+            message = restarts.restartable(message)
         return ChatGenerationChunk(message=message, generation_info=info)
 
     def _partial(self, said: Completion, model: str) -> AIMessage:

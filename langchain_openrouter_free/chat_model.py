@@ -17,7 +17,7 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from langchain_openrouter_free import parameters, settings
 from langchain_openrouter_free.accounting import Accounting
@@ -63,6 +63,8 @@ class ChatOpenRouterFree(
     Raises:
         ConfigurationError: at construction, for anything that cannot work.
     """
+
+    model_config = ConfigDict(defer_build=False)
 
     def __init__(self, **kwargs: Any) -> None:
         known = names_of(type(self))

@@ -41,7 +41,7 @@ class Fields(BaseModel):
         ConfigurationError: at construction, for anything that cannot work.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, arbitrary_types_allowed=True, defer_build=True)
 
     models: list[str] = Field(default_factory=lambda: [AUTO])
     """Free ids, best first; each must end in `:free` (or be `openrouter/free`). Patterns such as `"qwen/*"` stand for

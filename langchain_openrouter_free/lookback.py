@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.facts import ModelFacts
-from langchain_openrouter_free.figures import Delisting, Figures, figures
 from langchain_openrouter_free.history import CallRecord
+from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.lookup import ServiceLookup
-from langchain_openrouter_free.report import page
-from langchain_openrouter_free.spending import Spending
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free import figures as past
+    from langchain_openrouter_free import report as paper
+    from langchain_openrouter_free import spending as money
+else:
+    past, paper, money = (Later(f"langchain_openrouter_free.{name}") for name in ("figures", "report", "spending"))
 
 WEEK = 7 * 86_400.0
 # An announced end is told of so many seconds ahead.
 _SOON = 30 * 86_400.0
-_VANISHED = "not in the service's list any more"
+_ANNOUNCED, _VANISHED = "announced by the service", "not in the service's list any more"
 
 
 class Lookback(BaseModel):
     """The methods of the model that look back; none of them makes a request."""
+
+    # Built for the whole model alone, which is a class of its own.
+    model_config = ConfigDict(defer_build=True)
 
     clock: Any
     limits: Any
@@ -39,7 +47,7 @@ class Lookback(BaseModel):
         """Return the base URL that was given."""
 
     @abstractmethod
-    def spending(self) -> Spending:
+    def spending(self) -> money.Spending:
         """Return what this project has spent."""
 
     @abstractmethod
@@ -61,7 +69,7 @@ class Lookback(BaseModel):
         """
         return self._accounts().calls(limit, since=since, project=project)
 
-    def figures(self, since: float | None = None, *, project: str | None = None) -> Figures:
+    def figures(self, since: float | None = None, *, project: str | None = None) -> past.Figures:
         """Return what the history shows of the time since then, in Unix seconds (default: of the last seven days).
 
         Args:
@@ -73,8 +81,8 @@ class Lookback(BaseModel):
         now = accounts.time(self.clock).now() + book.skew
         begins = now - WEEK if since is None else since
         ends = [(one.id, one.expires_at) for one in self.catalogue if one.expires_at is not None]
-        absent = self._lookup().at_hand().absent
-        return figures(
+        gone = self._lookup().at_hand().absent.items()
+        return past.figures(
             accounts.calls(since=begins, project=project),
             begins,
             now,
@@ -82,10 +90,10 @@ class Lookback(BaseModel):
             older=accounts.counts(),
             quota=book.quota(settings.limits(self.limits, settings.base_url(self._url())), now),
             spending=self.spending(),
-            announced=[Delisting(model, at, "announced by the service") for model, at in ends if 0 < at - now <= _SOON],
-            vanished=[Delisting(model, gone.since, _VANISHED) for model, gone in absent.items() if says_free(model)],
+            announced=[past.Delisting(model, at, _ANNOUNCED) for model, at in ends if 0 < at - now <= _SOON],
+            vanished=[past.Delisting(model, one.since, _VANISHED) for model, one in gone if says_free(model)],
         )
 
     def report(self, since: float | None = None, *, project: str | None = None) -> str:
         """Return the same as one page of HTML that needs no network; charts need the extra `report`."""
-        return page(self.figures(since, project=project))
+        return paper.page(self.figures(since, project=project))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.messages import (
     AIMessage,
@@ -22,14 +22,19 @@ from langchain_core.messages import (
     convert_to_openai_data_block,
     is_data_content_block,
 )
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_openrouter_free.catalogue import FREE_ROUTER
+from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.sizes import modalities
 
+if TYPE_CHECKING:
+    from langchain_core import tools as langchain_tools
+else:
+    langchain_tools = Later("langchain_core.tools")
+
 Json = dict[str, Any]
-ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
+ToolLike: TypeAlias = "Mapping[str, Any] | type | Callable[..., Any] | langchain_tools.BaseTool"
 
 _ROLES: tuple[tuple[type[BaseMessage], str], ...] = (
     (HumanMessage, "user"),
@@ -327,7 +332,7 @@ def _tool(tool: ToolLike, strict: bool | None) -> Json:  # noqa: FBT001 - as in 
         if ":" in str(tool.get("type")):
             return tool
     wire: Json = convert_to_openai_tool(tool, strict=strict)
-    extras = getattr(tool, "extras", None) if isinstance(tool, BaseTool) else None
+    extras = getattr(tool, "extras", None) if isinstance(tool, langchain_tools.BaseTool) else None
     return wire | {key: extras[key] for key in _TOOL_EXTRAS if isinstance(extras, dict) and key in extras}
 
 

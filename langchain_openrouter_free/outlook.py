@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.messages import BaseMessage
-from pydantic import field_validator
+from pydantic import ConfigDict, field_validator
 
 from langchain_openrouter_free.abilities import together
 from langchain_openrouter_free.advice import Notice, about
@@ -92,6 +92,9 @@ class Together(dict[str, Any]):
 
 class Outlook(BaseChatModel):
     """The methods of the model that look ahead; none of them asks a model anything."""
+
+    # Built for the whole model alone, which is a class of its own.
+    model_config = ConfigDict(defer_build=True)
 
     clock: Any
     models: Any

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from pydantic import ConfigDict
 
-from langchain_openrouter_free import checkup, settings
+from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts
-from langchain_openrouter_free.checkup import Finding
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.examination import Examination, noted_warnings, of_the_models, of_the_state
 from langchain_openrouter_free.facts import ModelFacts
+from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.outlook import Explanation
-from langchain_openrouter_free.standing import Standing, standings
 from langchain_openrouter_free.transport import Service
-from langchain_openrouter_free.usage import Cost, Usage, costs, usage
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free import checkup, examination, standing, usage
+else:
+    checkup, examination, standing, usage = (
+        Later(f"langchain_openrouter_free.{name}") for name in ("checkup", "examination", "standing", "usage")
+    )
 
 
 class Oversight(BaseChatModel):
     """The methods of the model that look at its books as a whole; none of them makes a request."""
+
+    # Built for the whole model alone, which is a class of its own.
+    model_config = ConfigDict(defer_build=True)
 
     clock: Any
     limits: Any
@@ -51,35 +59,35 @@ class Oversight(BaseChatModel):
     def explain(self, messages: LanguageModelInput = "hello", **kwargs: Any) -> Explanation:
         """Tell who would be asked in which order."""
 
-    def standings(self) -> tuple[Standing, ...]:
+    def standings(self) -> tuple[standing.Standing, ...]:
         """Return how each model stands now, those first that would be asked; without a request."""
         book = self._accounts().look()
         considered = [(one.model, one.paid, one.reason, one.until) for one in self.explain().models]
         facts = {one.id: one for one in self.catalogue}
-        return standings(considered, facts, book, self.clock.now() + book.skew)
+        return standing.standings(considered, facts, book, self.clock.now() + book.skew)
 
-    def quota(self) -> Usage:
+    def quota(self) -> usage.Usage:
         """Return what is taken of the account's free requests, as far as the state knows; without a request."""
-        book = self._accounts().look()
-        return usage(book, settings.limits(self.limits, settings.base_url(self.base_url)), self.clock.now() + book.skew)
+        book, limits = self._accounts().look(), settings.limits(self.limits, settings.base_url(self.base_url))
+        return usage.usage(book, limits, self.clock.now() + book.skew)
 
-    def costs(self) -> tuple[Cost, ...]:
+    def costs(self) -> tuple[usage.Cost, ...]:
         """Return what this project's answers cost by day and model, as far as the history reaches."""
         accounts = self._accounts()
-        return costs(accounts.calls(project=accounts.project))
+        return usage.costs(accounts.calls(project=accounts.project))
 
-    def examine(self, *, keyed: bool = True, offline: bool = False) -> tuple[Finding, ...]:
+    def examine(self, *, keyed: bool = True, offline: bool = False) -> tuple[checkup.Finding, ...]:
         """Look at key, network, clock, state, privacy and the configured ids; within some seconds, whatever is wrong.
 
         Args:
             keyed: whether the key is one; else the service is not asked about it.
             offline: whether the network is left alone.
         """
-        accounts, look = self._accounts(), Examination(self._service(), self.clock, keyed, offline)
+        accounts, look = self._accounts(), examination.Examination(self._service(), self.clock, keyed, offline)
         said, now = look.said(), self.clock.now()
-        with noted_warnings() as warnings:
-            state = list(of_the_state(accounts.store, accounts.look, warnings))
-        models = of_the_models(self.models, said, self._lookup().at_hand(), self.explain(), now)
+        with examination.noted_warnings() as warnings:
+            state = list(examination.of_the_state(accounts.store, accounts.look, warnings))
+        models = examination.of_the_models(self.models, said, self._lookup().at_hand(), self.explain(), now)
         return (*look.of_the_service(said, now), *state, *models, *checkup.quota(self.quota().windows))
 
     def forget_cooldowns(self) -> int:

@@ -1,0 +1,30 @@
+"""Modules that are read when something of them is first used: what a program never asks for costs it no start.
+
+Where a class has methods that few programs call, its module says `figures = Later("langchain_openrouter_free.figures")`
+in place of the import, and the import itself for type checkers. Unlike an import within a function it leaves the
+method's annotations true for whoever evaluates them: `typing.get_type_hints`, and what makes a tool of a method.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+class Later:
+    """Stands for a module until something of it is used; then, and ever after, for what is in it.
+
+    Attributes:
+        _name: the module's full name.
+    """
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+    def __repr__(self) -> str:
+        return f"Later({self._name!r})"
