@@ -25,7 +25,7 @@ from langchain_openrouter_free.quota import Slot
 from langchain_openrouter_free.rivals import rival
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.skew import Heard, corrected
-from langchain_openrouter_free.stores import Change, HistoryLog, PageRef, Row, StateStore
+from langchain_openrouter_free.stores import Change, PageRef, Row, StateStore, keeps_log
 from langchain_openrouter_free.stores.sheltered import Sheltered
 from langchain_openrouter_free.traits import NOTHING, Lesson
 from langchain_openrouter_free.tripwire import Bill
@@ -93,7 +93,7 @@ class Accounts:
             since: only calls that ended then or later, in Unix seconds.
             project: only this project's; None for all of the account.
         """
-        if not isinstance(self.store, HistoryLog):
+        if not keeps_log(self.store):
             return []
         found: list[CallRecord] = []
         for at, text in self.store.recent(self.log, MOST_ROWS if project is not None else min(limit, MOST_ROWS)):
@@ -301,7 +301,7 @@ class Books:
             return Settled(how)
         if ends is not None:
             self._fold_sometimes()
-        return replace(settled, warnings=warnings)
+        return replace(settled, warnings=warnings) if warnings else settled
 
     def _settle(
         self,
@@ -335,7 +335,7 @@ class Books:
             return None if record is None else (self.accounts.log, record.at, record.encode())
 
         store = self.accounts.store
-        if ends is not None and isinstance(store, HistoryLog):
+        if ends is not None and keeps_log(store):
             settled, self.skew = store.update_and_append(self.accounts.book, change, row)
         else:
             settled, self.skew = self._update(change)
@@ -344,7 +344,7 @@ class Books:
     def keep(self, record: CallRecord) -> None:
         """Add a call that nobody answered to the history, if the store keeps one."""
         store = self.accounts.store
-        if not isinstance(store, HistoryLog):
+        if not keeps_log(store):
             return
         try:
             store.append(self.accounts.log, record.at, record.encode())
@@ -355,7 +355,7 @@ class Books:
     def _fold_sometimes(self) -> None:
         """Fold what is old of the history; what is booked does not depend on it."""
         store, log_name, chance = self.accounts.store, self.accounts.log, self.chance()
-        if not isinstance(store, HistoryLog) or chance >= FOLD_CHANCE:
+        if not keeps_log(store) or chance >= FOLD_CHANCE:
             return
         before = self.now() - ROWS_KEPT
         try:

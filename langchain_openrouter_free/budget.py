@@ -135,6 +135,8 @@ def signed_nano(dollars: object) -> int | None:
     """Return an amount, of debts as well, in nano-dollars, rounded up; None for what is none, or beyond belief."""
     if isinstance(dollars, bool) or not isinstance(dollars, str | int | float | Decimal):
         return None
+    if dollars == 0:
+        return 0  # what nearly every answer costs
     try:
         amount = Decimal(str(dollars))
     except (InvalidOperation, ValueError):

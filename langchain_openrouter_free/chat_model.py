@@ -6,6 +6,7 @@ rebuilds instances freely.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
@@ -281,3 +282,8 @@ class ChatOpenRouterFree(
     async def aclose(self) -> None:
         """Close the HTTP connections of the running event loop; the next call opens new ones."""
         await CLIENTS.aclose()
+
+
+# LangChain looks for `run_manager` among their parameters at each call, and `inspect` works them out each time.
+for _path in (ChatOpenRouterFree._generate, ChatOpenRouterFree._agenerate):  # noqa: SLF001 - its own
+    _path.__signature__ = inspect.signature(_path)  # type: ignore[union-attr]

@@ -225,10 +225,11 @@ class Fields(BaseModel):
         """Return the candidates that the fields name; copies and assignments change fields after construction."""
         budgets = (self.budget, self.account_budget)
         key = (tuple(self.models), self.allow_paid, repr(budgets), tuple(map(id, self.paid_models)))
-        if self._prepared is None or self._prepared[0] != key:
+        prepared = self._prepared
+        if prepared is None or prepared[0] != key:
             named = Candidates.named(self.models, self.paid_models, *budgets, allow_paid=self._may_pay)
-            self._prepared = (key, named)
-        return self._prepared[1]
+            self._prepared = prepared = (key, named)
+        return prepared[1]
 
     def _unbounded(self) -> bool:
         return self._may_pay and self._candidates().unbounded
@@ -259,10 +260,10 @@ class Fields(BaseModel):
         headers = {"Authorization": f"Bearer {self._key()}", "Content-Type": "application/json", **packing, **own}
         return Service(settings.base_url(self._url()), headers, self.http_client, self.http_async_client)
 
-    def _accounts(self) -> Accounts:
+    def _accounts(self, named: Candidates | None = None) -> Accounts:
         """Return whose quota and money it is."""
         account = settings.account(self._key(), settings.base_url(self._url()))
-        named, project = self._candidates(), settings.project(self.project)
+        project, named = settings.project(self.project), self._candidates() if named is None else named
         return Accounts(settings.store(self.state), account, project, named.budget, named.ceiling)
 
 

@@ -70,6 +70,8 @@ class Framing:
         pieces: list[bytes] = []
         position = 0
         while position < len(data):
+            if self._at is _At.SIZE:
+                position = _whole_chunks(data, position, pieces)
             if self._at is _At.DATA:
                 piece = data[position : position + self._left]
                 pieces.append(piece)
@@ -103,6 +105,18 @@ class Framing:
         self._left = int(size[1], 16)
         self._at = _At.DATA if self._left else _At.ANYWHERE
         return size.end() if self._left else None
+
+
+def _whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:
+    """Take the chunks that are there as a whole, and hold something; return where they end."""
+    while (size := _SIZE.match(data, position)) and (length := int(size[1], 16)):
+        begin = size.end()
+        end = begin + length
+        if data[end : end + 2] != b"\r\n":
+            break
+        pieces.append(data[begin:end])
+        position = end + 2
+    return position
 
 
 def _chunk(data: bytes) -> bytes:

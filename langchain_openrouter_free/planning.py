@@ -56,10 +56,12 @@ class Planning(Fields):
     def _plan(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Plan:
         """Settle what a call's parameters mean; they are taken out of `kwargs`."""
         options = Options.taken_from(kwargs)
-        params = parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=self._unbounded())
+        named = self._candidates()
+        unbounded = self._may_pay and named.unbounded
+        params = parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=unbounded)
         privacy = "zdr" if options.sensitive else options.privacy or self.privacy
         settings.privacy(privacy, params.get("provider"))
-        named, accounts = self._candidates(), self._accounts()
+        accounts = self._accounts(named)
         ranking, paid = named.asked(
             options.model, allow_paid=self._may_pay, privacy=privacy, sensitive=options.sensitive
         )

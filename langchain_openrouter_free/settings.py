@@ -25,7 +25,7 @@ from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.preferences import PRIVACY, conflict, costs_beside
 from langchain_openrouter_free.quota import Limits, Part, Share
 from langchain_openrouter_free.selection import AUTO, PerModel, is_pattern, stands_for_many
-from langchain_openrouter_free.stores import MemoryStore, StateStore
+from langchain_openrouter_free.stores import MemoryStore, StateStore, is_store
 from langchain_openrouter_free.timeouts import Layer, Timeouts
 
 DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
@@ -233,7 +233,7 @@ def store(state: object) -> StateStore:
     A path in words must look like one (a folder in it, or the ending `.sqlite3` or `.db`), so that a
     misspelt `"memory"` makes no file.
     """
-    if isinstance(state, StateStore):
+    if is_store(state):
         return state
     if state is None:
         state = os.environ.get("OPENROUTER_FREE_STATE") or None

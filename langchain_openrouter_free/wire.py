@@ -332,13 +332,17 @@ class ReplyReader:
 
     def _delta(self, payload: Json) -> Delta:
         choices = payload.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-        said = choice.get("delta") or choice.get("message") or {}
-        said = said if isinstance(said, dict) else {}
-        content = said.get("content")
+        choice = choices[0] if choices and isinstance(choices, list) and isinstance(choices[0], dict) else _NO_CHOICE
+        said = choice.get("delta") or choice.get("message")
+        if not isinstance(said, dict):
+            said = _NO_CHOICE
+        text = said.get("content")
+        if not text or not isinstance(text, str):
+            text = _text_of(text) or _text_of(choice.get("text"))
+        finish_reason = _word(choice.get("finish_reason"))
         delta = Delta(
-            text=content if content and isinstance(content, str) else _text_of(content) or _text_of(choice.get("text")),
-            finish_reason=_word(choice.get("finish_reason")),
+            text=text,
+            finish_reason=finish_reason,
             native_finish_reason=_word(choice.get("native_finish_reason")),
             usage=_mapping(payload.get("usage")),
             id=_word(payload.get("id")),
@@ -351,7 +355,8 @@ class ReplyReader:
             delta.logprobs = _mapping(choice["logprobs"])
         if not said.keys() <= _BARE:
             self._add_rarities(delta, said)
-        self.finished = self.finished or delta.finish_reason is not None
+        if finish_reason is not None:
+            self.finished = True
         return delta
 
     def _add_rarities(self, delta: Delta, said: Json) -> None:
@@ -379,6 +384,7 @@ class ReplyReader:
 
 
 _DONE: Json = {}
+_NO_CHOICE: Json = {}
 # A delta with other keys than these may say more than text.
 _BARE = frozenset({"role", "content"})
 
@@ -386,6 +392,14 @@ _BARE = frozenset({"role", "content"})
 def _objects(lines: list[str]) -> Iterable[Json | None]:
     """Return the JSON objects of one event's data lines; `_DONE` for `[DONE]`, None for what is unreadable."""
     joined = lines[0] if len(lines) == 1 else "\n".join(lines)
+    if joined[:1] == "{":
+        # Nearly every event is one object from its first character to its last.
+        try:
+            found, end = _JSON.raw_decode(joined)
+        except (ValueError, RecursionError):
+            end = -1
+        if end == len(joined):
+            return (found,)
     if joined.strip() == "[DONE]":
         return (_DONE,)
     try:

@@ -23,7 +23,17 @@ from store_helpers import COUNT, LOGGER, Clock, counted, in_other_process, one_m
 from langchain_openrouter_free import pages
 from langchain_openrouter_free.ledger import Cooldown, Ledger
 from langchain_openrouter_free.purse import Purse
-from langchain_openrouter_free.stores import MemoryStore, PageRef, StateStore, connection, files, sqlite
+from langchain_openrouter_free.stores import (
+    HistoryLog,
+    MemoryStore,
+    PageRef,
+    StateStore,
+    connection,
+    files,
+    is_store,
+    keeps_log,
+    sqlite,
+)
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Answer, Change, Page
 from langchain_openrouter_free.stores.connection import MOST_ASIDE
 from langchain_openrouter_free.stores.files import network_type
@@ -87,6 +97,8 @@ class TestContract:
 
     def test_it_is_a_store(self, store: StateStore) -> None:
         assert isinstance(store, StateStore)
+        assert is_store(store)
+        assert keeps_log(store) == isinstance(store, HistoryLog)
         waits = isinstance(store, RedisStore) or (isinstance(store, SqliteStore) and store.path is not None)
         assert store.blocking is waits
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from langchain_openrouter_free.stores.base import Change, Fold, HistoryLog, PageRef, Row, StateStore
+from langchain_openrouter_free.stores.base import (
+    Change,
+    Fold,
+    HistoryLog,
+    PageRef,
+    Row,
+    StateStore,
+    is_store,
+    keeps_log,
+)
 from langchain_openrouter_free.stores.memory import MemoryStore
 
-__all__ = ["Change", "Fold", "HistoryLog", "MemoryStore", "PageRef", "Row", "StateStore"]
+__all__ = ["Change", "Fold", "HistoryLog", "MemoryStore", "PageRef", "Row", "StateStore", "is_store", "keeps_log"]

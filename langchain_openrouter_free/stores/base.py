@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeAlias, TypeGuard, TypeVar, runtime_checkable
 
 Page = TypeVar("Page")
 Answer = TypeVar("Answer")
@@ -118,3 +118,18 @@ class HistoryLog(Protocol):
             How many rows were taken.
         """
         ...
+
+
+def is_store(thing: object) -> TypeGuard[StateStore]:
+    """Tell whether something is a store; `isinstance` finds the same, but takes a hundredth of a call for it."""
+    return hasattr(thing, "blocking") and hasattr(thing, "update")
+
+
+def keeps_log(store: object) -> TypeGuard[HistoryLog]:
+    """Tell whether a store keeps logs."""
+    return (
+        hasattr(store, "append")
+        and hasattr(store, "update_and_append")
+        and hasattr(store, "recent")
+        and hasattr(store, "fold")
+    )
