@@ -78,7 +78,7 @@ cassettes: $(READY) ## record the cassettes anew, from the simulator
 cassettes-live: $(READY) ## record them from the real service (needs OPENROUTER_API_KEY; uses a few free requests)
 	$(PY) tests/record_cassettes.py --live $(ARGS)
 
-compat: $(READY) ## run what concerns LangChain on langchain-core 1.6, 1.7 and the newest, in throw-away environments
+compat: $(READY) ## the tests on the lowest versions, langchain-core 1.6 and 1.7, and each Python from 3.11 on (an hour; COMPAT=lowest: one)
 	WORKERS=$(WORKERS) $(PY) tests/compat.py $(ARGS)
 
 frameworks: $(READY) ## agents of CrewAI, pydantic-ai, smolagents, AutoGen and OpenAI's SDK through the endpoint

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from json_shapes import schema
 from jsonschema import Draft202012Validator
+from packaging.version import Version
 from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner, Result
 
@@ -94,6 +96,11 @@ def even(text: str) -> str:
     return re.sub(r"\b\d+\.\d+( s)?\b", lambda hit: re.sub(r"\d", "0", hit[0]), text)
 
 
+def drawn_alike() -> bool:
+    """Tell whether typer and rich lay help out as they did for its picture."""
+    return Version(version("typer")) >= Version("0.29") and Version(version("rich")) >= Version("14.3")
+
+
 # -- to people
 
 PICTURES = [
@@ -116,6 +123,8 @@ PICTURES = [
 def test_what_people_see(
     used: Path, run: Run, snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, words: str, width: int
 ) -> None:
+    if words == "--help" and not drawn_alike():
+        pytest.skip("how help is laid out is the business of typer and rich: the picture is of their newer versions")
     monkeypatch.setenv("COLUMNS", str(width))
     shown = run(*words.split()).output
     assert [line for line in shown.splitlines() if "\x1b" in line] == []
