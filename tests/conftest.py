@@ -12,6 +12,7 @@ from typing import Any
 import planted
 import pytest
 import redis_server
+import waiting
 from hypothesis import settings
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
@@ -26,6 +27,7 @@ settings.load_profile("patient")
 # Every simulator's key is the one that is looked for when the session is over.
 Simulator.api_key = planted.KEY
 planted.watch()
+waiting.watch()
 
 MODELS = ["z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"]
 
@@ -42,9 +44,12 @@ def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture(autouse=True)
 def said(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Write down what the package made in this test, for the search at the end."""
+    """Write down what the package made in this test, for the search at the end; and see that it did not wait."""
+    waiting.taken()
     yield
     planted.write_down(tmp_path_factory.getbasetemp(), request.node.nodeid)
+    slept = waiting.taken()
+    assert not slept, f"the package slept for {slept} s in earnest: give the model a FakeClock, or max_wait=0"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -74,6 +74,7 @@ def test_parallel_calls_tell_a_step_once(sim: Simulator) -> None:
         allow_paid=True,
         paid_models=[FLAT],
         budget="$0.1",
+        max_wait=0,
         max_tokens=300,
         on_event=events.append,
     )

@@ -57,8 +57,9 @@ async def test_cancelled_when_the_thread_had_just_finished() -> None:
     shelf = Shelf()
     shelf.may_go.set()
     task = asyncio.create_task(handed_over(shelf.take, shelf.give_back))
-    await asyncio.sleep(0)
-    shelf.asked.wait(10)  # the loop is held meanwhile, so that the task cannot see the end
+    for _ in range(2):  # the task begins, and what it shields
+        await asyncio.sleep(0)
+    assert shelf.asked.wait(10)  # the loop is held meanwhile, so that the task cannot see the end
     for thread in threading.enumerate():
         if thread.name.startswith("asyncio_"):
             thread.join(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -302,12 +303,14 @@ model.invoke("hi", tools=[tool], tool_choice="required")
 """
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_what_another_process_has_learned(server: Simulator, tmp_path: Path, path: str) -> None:
-    sim, state = world(server, first=["forced-tool-choice"]), str(tmp_path / "state.sqlite3")
-    told = [sys.executable, "-c", CHILD, sim.api_key, sim.base_url, state, FIRST, SECOND]
+def test_what_another_process_has_learned(server: Simulator, tmp_path: Path) -> None:
+    sim, taught = world(server, first=["forced-tool-choice"]), tmp_path / "taught"
+    taught.mkdir()
+    told = [sys.executable, "-c", CHILD, sim.api_key, sim.base_url, str(taught / "state.sqlite3"), FIRST, SECOND]
     subprocess.run(told, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, timeout=60)
     assert asked(sim) == [FIRST, SECOND]
-    model = ChatOpenRouterFree(models=[FIRST, SECOND], api_key=sim.api_key, base_url=sim.base_url, state=state)
-    assert drive(model, path, tools=[TOOL], tool_choice="required").outcomes == ["ok"]
-    assert asked(sim) == [FIRST, SECOND, SECOND]
+    for path in PATHS:
+        state = str(shutil.copytree(taught, tmp_path / path) / "state.sqlite3")
+        model = ChatOpenRouterFree(models=[FIRST, SECOND], api_key=sim.api_key, base_url=sim.base_url, state=state)
+        assert drive(model, path, tools=[TOOL], tool_choice="required").outcomes == ["ok"]
+    assert asked(sim) == [FIRST, *[SECOND] * 5]

@@ -36,7 +36,7 @@ def sim(server: Simulator) -> Simulator:
 
 
 def paying(sim: Simulator, **kwargs: object) -> dict[str, object]:
-    return {"allow_paid": True, "paid_models": [PAID], "budget": "$1/day", "project": "test", **kwargs}
+    return {"allow_paid": True, "paid_models": [PAID], "budget": "$1/day", "project": "test", "max_wait": 0, **kwargs}
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,23 +20,43 @@ from langchain_openrouter_free.testing import FakeClock
 
 HALF: dict[str, Any] = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0", "request": "0.5"}}
 LAWS = Scenario(models=[HALF, TWENTY[0]], scripts={TWENTY[0]: "503", HALF["id"]: {"do": "ok", "latency": 0.2}})
-PAYING: dict[str, Any] = {"allow_paid": True, "paid_models": [HALF["id"]], "budget": "$0.60", "project": "wall"}
+PAYING: dict[str, Any] = {
+    "allow_paid": True,
+    "paid_models": [HALF["id"]],
+    "budget": "$0.60",
+    "project": "wall",
+    "max_wait": 0,
+}
 
-ONE_PROCESS = """
-import sys
+EIGHT_PROCESSES = """
+import os, sys
 from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree
 url, key, path, free, paid = sys.argv[1:]
-model = ChatOpenRouterFree(
-    models=[free], api_key=key, base_url=url, state=path,
-    allow_paid=True, paid_models=[paid], budget="$0.60", project="wall",
-)
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    model.invoke("hi")
-    print("answered")
-except BudgetExceeded as error:
-    print("wall", error.spent, error.reserved, error.asked)
+(told, ready), (go, begin) = os.pipe(), os.pipe()
+
+def call():
+    model = ChatOpenRouterFree(
+        models=[free], api_key=key, base_url=url, state=path,
+        allow_paid=True, paid_models=[paid], budget="$0.60", project="wall", max_wait=0,
+    )
+    os.close(begin)
+    os.write(ready, b".")
+    os.read(go, 1)
+    try:
+        model.invoke("hi")
+        os.write(1, b"answered\\n")
+    except BudgetExceeded:
+        os.write(1, b"wall\\n")
+
+for _ in range(8):
+    if not os.fork():
+        call()
+        os._exit(0)
+for _ in range(8):
+    os.read(told, 1)
+os.close(begin)
+for _ in range(8):
+    assert os.wait()[1] == 0
 """
 
 
@@ -77,36 +96,13 @@ def test_sixteen_threads(tmp_path: Path, wire: str) -> None:
 
 
 def test_eight_processes(tmp_path: Path) -> None:
-    """They begin together, and share nothing but the file."""
+    """They begin together, and share nothing but the file: each makes its model after the fork."""
     file = tmp_path / "state.sqlite3"
     with Simulator(LAWS) as sim:
-        arguments = [
-            sys.executable,
-            "-c",
-            ONE_PROCESS,
-            sim.base_url,
-            sim.api_key,
-            str(file),
-            TWENTY[0],
-            str(HALF["id"]),
-        ]
-        children = [
-            subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)
-        ]
-        for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-        said = [""] * len(children)
-
-        def run(place: int) -> None:
-            said[place] = children[place].communicate("go\n", timeout=50)[0].split()[0]
-
-        threads = [threading.Thread(target=run, args=(place,)) for place in range(len(children))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(said) == ["answered"] + ["wall"] * 7
+        arguments = [sim.base_url, sim.api_key, str(file), TWENTY[0], str(HALF["id"])]
+        command = [sys.executable, "-c", EIGHT_PROCESSES, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+        assert sorted(done.stdout.split()) == ["answered"] + ["wall"] * 7, done.stderr
         agree(sim, file)
 
 
@@ -134,7 +130,7 @@ def test_a_file_that_comes_back_can_be_paid_from_again(tmp_path: Path) -> None:
     file.mkdir()
     with Simulator(LAWS) as sim:
         store = SqliteStore(file, warn=lambda _: None, retry_after=1.0, monotonic=clock.monotonic)
-        model = make(sim, [TWENTY[0]], state=store, clock=clock, max_wait=0, **PAYING)
+        model = make(sim, [TWENTY[0]], state=store, clock=clock, **PAYING)
         for _ in range(3):
             with pytest.raises(AllModelsFailed, match="the budget cannot be kept"):
                 model.invoke("hi")

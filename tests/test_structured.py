@@ -575,6 +575,7 @@ def test_a_paid_model_is_reserved_for_the_schema_as_well(sim: Simulator) -> None
         allow_paid=True,
         budget="$1",
         paid_models=["simulated/paid-small"],
+        max_wait=0,
     )
     sim.script({"z-ai/glm-5.2:free": "503"})
     plain = model.invoke(PROMPT)

@@ -151,7 +151,7 @@ def test_a_chat_model_of_another_package_gets_mended_messages_as_well(path: str)
     with Simulator(Scenario(refuses=refuses, scripts={X: "503"})) as sim:
         chat = ChatOpenAI(model="simulated/paid-small", api_key="sk-other", base_url=sim.base_url)
         paid = PaidModel(chat, prompt_price="0.2", completion_price="0.8")
-        router = make(sim, [X], allow_paid=True, budget="$1", paid_models=[paid], max_tokens=300)
+        router = make(sim, [X], allow_paid=True, budget="$1", paid_models=[paid], max_tokens=300, max_wait=0)
         for fault in ("orphaned result", "call without result", "silent assistant"):
             told = drive(router, path, FAULTY[fault])
             assert told.meta["route"]["paid"]

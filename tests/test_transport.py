@@ -205,7 +205,7 @@ def test_the_body_of_a_request(sim: Simulator) -> None:
 
 
 class Slow:
-    """A server that plays a script of bytes and pauses, below HTTP."""
+    """A server that plays a script of bytes and pauses, below HTTP, to who chats; it has no other page."""
 
     def __init__(self, script: Callable[[socket.socket, threading.Event], None]) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -229,8 +229,10 @@ class Slow:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             try:
-                connection.recv(65536)
-                self._script(connection, self._over)
+                if connection.recv(65536).startswith(b"GET"):
+                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                else:
+                    self._script(connection, self._over)
             except OSError:
                 return
 
