@@ -211,10 +211,11 @@ class Attempt:
 
     def _accepted(self, error: ReplyError) -> list[Delta] | None:
         """Return what came with an error object that the caller accepts: the answer ends with it."""
-        how = classify(error.status, error.headers, error.body, now=self._owner.books.now())
         told = isinstance(error.body, dict) and error_of(error.body) is not None
-        ours = how.scope is Scope.ACCOUNT or how.step is Step.RAISE
-        if ERROR not in self._owner.roads.terms.accept or error.status != 200 or not told or ours:
+        if ERROR not in self._owner.roads.terms.accept or error.status != 200 or not told:
+            raise error
+        how = classify(error.status, error.headers, error.body, now=self._owner.books.now())
+        if how.scope is Scope.ACCOUNT or how.step is Step.RAISE:
             raise error
         self._let_through = True
         return self._take(error.said)

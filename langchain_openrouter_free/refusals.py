@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 from langchain_openrouter_free.evidence import Evidence, decode, gather
 from langchain_openrouter_free.shortcomings import named, sizes
@@ -36,10 +36,9 @@ class Rule:
     scope: Scope | None = None
 
     def matches(self, seen: Evidence) -> bool:
-        """Tell whether this row's signals are all there."""
+        """Tell whether the signals of this row are all there, beside its codes (see `_rows`)."""
         return (
-            (not self.codes or seen.code in self.codes)
-            and (self.provider_fault is None or self.provider_fault == seen.provider_fault)
+            (self.provider_fault is None or self.provider_fault == seen.provider_fault)
             and (self.html is None or self.html == seen.html)
             and (self.flagged is None or self.flagged == seen.flagged)
             and (self.patterns is None or self.patterns == seen.blocked_patterns)
@@ -242,6 +241,12 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+@lru_cache(maxsize=64)
+def _rows(code: int | None) -> tuple[Rule, ...]:
+    """Return the rows that a code leaves open."""
+    return tuple(row for row in RULES if not row.codes or code in row.codes)
+
+
 _WINDOWS = {Kind.MINUTE_LIMIT: "minute", Kind.DAY_LIMIT: "day"}
 # What is said about the request; elsewhere a feature's name is no refusal of it.
 _OF_THE_REQUEST = frozenset({Kind.UNFIT, Kind.INCOMPATIBLE, Kind.DOUBTFUL, Kind.REJECTED})
@@ -267,7 +272,7 @@ def classify(
     if status == 200 and not seen.error and '"choices"' in seen.said:
         # A cut or empty answer: its words are a model's, not the service's.
         return verdict(Kind.BROKEN, "a reply that is no whole answer", status=status)
-    rule = next((row for row in RULES if row.matches(seen)), Rule(Kind.BROKEN))
+    rule = next((row for row in _rows(seen.code) if row.matches(seen)), Rule(Kind.BROKEN))
     names = named(seen) if rule.kind in _OF_THE_REQUEST else frozenset[str]()
     if names and rule.kind in (Kind.DOUBTFUL, Kind.REJECTED):
         # What this model lacks, others may have.
