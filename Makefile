@@ -10,6 +10,9 @@ ARGS ?=
 # Test processes at once; WORKERS=0 runs the tests in one.
 WORKERS ?= 2
 
+# The tests start many Python processes: without bytecode on disk each of them would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # uv where it is on the PATH, else the standard library's venv and pip. PYTHON=... chooses the interpreter.
 UV := $(shell command -v uv 2>/dev/null)
 AT_LEAST := import sys; sys.exit(sys.version_info < (3, 11))

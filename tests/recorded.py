@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,7 @@ ABSENT = "the folder of recorded replies is not beside this checkout"
 _PIECE = 777
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML as Ruby's recorder writes it."""
 
 
@@ -57,8 +58,13 @@ def cases() -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()] if path.exists() else []
 
 
-def interactions(path: Path) -> Iterator[Interaction]:
+@cache
+def interactions(path: Path) -> tuple[Interaction, ...]:
     """Return the chat completions of one recording."""
+    return tuple(_read(path))
+
+
+def _read(path: Path) -> Iterator[Interaction]:
     recorded = yaml.load(path.read_text(), _Loader)
     for one in recorded.get("http_interactions") or recorded.get("interactions") or ():
         if "chat/completions" not in one["request"]["uri"]:

@@ -1,7 +1,12 @@
-"""Every example runs as it stands, against the simulator, with nothing but two environment variables."""
+"""Every example runs as it stands, against the simulator, with nothing but two environment variables.
+
+None of them says or writes its key. They run in this process; one in a process of its own, where what the interpreter
+itself says at its end is looked at as well.
+"""
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
@@ -9,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import planted
 import pytest
 
 from langchain_openrouter_free.clients import CLIENTS
@@ -57,11 +63,14 @@ RUNS = [
 
 
 class Play:
-    """Runs a script of examples/ in this process, as `python examples/name.py` would."""
+    """Runs a script of examples/ in this process, as `python examples/name.py` would, in a folder of its own."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._folder = folder
         self._patch = monkeypatch
         self._capsys = capsys
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("HOME", str(folder))
         for name in ("OPENROUTER_API_KEY", "OPENROUTER_API_BASE"):
             # Set first, so that what the demo sets is undone as well.
             monkeypatch.setenv(name, "")
@@ -72,20 +81,24 @@ class Play:
             self._patch.setenv(variable, value)
         self._patch.setattr(sys, "argv", [f"{name}.py", *arguments])
         runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-        return self._capsys.readouterr().out
+        said = self._capsys.readouterr()
+        texts = [("out", said.out.encode()), ("err", said.err.encode()), *planted.files(self._folder)]
+        assert planted.leaks(texts) == []
+        return said.out
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Play]:
-    yield Play(monkeypatch, capsys)
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Play]:
+    monkeypatch.setenv("OPENROUTER_FREE_STATE", str(tmp_path / "state.sqlite3"))
+    yield Play(tmp_path, monkeypatch, capsys)
     CLIENTS.close()
 
 
 @pytest.mark.parametrize(("name", "hour", "says"), RUNS, ids=[f"{name}-{i}" for i, (name, _, _) in enumerate(RUNS)])
 def test_an_example_says_what_it_promises(play: Play, name: str, hour: Scenario, says: list[str]) -> None:
     with Simulator(hour) as sim:
-        # A key of its own is an account of its own in the process's book.
-        said = play(name, OPENROUTER_API_KEY=f"sk-or-v1-{uuid.uuid4().hex}", OPENROUTER_API_BASE=sim.base_url)
+        # A key of its own is an account of its own in the process's book; the search finds the planted part of it.
+        said = play(name, OPENROUTER_API_KEY=f"{planted.KEY}{uuid.uuid4().hex}", OPENROUTER_API_BASE=sim.base_url)
     assert [words for words in says if words not in said] == [], said
 
 
@@ -93,6 +106,24 @@ def test_any_example_runs_offline(play: Play) -> None:
     assert "you said Why is the sky blue?" in play("offline", "quickstart")
     with pytest.raises(SystemExit, match="lcel_chain, paid_fallback"):
         play("offline", "nothing")
+
+
+def test_an_example_in_a_process_of_its_own_says_no_key(tmp_path: Path) -> None:
+    """With the free models busy and no paid one, so that the error's own words are among those that are searched."""
+    with Simulator(Scenario(keys=[planted.KEY], scripts={"*": "503"})) as sim:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(EXAMPLES.parent),
+            "OPENROUTER_API_KEY": planted.KEY,
+            "OPENROUTER_API_BASE": sim.base_url,
+            "OPENROUTER_FREE_MAX_WAIT": "0",
+            "OPENROUTER_FREE_STATE": str(tmp_path / "state.sqlite3"),
+            "HOME": str(tmp_path),
+        }
+        command = [sys.executable, str(EXAMPLES / "quickstart.py")]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False, timeout=50)
+    assert b"AllModelsFailed" in done.stderr
+    assert planted.leaks([("out", done.stdout), ("err", done.stderr), *planted.files(tmp_path)]) == []
 
 
 def test_the_tests_of_your_app_pass() -> None:

@@ -1,7 +1,7 @@
 """No secret in any output, log, state file, report, exception, repr, pickle, cassette or trace.
 
 The search over all that the suite wrote is `conftest.py`'s, at the end of the session; here is that it would find
-something, and one walk over everything that can be written, examples included.
+something, and one walk over everything that can be written. The examples' own are in `test_examples.py`.
 """
 
 from __future__ import annotations
@@ -106,23 +106,6 @@ async def test_nothing_that_is_written_on_any_way_holds_the_key(
     texts = [(f"told {number}", repr(one).encode()) for number, one in enumerate(told)]
     texts += [("log", caplog.text.encode()), ("the simulator's log", log.encode())]
     assert planted.leaks([*texts, *planted.files(tmp_path)]) == []
-
-
-@pytest.mark.parametrize("example", sorted(path.stem for path in (ROOT / "examples").glob("*.py")))
-def test_no_example_says_or_writes_its_key(example: str, tmp_path: Path) -> None:
-    scripts = {GLM: "429-upstream", SMALL: "503"} if example == "paid_fallback" else {}
-    with Simulator(Scenario(keys=[planted.KEY], scripts=scripts)) as sim:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "OPENROUTER_API_KEY": planted.KEY,
-            "OPENROUTER_API_BASE": sim.base_url,
-            "OPENROUTER_FREE_STATE": str(tmp_path / "state.sqlite3"),
-            "HOME": str(tmp_path),
-        }
-        command = [sys.executable, str(ROOT / "examples" / f"{example}.py")]
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False, timeout=50)
-    assert planted.leaks([("out", done.stdout), ("err", done.stderr), *planted.files(tmp_path)]) == []
 
 
 def test_no_cassette_holds_a_key() -> None:
