@@ -326,7 +326,8 @@ def _sentence(message: str, raw: str, text: str) -> str:
 def tidy(text: str) -> str:
     """Shorten a server's text to one line that is safe to log: no user id, no key, no control characters."""
     text = _SECRET.sub(r"\1...", _USER_ID.sub("", text))
-    text = "".join(c if c.isprintable() else " " for c in text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
     text = _SPACE.sub(" ", text).strip()
     return text if len(text) <= _MESSAGE_CHARS else text[: _MESSAGE_CHARS - 1] + "…"
 

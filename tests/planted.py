@@ -1,16 +1,15 @@
-"""A key that is planted in the whole suite, and the search for it in everything that the suite wrote.
+"""A key that is planted in the whole suite, and the search for it in everything that the suite writes and says.
 
-Every simulator's key is this one, so that nearly all tests use it. What they write and say is searched when the
-session is over (`conftest.py`): files of the suite's temporary folder (state, reports, cassettes, histories), what was
-printed and logged, every error of the package with its pickle, and every model's repr and pickle.
+Every simulator's key is this one, so that nearly all tests use it. When a test is over, what the package said in it is
+searched: each error with its pickle, each model's repr and pickle, and what was logged. When the session is over, so
+is what was printed, and every file of the suite's temporary folder: state, reports, cassettes, histories
+(`conftest.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import os
 import pickle
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,16 +22,15 @@ KEY = "sk-or-v1-" + "5ec2e7" * 10
 _TRACES = (KEY.encode(), KEY[9:].encode(), KEY.encode("utf-16-le"), KEY.encode().hex().encode())
 # What a test writes to be read holds the key on purpose: that is how a user gives it.
 _GIVEN = frozenset({"openrouter-free.toml", "config.toml", "pyproject.toml", ".env", "key.txt"})
-_WRITTEN = "what-was-said"
 # Of one test so many models are looked at.
 _MOST = 3
-_number = itertools.count()
 _errors: list[OpenRouterFreeError] = []
 _models: list[ChatOpenRouterFree] = []
+_logged: list[str] = []
 
 
 def watch() -> None:
-    """Keep what the package makes from now on, until it is written down."""
+    """Keep what the package makes from now on, and look at what it logs."""
     begin_error, begin_model = OpenRouterFreeError.__init__, ChatOpenRouterFree.__init__
 
     def error_made(self: OpenRouterFreeError, *args: Any, **kwargs: Any) -> None:
@@ -45,43 +43,38 @@ def watch() -> None:
 
     OpenRouterFreeError.__init__ = error_made  # type: ignore[method-assign]
     ChatOpenRouterFree.__init__ = model_made  # type: ignore[method-assign]
+    logging.getLogger("langchain_openrouter_free").addHandler(_Log(logging.DEBUG))
 
 
-def write_down(folder: Path, test: str) -> None:
-    """Write what a test made, as logs, traces and queues would have it."""
+def leaked() -> list[str]:
+    """Return what of the things that were made and said since the last time the key can be read in."""
     made: list[Any] = [*_errors[-20:], *_models[-_MOST:]]
-    _errors.clear()
-    _models.clear()
-    if not made:
-        return
-    said = b"\n".join(part for one in made for part in _forms(one))
-    name = "".join(c if c.isalnum() else "-" for c in test)[-150:]
-    (folder / f"{_WRITTEN}-{os.getpid()}-{next(_number)}-{name}").write_bytes(said)
+    found = leaks((f"{type(one).__name__}: {form[:40]!r}", form) for one in made for form in _forms(one))
+    found += _logged
+    for kept in (_errors, _models, _logged):
+        kept.clear()
+    return found
 
 
 def _forms(one: Any) -> Iterator[bytes]:
     yield repr(one).encode(errors="replace")
-    yield str(one).encode(errors="replace")
-    if isinstance(one, ChatOpenRouterFree):
+    if isinstance(one, ChatOpenRouterFree):  # its str is its repr with other spaces
         with contextlib.suppress(Exception):  # a field is an object of the test's own, or was set to nonsense
             yield repr(one.model_dump()).encode()
             yield repr(one._identifying_params).encode()
     else:
+        yield str(one).encode(errors="replace")
         yield repr(vars(one)).encode(errors="replace")
     with contextlib.suppress(Exception):  # a client, a lock or a local function is no matter of ours
         yield pickle.dumps(one)
 
 
-class Log(logging.Handler):
-    """Writes what the package logs into a file."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(logging.DEBUG)
-        self._file = folder / f"{_WRITTEN}-log-{os.getpid()}"
+class _Log(logging.Handler):
+    """Looks at what the package logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with self._file.open("a", encoding="utf-8", errors="replace") as file:
-            file.write(f"{record.getMessage()} {record.args!r} {record.exc_info!r}\n")
+        said = f"{record.getMessage()} {record.args!r} {record.exc_info!r}"
+        _logged.extend(leaks([(f"log: {record.msg}", said.encode(errors="replace"))]))
 
 
 def leaks(texts: Iterable[tuple[str, bytes]]) -> list[str]:

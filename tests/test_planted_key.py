@@ -1,7 +1,8 @@
 """No secret in any output, log, state file, report, exception, repr, pickle, cassette or trace.
 
-The search over all that the suite wrote is `conftest.py`'s, at the end of the session; here is that it would find
-something, and one walk over everything that can be written. The examples' own are in `test_examples.py`.
+The search over all that the suite says and writes is `conftest.py`'s, after each test and at the end of the session;
+here is that it would find something, and one walk over everything that can be written. That of the examples is in
+`test_examples.py`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,18 @@ GLM, SUPER, SMALL = "z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free
 )
 def test_the_search_finds_a_key_in_any_form(text: bytes) -> None:
     assert planted.leaks([("clean", b"nothing"), ("leak", b"\0\1" + text + b"\0")]) == ["leak"]
+
+
+def test_what_the_package_says_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error and a line of the log that hold the key are found, each by its name, and only once."""
+    OpenRouterFreeError(f"no such key: {planted.KEY}")
+    ChatOpenRouterFree(api_key="sk-x", default_headers={"X-Token": "hush"}, state="memory")
+    # pytest is not to print it.
+    monkeypatch.setattr(logging.getLogger("langchain_openrouter_free"), "propagate", False)
+    logging.getLogger("langchain_openrouter_free.engine").warning("asked with %s", planted.KEY)
+    found = planted.leaked()
+    assert {name.partition(":")[0] for name in found} == {"OpenRouterFreeError", "log"}
+    assert planted.leaked() == []
 
 
 def test_headers_of_ones_own_and_a_servers_password_are_in_no_repr() -> None:
