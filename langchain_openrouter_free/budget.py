@@ -24,10 +24,9 @@ _MOST = Decimal(1_000_000_000)
 
 _CAPS = {"call": "per_call", "day": "per_day", "month": "per_month", "total": "total"}
 _WORDS = {"request": "call", "daily": "day", "monthly": "month"}
-_AMOUNT = re.compile(
+_AMOUNT = (
     r"^\s*(?:\$|usd)?\s*(?P<amount>\d+(?:\.\d+)?)\s*(?:\$|usd|dollars?)?\s*"
-    r"(?:(?:/|per\b|an?\b|in)?\s*(?P<window>call|request|daily|day|monthly|month|total))?\s*$",
-    re.IGNORECASE,
+    r"(?:(?:/|per\b|an?\b|in)?\s*(?P<window>call|request|daily|day|monthly|month|total))?\s*$"
 )
 
 
@@ -106,7 +105,7 @@ def _amounts(text: str) -> dict[str, Decimal]:
     """Read amounts in words."""
     found: dict[str, Decimal] = {}
     for part in text.split(","):
-        hit = _AMOUNT.match(part)
+        hit = re.match(_AMOUNT, part, re.IGNORECASE)
         if not hit:
             raise ValueError(f"budget={text!r} is no amount: write for example '$0.50/day' or 'unlimited'")
         window = _WORDS.get(said := (hit["window"] or "total").lower(), said)

@@ -26,7 +26,6 @@ from langchain_openrouter_free.conversations import Conversation
 from langchain_openrouter_free.delivery import Interruption
 from langchain_openrouter_free.errors import RequestRejected
 from langchain_openrouter_free.evidence import tidy
-from langchain_openrouter_free.external import ExternalSource
 from langchain_openrouter_free.hygiene import Form, formed
 from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.request import Request
@@ -36,9 +35,9 @@ from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.wire import Completion, Delta
 
 if TYPE_CHECKING:
-    from langchain_openrouter_free import restarts
+    from langchain_openrouter_free import external, restarts
 else:
-    restarts = Later("langchain_openrouter_free.restarts")
+    external, restarts = Later("langchain_openrouter_free.external"), Later("langchain_openrouter_free.restarts")
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -94,7 +93,7 @@ class Call(Request):
         if self.options.shape is not None:
             kwargs, told = asked(self.options.shape, self._form(candidate), kwargs, [])
             messages += [HumanMessage(message["content"]) for message in told]
-        return ExternalSource(model, messages, kwargs, watch, stream=self._streams(candidate))
+        return external.ExternalSource(model, messages, kwargs, watch, stream=self._streams(candidate))
 
     def wire_messages(self, model: str | None) -> list[dict[str, Any]]:
         """Return the messages in the service's words, with the reasoning that `model` itself once gave."""

@@ -56,15 +56,16 @@ _CODE_WORDS: dict[str, int] = {
     "unprocessable_entity": 422,
 }
 
+# Of refusals only, and so compiled by the first of them.
 _CODE_PATTERNS = (
-    re.compile(r"""["']code["']\s*:\s*["']?(\d{3})\b"""),
-    re.compile(r"\bstatus(?:[ _]code)?\b[\s:=`'\"]*(\d{3})\b", re.IGNORECASE),
-    re.compile(r"\berror code:?\s*(\d{3})\b", re.IGNORECASE),
-    re.compile(r"^\W*(\d{3})\b"),
+    r"""["']code["']\s*:\s*["']?(\d{3})\b""",
+    r"(?i)\bstatus(?:[ _]code)?\b[\s:=`'\"]*(\d{3})\b",
+    r"(?i)\berror code:?\s*(\d{3})\b",
+    r"^\W*(\d{3})\b",
 )
 _FIELD_PATTERN = r"""{name}["'`]?\s*[:=]\s*["'`]?(?:\n[\s#*]*)?\s*["'`]?([A-Za-z0-9_\- ]+)"""
-_DAY_COUNTER = re.compile(r"free_model_daily_requests\W+used\W+(\d+)\W+limit\W+(\d+)")
-_AFFORDS = re.compile(r"can only afford (\d{1,9})\b", re.IGNORECASE)
+_DAY_COUNTER = r"free_model_daily_requests\W+used\W+(\d+)\W+limit\W+(\d+)"
+_AFFORDS = r"(?i)can only afford (\d{1,9})\b"
 _USER_ID = re.compile(r"""[,{]?\s*["']user_id["']\s*:\s*["'][^"']*["']""")
 # A key, as services quote those that they refuse, and what a proxy repeats of the header.
 _SECRET = re.compile(r"""\b(sk-|Bearer\s+(?=\S*\d))[^\s"'`,;<>()]{4,}""", re.IGNORECASE)
@@ -262,7 +263,7 @@ def _code(status: int | None, error: Json, meta: Json, said: str, text: str) -> 
             return found
     if not error or "code" not in error:
         for pattern in _CODE_PATTERNS:
-            hit = pattern.search(said) or (pattern.search(text) if not error else None)
+            hit = re.search(pattern, said) or (re.search(pattern, text) if not error else None)
             if hit and 400 <= int(hit.group(1)) <= 599:
                 return int(hit.group(1))
     word = _as_code(meta.get("error_type") or error.get("error_type"))
@@ -291,7 +292,7 @@ def _field(value: object, name: str, text: str) -> str:
 def _limit_source(meta: Json, text: str) -> str:
     """Return whose limit it was; a spent day also shows in the counter of `GET /key`."""
     named = _field(meta.get("limit_source"), "limit_source", text)
-    hit = None if named else _DAY_COUNTER.search(text)
+    hit = None if named else re.search(_DAY_COUNTER, text)
     return "free_tier_daily" if hit and int(hit.group(1)) >= int(hit.group(2)) > 0 else named
 
 
@@ -306,7 +307,7 @@ def _step(meta: Json, text: str) -> str:
 
 def _affords(said: str) -> int | None:
     """Return how many tokens of output the balance pays for, as a 402 says it."""
-    hit = _AFFORDS.search(said)
+    hit = re.search(_AFFORDS, said)
     return int(hit.group(1)) if hit else None
 
 

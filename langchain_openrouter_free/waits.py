@@ -17,18 +17,19 @@ _FARTHEST = 25 * 3600.0
 _MOST = 1e9
 
 # The words of limits on single models (recorded 2025-04 to 2026-10).
-_TOKENS = re.compile(r"limit_(?:tpm|tpd)/|tokens per")
-_OF_DAY = re.compile(r"limit_rpd/|daily limit|requests? per day|per-day")
-_OF_MINUTE = re.compile(r"limit_rpm/|(?:requests?|rate) per minute|per-min")
+# Of refusals only, and so compiled by the first of them.
+_TOKENS = r"limit_(?:tpm|tpd)/|tokens per"
+_OF_DAY = r"limit_rpd/|daily limit|requests? per day|per-day"
+_OF_MINUTE = r"limit_rpm/|(?:requests?|rate) per minute|per-min"
 
 
 def window_of(seen: Evidence, now: float) -> str | None:
     """Return `"minute"` or `"day"` for a limit on requests; None for one on tokens, and where nothing tells."""
-    if _TOKENS.search(seen.said):
+    if re.search(_TOKENS, seen.said):
         return None
-    if _OF_DAY.search(seen.said):
+    if re.search(_OF_DAY, seen.said):
         return "day"
-    if _OF_MINUTE.search(seen.said):
+    if re.search(_OF_MINUTE, seen.said):
         return "minute"
     # Without words the size of the wait tells: a minute's limit ends with the minute.
     until = named_until(seen, now, resets=True)

@@ -24,6 +24,7 @@ UNREAD = {
     *("sqlite3", "redis", "platformdirs", "jsonschema", "plotly", "typer", "rich", "starlette", "uvicorn"),
     *(f"{NAME}.{one}" for one in ("cli", "serve", "simulator", "structured", "restarts", "testing")),
     *(f"{NAME}.{one}" for one in ("stores.sqlite", "stores.redis", "configuration.schema", "configuration.template")),
+    *("tomllib", f"{NAME}.configuration.lines", f"{NAME}.external"),
     *(f"{NAME}.{one}" for one in ("spending", "figures", "report", "usage", "checkup", "examination", "standing")),
 }
 ASKED = f"""

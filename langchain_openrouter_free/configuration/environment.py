@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.configuration.layers import Layer, Origin, Setting, Source
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.later import Later
+
+if TYPE_CHECKING:
+    import tomllib
+else:
+    tomllib = Later("tomllib")
 
 PREFIX = "OPENROUTER_FREE_"
 PROFILE, DOTENV, CONFIG, TRUSTED = (f"{PREFIX}{name}" for name in ("PROFILE", "DOTENV", "CONFIG", "TRUSTED"))
@@ -27,7 +32,7 @@ _COMMON = {"OPENROUTER_API_KEY": "api_key", "OPENROUTER_API_BASE": "base_url"}
 # What is text however it looks, and is checked by the model itself.
 _PLAIN = frozenset({"api_key", "base_url", "state", "project"})
 _YES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-_LINE = re.compile(r"^[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*(?P<value>.*?)[ \t]*$")
+_LINE = r"^[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*(?P<value>.*?)[ \t]*$"
 
 
 def layer(variables: Mapping[str, str], source: Source, place: str = "") -> Layer:
@@ -106,7 +111,7 @@ def dotenv(path: Path) -> dict[str, str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
-    hits = filter(None, map(_LINE.match, text.splitlines()))
+    hits = filter(None, (re.match(_LINE, line) for line in text.splitlines()))
     return {hit["name"]: _unquoted(hit["value"]) for hit in hits}
 
 

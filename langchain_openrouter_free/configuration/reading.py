@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import logging
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from langchain_openrouter_free import settings
-from langchain_openrouter_free.configuration.lines import line_of, lines_of
 from langchain_openrouter_free.configuration.secrecy import in_version_control
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.later import Later
+
+# Only those who have a file read one.
+if TYPE_CHECKING:
+    import tomllib
+
+    from langchain_openrouter_free.configuration import lines as places
+else:
+    tomllib, places = Later("tomllib"), Later("langchain_openrouter_free.configuration.lines")
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -58,7 +65,7 @@ class Document:
 
     def place(self, *path: str) -> str:
         """Return where a setting stands, for people and editors: `file:line`."""
-        line = line_of(dict(self.lines), path)
+        line = places.line_of(dict(self.lines), path)
         return f"{self.path}:{line}" if line else str(self.path)
 
 
@@ -99,7 +106,7 @@ def _document(path: Path, *_: int) -> Document | None:
         table = table.get(name) if isinstance(table, Mapping) else None
     if table is None:
         return None
-    lines = {key[len(at) :]: line for key, line in lines_of(text).items() if key[: len(at)] == at}
+    lines = {key[len(at) :]: line for key, line in places.lines_of(text).items() if key[: len(at)] == at}
     made = Document(path, table, {key: line for key, line in lines.items() if key})
     return Document(path, _checked(made), made.lines)
 
