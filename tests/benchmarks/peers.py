@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -47,6 +49,7 @@ SCENARIO: dict[str, Any] = {
 }
 SPENT = SCENARIO | {"per_day": 50, "day_used": 50}
 AT_ONCE, LONGEST, RAW = 64, 10.0, "raw httpx"
+SETTLING = 0.03  # seconds
 Work = Callable[[], object]
 Sample = tuple[float, float]  # seconds by the wall and of CPU
 
@@ -105,18 +108,24 @@ class Table:
 
 
 def in_turns(works: dict[str, Work], rounds: int) -> dict[str, list[Sample]]:
-    """Return the samples of each, taken in turns; who begins changes from round to round."""
+    """Return the samples of each, taken in turns; the order changes from round to round."""
     samples: dict[str, list[Sample]] = {who: [] for who in works}
     for number in range(rounds):
         for who in turned(list(works), number):
-            samples[who].append(timed(works[who]))
+            samples[who].append(alone(works[who]))
     return samples
 
 
+def alone(work: Work, times: int = 1) -> Sample:
+    """Time a work when what came before it is over: some leave threads and garbage behind, which others would pay."""
+    time.sleep(SETTLING)
+    gc.collect()
+    return timed(work, times)
+
+
 def turned(names: list[str], number: int) -> list[str]:
-    """Return the names in the order of one round."""
-    turn = number % len(names)
-    return names[turn:] + names[:turn]
+    """Return the names in the order of one round: by lot, so that nobody always comes after the same one."""
+    return random.Random(number).sample(names, len(names))
 
 
 def scaled(samples: dict[str, list[Sample]], by: float) -> dict[str, list[Sample]]:
@@ -200,7 +209,7 @@ def first_token(table: Table, base_url: str, rounds: int) -> None:
     samples: dict[str, list[Sample]] = {who: [] for who in firsts}
     for number in range(-10, rounds):
         for who in turned(list(firsts), number):
-            sample = timed(firsts[who])
+            sample = alone(firsts[who])
             firsts[who].drain()
             if number >= 0:
                 samples[who].append(sample)
@@ -237,7 +246,7 @@ def dead(table: Table, base_url: str, rounds: int, many: int) -> None:
     able = [one for one in CONTENDERS if not one.one]
     found: dict[str, dict[str, list[Sample]]] = {when: {RAW: []} for when in ("first", "repeated")}
     for number in range(-2, rounds):
-        trip = timed(raw, 5)
+        trip = alone(raw, 5)
         walks = {one.name: _walk(one.made(base_url, ids), one.made(base_url, [ANSWER])) for one in able}
         for place, samples in enumerate(found.values()):
             if number >= 0:
@@ -248,10 +257,10 @@ def dead(table: Table, base_url: str, rounds: int, many: int) -> None:
         table.compared(f"each of {many} dead, {when}", samples, RAW, notes)
 
 
-def _walk(model: Any, alone: Any) -> list[Sample]:
+def _walk(model: Any, healthy: Any) -> list[Sample]:
     """Return what a first and a second call take beyond those of the same model that asks who answers alone."""
-    first, base = timed(lambda: model.invoke(PROMPT)), [timed(lambda: alone.invoke(PROMPT)) for _ in range(3)]
-    second = timed(lambda: model.invoke(PROMPT))
+    first, base = alone(lambda: model.invoke(PROMPT)), [alone(lambda: healthy.invoke(PROMPT)) for _ in range(3)]
+    second = alone(lambda: model.invoke(PROMPT))
     usual = [statistics.median(one[i] for one in base) for i in (0, 1)]
     return [(taken[0] - usual[0], taken[1] - usual[1]) for taken in (first, second)]
 
