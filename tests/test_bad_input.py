@@ -152,10 +152,10 @@ def test_bad_calls_send_nothing(sim: Simulator, name: str, path: str) -> None:
     assert sim.chats() == []
 
 
-def test_five_thousand_models_are_fine(sim: Simulator) -> None:
+def test_two_thousand_models_are_fine(sim: Simulator) -> None:
     """A long list is walked like a short one."""
     sim.reset()
-    many = [f"test/n{n}:free" for n in range(5000)]
+    many = [f"test/n{n}:free" for n in range(2000)]
     sim.script({many[0]: "500"})
     assert drive(make(sim, many), "invoke").meta["route"]["model"] == many[1]
 

@@ -114,7 +114,9 @@ def test_first_model_answers(sim: Simulator, path: str) -> None:
 @pytest.mark.parametrize("fault", MOVES_ON)
 def test_first_k_of_twenty_die(sim: Simulator, fault: str, path: str) -> None:
     """When the first k of 20 die by a fault, the next one answers, and each was asked once."""
-    for k in (1, 4, 19):
+    # All but the last on one path for each fault, and on each path for a fourth of the faults.
+    all_but_one = PATHS[list(MOVES_ON).index(fault) % len(PATHS)] == path
+    for k in (1, 4, 19) if all_but_one else (1, 4):
         sim.reset(Scenario())
         sim.script(dict.fromkeys(TWENTY[:k], fault))
         told = drive(make(sim, TWENTY), path)
