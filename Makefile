@@ -62,7 +62,7 @@ soak: $(READY) ## random calls, faults and killed processes: the money against t
 	$(PY) tests/soak/serve.py
 	$(PY) tests/soak/traffic.py $(ARGS)
 
-fuzz: $(READY) ## 100,000 damaged replies, lists, pages and settings: no exception but ours (ARGS=1000: fewer)
+fuzz: $(READY) ## 100,000 damaged replies, lists, pages, settings, and each recording cut at each byte (ARGS=1000: fewer)
 	$(PY) tests/fuzzing.py $(ARGS)
 
 audit: $(READY) ## look the lock's packages up among the known vulnerabilities (asks pypi.org)

@@ -1,7 +1,8 @@
 """Bytes, bodies, lists, pages and settings that nobody would send on purpose: only named errors may come of them.
 
 `python tests/fuzzing.py [inputs]` (100,000) draws that many, spread over the targets, and prints how many each got;
-`make test` draws a few hundred. Each input is a known good one that was damaged, or random JSON in its place.
+`make test` draws a few hundred. Each input is a known good one that was damaged, or random JSON in its place. Before
+that every recorded reply is cut off at every byte (`cuts.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cuts import bodies, cut
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recorded import ABSENT
 from wire_table import answer, err, event, sse, upstream
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, pages
@@ -251,6 +254,8 @@ class Config:
     path: Any
 
     def __call__(self, data: bytes) -> None:
+        # A file that is written over may be waited for until the disk has it.
+        self.path.unlink(missing_ok=True)
         self.path.write_bytes(data)
         with contextlib.suppress(ConfigurationError):
             document(self.path)
@@ -332,6 +337,15 @@ def fuzz(name: str, folder: Any, inputs: int) -> int:
     return count
 
 
+def cut_off() -> None:
+    """Cut every recorded reply at every byte, and print how many cuts there were."""
+    began, replies = time.monotonic(), list(bodies())
+    cuts = sum(cut(body, range(len(body.raw))) for body in replies)
+    took = f"{time.monotonic() - began:.0f} s" if replies else f"skipped, {ABSENT}"
+    sys.stdout.write(f"cut off: {cuts} cuts of {len(replies)} recorded replies, {took}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Do what the command line says."""
     import logging  # noqa: PLC0415
@@ -340,6 +354,7 @@ def main() -> None:
 
     logging.getLogger("langchain_openrouter_free").setLevel(logging.CRITICAL)
     inputs = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    cut_off()
     with tempfile.TemporaryDirectory() as folder:
         names = list(targets(Path(folder)))
         parts = sum(SHARES.get(name, 1) for name in names)
