@@ -1,4 +1,4 @@
-"""Structured output: the object is checked inside the attempt, streamed key by key, and wished of any package's model."""
+"""Structured output: the object is checked inside the attempt, streamed key by key, and wished of any chat model."""
 
 from __future__ import annotations
 
