@@ -125,8 +125,10 @@ def environment(line: Line, folder: str) -> Path:
     uv = shutil.which("uv")
     subprocess.run([line.python, "-m", "venv", *(["--without-pip"] if uv else []), folder], check=True)
     python = Path(folder) / "bin" / "python"
-    pip = [uv, "pip", "install", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
-    pip += ["--quiet", *([] if uv else ["--disable-pip-version-check"])]
+    if uv:  # modules that each process of the tests would compile anew take longer than the tests
+        pip = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+    else:
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "-e", str(HOUSE), *dev_needs(), *line.wants], check=True)
     if line.afterwards:
         # pip complains of the tests' tools here, whose needs are not ours.
