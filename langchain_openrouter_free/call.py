@@ -21,6 +21,7 @@ from langchain_openrouter_free import replies
 from langchain_openrouter_free.actions import Candidate, Road
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.audience import Listeners, name_served
+from langchain_openrouter_free.blanks import Blanks
 from langchain_openrouter_free.catalogue import FREE_ROUTER
 from langchain_openrouter_free.conversations import Conversation
 from langchain_openrouter_free.delivery import Interruption
@@ -58,6 +59,7 @@ class Call(Request):
     v1: bool = False
     conversation: Conversation = field(default_factory=Conversation)
     _message_id: str | None = None
+    _blanks: tuple[Attempt | None, Blanks] = (None, Blanks())
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -152,10 +154,13 @@ class Call(Request):
 
     def chunks(self, attempt: Attempt, deltas: list[Delta]) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks of what an attempt has said, behind a mark where another one had broken off."""
+        if self._blanks[0] is not attempt:
+            self._blanks = (attempt, Blanks())
         for delta in attempt.committed_content(deltas):
             if marks := self.delivery.marks():
                 yield self._mark(marks)
-            yield self._chunk(replies.to_chunk(delta, v1=self.v1, message_id=self._message_id))
+            told = self._blanks[1].without(delta)
+            yield self._chunk(replies.to_chunk(told, v1=self.v1, message_id=self._message_id))
 
     def last(self, attempt: Attempt, run: BaseRunManager | None = None) -> ChatGenerationChunk:
         """Return the chunk that ends a stream and alone carries its metadata; name in its trace who served."""

@@ -66,11 +66,14 @@ _CODE_PATTERNS = (
 _FIELD_PATTERN = r"""{name}["'`]?\s*[:=]\s*["'`]?(?:\n[\s#*]*)?\s*["'`]?([A-Za-z0-9_\- ]+)"""
 _DAY_COUNTER = r"free_model_daily_requests\W+used\W+(\d+)\W+limit\W+(\d+)"
 _AFFORDS = r"(?i)can only afford (\d{1,9})\b"
-_USER_ID = re.compile(r"""[,{]?\s*["']user_id["']\s*:\s*["'][^"']*["']""")
+_USER_ID = re.compile(r"""[,{]?\s{0,8}["']user_id["']\s*:\s*["'][^"']*["']""")
 # A key, as services quote those that they refuse, and what a proxy repeats of the header.
 _SECRET = re.compile(r"""\b(sk-|Bearer\s+(?=\S*\d))[^\s"'`,;<>()]{4,}""", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 _MESSAGE_CHARS = 300
+# Of longer words the beginning and the end are looked at: some services repeat the whole request before or behind what
+# they say. Rules go through a text again and again, so a megabyte made for that would keep a process busy for hours.
+_FIRST, _LAST = 12_288, 4_096
 # A body written by Python is read as such up to this length: its parser takes a hundred times as much memory.
 _LONGEST_REPR = 64 * 1024
 
@@ -189,6 +192,7 @@ def gather(
         body: bytes, text or parsed JSON; whole or cut.
     """
     payload, text = decode(body)
+    text = _clipped(text)
     found = error_of(payload) if payload is not None else None
     if isinstance(found, str):
         nested, _ = decode(found)
@@ -197,10 +201,10 @@ def gather(
     error: Json = found if isinstance(found, dict) else {}
     meta = _first_dict(error.get("metadata"), (payload or {}).get("metadata"))
     availability = _first_dict(error.get("availability"), meta.get("availability"))
-    earlier = _earlier(meta.get("previous_errors") or error.get("previous_errors"))
-    message, raw = _text(error.get("message")), _raw_text(meta.get("raw"))
+    earlier = _clipped(_earlier(meta.get("previous_errors") or error.get("previous_errors")))
+    message, raw = _clipped(_text(error.get("message"))), _clipped(_raw_text(meta.get("raw")))
     source = "" if error else text
-    whole = " ".join(part for part in (message, raw, _reasons(meta), source) if part)
+    whole = " ".join(part for part in (message, raw, _clipped(_reasons(meta)), source) if part)
     provider = meta.get("provider_name") or meta.get("provider")
     return Evidence(
         status=status,
@@ -210,7 +214,7 @@ def gather(
         limit_source=_limit_source(meta, text),
         routing_step=_step(meta, text),
         availability=_field(availability.get("code"), "", ""),
-        provider=str(provider) if provider else None,
+        provider=_clipped(str(provider)) if provider else None,
         provider_fault=bool(provider) or "provider returned error" in whole.lower(),
         initial_endpoints=_initial_endpoints(meta),
         earlier=earlier,
@@ -225,6 +229,10 @@ def gather(
 
 def _first_dict(*candidates: object) -> Json:
     return next((c for c in candidates if isinstance(c, dict)), {})
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _FIRST + _LAST else f"{text[:_FIRST]} ... {text[-_LAST:]}"
 
 
 def _text(value: object) -> str:
@@ -326,7 +334,7 @@ def _sentence(message: str, raw: str, text: str) -> str:
 
 def tidy(text: str) -> str:
     """Shorten a server's text to one line that is safe to log: no user id, no key, no control characters."""
-    text = _SECRET.sub(r"\1...", _USER_ID.sub("", text))
+    text = _SECRET.sub(r"\1...", _USER_ID.sub("", _clipped(text)))
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
     text = _SPACE.sub(" ", text).strip()
