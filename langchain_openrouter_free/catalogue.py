@@ -6,6 +6,7 @@ non-negative number counts as unknown, and what is unknown is neither free nor p
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,8 +24,10 @@ NOT_PROVEN = "so nothing proves that it is free"
 
 Row = Mapping[str, Any]
 
-# How long an absence is remembered, in seconds.
-_REMEMBERED = 90 * 86_400.0
+# More entries than this are no list of models (421 at most, 2026-08), and no id is longer, in characters (61 at most).
+MOST_ENTRIES, LONGEST_ID = 10_000, 200
+# How long an absence is remembered, in seconds; of too many the latest, and of a row that is too long the id alone.
+_REMEMBERED, _MOST_ABSENT, _LONGEST_ROW = 90 * 86_400.0, 300, 16_384
 # A list with less than this part of the entries, or of the free ids, of the one before is not believed at once.
 _MUCH, _MUCH_FREE, _TELLING = 0.6, 0.5, 10
 
@@ -294,6 +297,15 @@ class Absence:
         return now - self.since < SUSPECT
 
 
+def _kept(model: str, row: Row) -> Row:
+    """Return what is kept of the row of an id that has vanished."""
+    try:
+        is_short = len(json.dumps(row)) <= _LONGEST_ROW
+    except (ValueError, TypeError, RecursionError):
+        is_short = False
+    return row if is_short else {"id": model}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Listing:
     """The service's list of models as it was at a moment; `None` stands for a list that could not be had.
@@ -316,17 +328,17 @@ class Listing:
 
     @classmethod
     def of(cls, payload: object, at: float) -> Listing | None:
-        """Read the reply of `GET /models`, `{"data": [...]}` or the bare list; None if it is neither.
+        """Read the reply of `GET /models`, `{"data": [...]}` or the bare list; None if it is neither, or far too long.
 
         A row that is broken is left out, never the whole list.
         """
         found = payload.get("data") if isinstance(payload, Mapping) else payload
-        if not isinstance(found, list):
+        if not isinstance(found, list) or len(found) > MOST_ENTRIES:
             return None
         rows: dict[str, tuple[Row, ...]] = {}
         for row in found:
             model = row.get("id") if isinstance(row, dict) else None
-            if isinstance(model, str):
+            if isinstance(model, str) and len(model) <= LONGEST_ID:
                 rows[model] = (*rows[model], row) if model in rows else (row,)
         return cls(rows, at)
 
@@ -363,8 +375,9 @@ class Listing:
         for model in before.rows.keys() - self.rows.keys() - absent.keys():
             # An account's own list is not what all may use, less something.
             if says_free(model) and self.path == before.path:
-                absent[model] = Absence(self.at, before.rows[model][0])
-        return replace(self, absent=absent)
+                absent[model] = Absence(self.at, _kept(model, before.rows[model][0]))
+        latest = sorted(absent, key=lambda model: absent[model].since, reverse=True)[:_MOST_ABSENT]
+        return replace(self, absent={model: absent[model] for model in latest} if len(absent) > len(latest) else absent)
 
     def is_much_less(self, before: Listing) -> bool:
         """Tell whether so much of another list is missing that this one may be broken.

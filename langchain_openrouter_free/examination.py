@@ -27,6 +27,7 @@ from langchain_openrouter_free.checkup import Finding, Said
 from langchain_openrouter_free.choosing import free_in
 from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.fetching import MOST_BYTES
 from langchain_openrouter_free.outlook import Explanation
 from langchain_openrouter_free.sources import Stopwatch
 from langchain_openrouter_free.stores import StateStore
@@ -38,7 +39,6 @@ T = TypeVar("T")
 # How long a connection may take before the network counts as missing, in seconds: names may be looked up for long.
 _REACH = 1.0
 _PATIENCE = Timeouts(connect=2.0, first_token=4.0, stall=4.0, attempt=5.0, call=5.0)
-_MOST_BYTES = 32 * 1024 * 1024
 _KEY, _MINE, _ALL = "/key", "/models/user", "/models"
 
 
@@ -77,7 +77,7 @@ class Examination:
         try:
             reply = Reply(self.service.client or CLIENTS.sync(), request, watch.connect, watch.read)
             try:
-                while (data := reply.read()) is not None and len(parts) < _MOST_BYTES:
+                while (data := reply.read()) is not None and len(parts) < MOST_BYTES:
                     parts += data
             finally:
                 reply.close()

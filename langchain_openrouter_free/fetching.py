@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from langchain_openrouter_free.catalogue import Listing, Row
+from langchain_openrouter_free.catalogue import MOST_ENTRIES, Listing, Row
 from langchain_openrouter_free.unpacking import Unpacker
 
 # What the account may use (8 free ids where the other one showed 18, recorded 2026-09), and what is on offer.
 LISTS = ("/models/user", "/models")
-# The largest list on record has 1.1 MB (2026-10); this is for all pages together, unpacked.
-MOST_BYTES = 32 * 1024 * 1024
+# The largest list on record has 1.1 MB (2026-10); this is for all pages together, unpacked. Small values take twenty
+# times as much memory as text.
+MOST_BYTES = 8 * 1024 * 1024
 _MOST_PAGES = 40
 _LONGEST_LINK = 2_000
 _LONGEST_TAG = 200
@@ -121,6 +122,7 @@ class Fetch:
     _seen: set[str] = field(default_factory=set)
     _lists: list[Listing] = field(default_factory=list)
     _bytes: int = 0
+    _entries: int = 0
 
     def __post_init__(self) -> None:
         self._begin()
@@ -147,7 +149,10 @@ class Fetch:
             self._fails(reply, f"more than {MOST_BYTES} bytes")
         elif found is None:
             self._fails(reply, reply.fault or ("no list" if reply.status == _OK else ""))
+        elif (entries := self._entries + sum(map(len, found.rows.values()))) > MOST_ENTRIES:
+            self._fails(reply, f"more than {MOST_ENTRIES} entries")
         else:
+            self._entries = entries
             self._takes(found, payload, reply.tag)
 
     def listing(self, at: float) -> Listing | None:
@@ -173,7 +178,7 @@ class Fetch:
         if not self._left:
             self._page = None
             return
-        self._path, self._rows, self._seen = self._left.pop(0), {}, set()
+        self._path, self._rows, self._seen, self._entries = self._left.pop(0), {}, set(), 0
         tag = self.known.tag if self.known is not None and self.known.path == self._path else ""
         self._page = Page(f"{self.base}{self._path}", tag)
         self._seen.add(self._page.url)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from langchain_openrouter_free.budget import NANO
@@ -21,6 +22,10 @@ from langchain_openrouter_free.quota import Quota
 # Rows older than this are folded, and counts of days older than that are dropped, in seconds.
 ROWS_KEPT = 14 * 86_400.0
 _DAYS_KEPT = 400
+# Of one day so many models are told apart, the rest together, and of all days so many are kept, the oldest first to go:
+# a service could name new models for ever.
+_MOST_A_DAY, _MOST_KEPT = 100, 10_000
+OTHERS = "(others)"
 # More rows than this of one account are not kept either.
 MOST_ROWS = 20_000
 # How many values of a row came with later versions.
@@ -134,8 +139,9 @@ class Totals:
                 unread += 1
                 continue
             for attempt in record.attempts:
-                models.setdefault(attempt.model, Counter())[attempt.outcome] += 1
-        return Totals({day: days[day] for day in sorted(days)[-_DAYS_KEPT:]}, unread)
+                name = attempt.model if attempt.model in models or len(models) < _MOST_A_DAY else OTHERS
+                models.setdefault(name, Counter())[attempt.outcome] += 1
+        return Totals(dict(_kept(days)), unread)
 
     def encode(self) -> str:
         """Write them as text."""
@@ -155,6 +161,13 @@ class Totals:
             return cls(page["days"], int(page["unread"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no totals: {error!r}") from error
+
+
+def _kept(days: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Iterator[tuple[str, Mapping[str, Mapping[str, int]]]]:
+    """Yield the days that are kept, the oldest first."""
+    latest = sorted(days, reverse=True)[:_DAYS_KEPT]
+    sizes = accumulate(len(days[day]) for day in latest)
+    yield from reversed([(day, days[day]) for day, size in zip(latest, sizes, strict=True) if size <= _MOST_KEPT])
 
 
 def read_call(text: str) -> CallRecord | None:

@@ -6,9 +6,9 @@ the book is kept; how it is written is `pages.py`'s business. Times are Unix sec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from langchain_openrouter_free.breaker import FIXED, Cooldown, rested
 from langchain_openrouter_free.health import Health, pruned
@@ -29,10 +29,12 @@ _ASK_AGAIN = 600.0
 _INQUIRY = 6.0
 # By how much the clocks of machines that share a book may differ, in seconds, before one is taken for wrong.
 _CLOCK_DIFFERENCE = 60.0
+_Known = TypeVar("_Known")
 _NOTHING: dict[str, Any] = {}
 _UNUSED = Windows()
-# More breakers than this are not kept: those of models that are well go first.
-_MOST_BREAKERS = 300
+# More models than this are not remembered, of each thing that is known of them: a service could name new ones for ever.
+# Of breakers those of models that are well go first; else what ends first.
+_MOST_MODELS = 300
 # What accounts have (the service's limits page): by its size an answer's meter is told from a single model's.
 _SIZES = {"minute": frozenset({20}), "day": frozenset({50, 1000})}
 # What says something about a model's health beside the kinds that cool it down.
@@ -273,7 +275,8 @@ class Ledger(NamedTuple):
     def billed(self, bill: Bill, now: float) -> Ledger:
         """Return the book after a free attempt cost money: its model is not asked again for a long while."""
         kept = {model: known for model, known in self.quarantined.items() if known.until > now}
-        return self._replace(quarantined={**kept, bill.model: Quarantine(now + QUARANTINE, bill.cost)})
+        kept[bill.model] = Quarantine(now + QUARANTINE, bill.cost)
+        return self._replace(quarantined=_latest(kept, lambda known: known.until))
 
     def turn(self, now: float) -> float:
         """Return the next turn in the row of paid requests; one that was booked by a clock that was wrong is void."""
@@ -381,9 +384,17 @@ def _probe_over(book: Ledger, model: str, generation: int | None) -> Ledger:
 def _pruned(book: Ledger, now: float) -> Ledger:
     """Forget failures that are long over."""
     kept = {model: rest for model, rest in book.cooldowns.items() if rest.well or not rest.forgotten(now)}
-    if len(kept) > _MOST_BREAKERS:
-        kept = {model: rest for model, rest in kept.items() if not rest.well}
+    if len(kept) > _MOST_MODELS:
+        kept = _latest({model: rest for model, rest in kept.items() if not rest.well}, lambda rest: rest.until)
     return book if len(kept) == len(book.cooldowns) else book._replace(cooldowns=kept)
+
+
+def _latest(known: dict[str, _Known], until: Callable[[_Known], float]) -> dict[str, _Known]:
+    """Return what is known of so many models as are remembered: that which ends last."""
+    if len(known) <= _MOST_MODELS:
+        return known
+    latest = sorted(known, key=lambda model: until(known[model]), reverse=True)[:_MOST_MODELS]
+    return {model: known[model] for model in latest}
 
 
 def _noted(book: Ledger, model: str, verdict: Verdict, now: float, measured: Measured) -> Ledger:
@@ -420,9 +431,11 @@ def _metered(book: Ledger, model: str, window: str, limit: int, now: float) -> L
     """Remember the service's limit on one model: it is not asked more often than that any more."""
     known = book.metered.get(model) or Metered({})
     today = int(now // DAY)
-    kept = {name: metered for name, metered in book.metered.items() if _still_stated(metered, today)}
+    kept = {name: metered for name, metered in book.metered.items() if _still_stated(metered, today) and name != model}
     stated = {**known.limits, window: Stated(limit, today)}
-    return book._replace(metered={**kept, model: Metered(stated, known.windows.filled(window, limit, now))})
+    kept[model] = Metered(stated, known.windows.filled(window, limit, now))
+    # The one that was named last is the last of them.
+    return book._replace(metered=dict(list(kept.items())[-_MOST_MODELS:]))
 
 
 def _still_stated(metered: Metered, today: int) -> bool:

@@ -17,12 +17,14 @@ import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_openrouter_free.catalogue import FRESH, Absence, Listing, Row
 from langchain_openrouter_free.stores import PageRef, StateStore
 
 log = logging.getLogger("langchain_openrouter_free")
+_What = TypeVar("_What")
+_Words = TypeVar("_Words")
 
 USABLE = 2 * 86_400.0
 # A copy that lacks an id which nobody asked for before is fetched anew when it is older than this, in seconds.
@@ -32,6 +34,8 @@ AGAIN, _LONGEST = 30.0, 600.0
 # How soon to look again at a list that is not believed, in seconds, and how long it must say so.
 _LOOK_AGAIN, _BELIEVED = 600.0, FRESH
 VERSION = 1
+# So many ids that were looked for or refused, and so many things that the user was told, are remembered, the latest.
+_MOST_KNOWN = 2_000
 # Of each row all but what is long and for people only.
 _LEFT_OUT = frozenset({"description", "links", "hugging_face_id", "default_parameters"})
 
@@ -123,12 +127,19 @@ class _Kept:
     doubted: float | None = None
     refused: dict[str, str] = field(default_factory=dict)
     seen: tuple[Listing | None] | None = None
-    said: set[object] = field(default_factory=set)
+    said: dict[object, None] = field(default_factory=dict)
     paid: set[str] = field(default_factory=set)
-    sought: set[str] = field(default_factory=set)
+    sought: dict[str, None] = field(default_factory=dict)
     turn: threading.Lock = field(default_factory=threading.Lock)
     turns: dict[asyncio.AbstractEventLoop, asyncio.Lock] = field(default_factory=dict)
     refreshing: bool = False
+
+
+def _note(known: dict[_What, _Words], more: Mapping[_What, _Words]) -> None:
+    """Add to what is known, and forget what was added first where it is too much: a server says what it likes."""
+    known |= more
+    for what in list(known)[: max(len(known) - _MOST_KNOWN, 0)]:
+        del known[what]
 
 
 def _waits(kept: _Kept, now: float) -> bool:
@@ -181,7 +192,7 @@ class Listings:
             new = {one for one in ids if not any(one in place for place in known)}
             if not new or age < YOUNG:
                 return listing, age >= FRESH and not waits
-            kept.sought |= new
+            _note(kept.sought, dict.fromkeys(new))
         has_none = only and not any(one in listing.rows for one in ids)
         return (None, False) if has_none else (listing, not waits)
 
@@ -223,7 +234,7 @@ class Listings:
             kept.doubted, kept.listing = None, listing.after(before)
             if before is not None:
                 # What has just vanished need not be looked for again.
-                kept.sought |= before.rows.keys() - listing.rows.keys()
+                _note(kept.sought, dict.fromkeys(before.rows.keys() - listing.rows.keys()))
             return True
 
     def adopt(self, account: str, listing: Listing) -> None:
@@ -250,7 +261,7 @@ class Listings:
     def refused(self, account: str, model: str, reason: str) -> None:
         """Take note that the service has refused an id as one that is not offered."""
         with self._lock:
-            self._of(account).refused[model] = reason
+            _note(self._of(account).refused, {model: reason})
 
     def refusals(self, account: str) -> Mapping[str, str]:
         """Return what it said of each such id."""
@@ -262,7 +273,7 @@ class Listings:
         with self._lock:
             said = self._of(account).said
             is_new = what not in said
-            said.add(what)
+            _note(said, {what: None})
             return is_new
 
     def turn(self, account: str) -> threading.Lock:

@@ -1,0 +1,291 @@
+"""A server that means harm, for months: nothing of what it says makes a file or this process grow without end."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import PATHS, TWENTY, drive, make
+from hypothesis import given
+from hypothesis import strategies as st
+from test_hostile_server import GREEDY, JSON, WELL, router, serving
+from test_list_client import ZERO, refresh, reply_of, saying
+
+from langchain_openrouter_free import AllModelsFailed, facts, pages
+from langchain_openrouter_free.blanks import MOST, Blanks
+from langchain_openrouter_free.catalogue import LONGEST_ID, MOST_ENTRIES, Listing
+from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
+from langchain_openrouter_free.fetching import MOST_BYTES
+from langchain_openrouter_free.history import OTHERS, CallRecord, Totals
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.listings import LISTINGS, encode
+from langchain_openrouter_free.refusals import classify
+from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.simulator.reply import Reply
+from langchain_openrouter_free.testing import FakeClock
+from langchain_openrouter_free.traits import Lesson
+from langchain_openrouter_free.tripwire import Bill
+from langchain_openrouter_free.verdicts import Kind, verdict
+from langchain_openrouter_free.wire import Delta, ToolDelta
+
+NOW = 1_790_000_000.0
+DAY = 86_400.0
+
+
+def named(number: int) -> str:
+    """A name as long as one may be."""
+    return f"{'x' * (LONGEST_ID - 16)}/{number:09}:free"
+
+
+# -- lists of models
+
+
+class _Endless(BaseHTTPRequestHandler):
+    """A list of a million models with names of a kilobyte, for as long as somebody reads it."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        rows = json.dumps({"id": f"{'x' * 1000}:free", "pricing": ZERO}) + ","
+        with suppress(OSError):
+            self.wfile.write(b'{"data": [')
+            for _ in range(1000):
+                self.wfile.write(rows.encode() * 1000)
+                self.server.megabytes += 1  # type: ignore[attr-defined]
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_a_list_of_a_million_models_is_not_read_to_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a gigabyte of names a few megabytes are read."""
+    with serving(lambda _: WELL) as server:
+        server.RequestHandlerClass, server.megabytes = _Endless, 0  # type: ignore[attr-defined]
+        router(server).refresh()
+        assert "more than 8388608 bytes" in caplog.text
+        assert MOST_BYTES // 1_000_000 <= server.megabytes < 100  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_list_of_too_many_models_is_none(size: int) -> None:
+    """Neither in one piece nor in pages, were they all of one name."""
+    rows = [{"id": f"a/{number % size}:free"} for number in range(MOST_ENTRIES + 1)]
+    assert Listing.of(rows[:-1], NOW) is not None
+    assert Listing.of(rows, NOW) is None
+    with Simulator() as sim:
+        model = make(sim, TWENTY[:2])
+        good = refresh(model, "sync")
+
+        def page(request: Any) -> Reply:
+            number = int(request.query.partition("=")[2] or 0)
+            named = [{"id": f"a/{number}-{row % size}:free", "pricing": ZERO} for row in range(3000)]
+            return reply_of(json.dumps({"data": named, "links": {"next": f"?n={number + 1}"}}).encode())
+
+        saying(sim, page)
+        assert refresh(model, "sync") == good
+
+
+def test_a_name_that_is_too_long_is_no_name() -> None:
+    """Its row is left out, as any that is broken."""
+    listing = Listing.of([{"id": "a" * LONGEST_ID}, {"id": "a" * (LONGEST_ID + 1)}], NOW)
+    assert listing is not None
+    assert list(listing.rows) == ["a" * LONGEST_ID]
+
+
+def test_lists_that_change_wholly_each_hour_are_forgotten() -> None:
+    """What is kept of the models that have vanished is bounded in number and in size, on the disk and in memory."""
+    account = "hostile-growth"
+    for hour in range(20):
+        rows = [{"id": named(hour * 1000 + row), "about": "x" * 20_000 * (row < 10)} for row in range(1000)]
+        listing = Listing.of(rows, NOW + hour * 3600)
+        assert listing is not None
+        assert LISTINGS.keep(account, listing, listing.at)
+        ids = [named(-hour * 1000 - row) for row in range(1000)]
+        LISTINGS.usable(account, ids, (), listing.at + 600, only=False)
+        for model in ids:
+            LISTINGS.refused(account, model, "gone")
+            LISTINGS.first_time(account, model)
+    last, kept = LISTINGS.last(account), LISTINGS._kept[account]
+    assert last is not None
+    assert {int(model[-14:-5]) // 1000 for model in last.absent} == {18}, "the latest are remembered"
+    assert len(last.absent) == 300
+    assert len(encode(last)) < 1_000_000
+    assert max(map(len, (kept.sought, kept.refused, kept.said))) == 2000
+    assert kept.refused.keys() == {named(-hour * 1000 - row) for hour in (18, 19) for row in range(1000)}
+
+
+def test_words_of_models_are_remembered_only_where_they_are_short() -> None:
+    """Sets of words outlive their list, since models share them."""
+    before = len(facts._SETS)
+    for number in range(300):
+        long, many = [f"word {number}", "x" * 5000], [f"{number} {one}" for one in range(100)]
+        for words in (long, many, [f"odd {number}", 3], [f"odd {number}", []]):
+            told = facts.facts_of({"id": "a/b:free", "supported_parameters": words})
+            assert told is not None
+            assert told.parameters == {word for word in words if isinstance(word, str)}
+    assert len(facts._SETS) == before
+    for number in range(3000):
+        facts.facts_of({"id": "a/b:free", "supported_parameters": [f"word {number}"]})
+    assert len(facts._SETS) <= 1024
+
+
+# -- what is remembered of models
+
+
+def test_the_book_of_an_account_is_bounded_however_many_models_there_were() -> None:
+    """Each thing that is known of a model is known of some hundred at most, those that were asked last."""
+    book = Ledger()
+    for number in range(700):
+        now, model = NOW + number, named(number)
+        book = book.settled(model, verdict(Kind.MODEL_LIMIT, limit=5, window="day", until=now + 3600), now)
+        book = book.settled(model, verdict(Kind.OK), now, lesson=Lesson(done=frozenset({"tools"}), answered=True))
+        book = book.settled(model, verdict(Kind.BROKEN), now, lesson=Lesson(refused=frozenset({"tools"})))
+        book = book.billed(Bill(model, None, 5), now)
+    known = [book.cooldowns, book.health, book.metered, book.traits, book.quarantined]
+    assert [len(models) for models in known] == [300, 200, 300, 200, 300]
+    assert all(named(699) in models for models in known)
+    assert len(pages.encode(book)) < 1_000_000
+    assert pages.decode(pages.encode(book)).quarantined == book.quarantined
+
+
+def test_counts_of_old_calls_are_bounded_however_many_models_there_were() -> None:
+    """Nothing is lost but names, and the oldest days."""
+    rows = []
+    for day in range(150):
+        models = [named(day * 500 + number) for number in range(500)]
+        tried = tuple(AttemptRecord(model, "broken", "model", 500, "", None, 0.1) for model in models)
+        rows.append(CallRecord(NOW + day * DAY, "default", "failed", attempts=tried).encode())
+    totals = Totals().plus(rows[:75]).plus(rows[75:])
+    assert len(totals.encode()) < 3_000_000
+    assert sum(map(len, totals.days.values())) <= 10_000
+    assert [sum(sum(counts.values()) for counts in models.values()) for models in totals.days.values()] == [500] * 99
+    last = totals.days[max(totals.days)]
+    assert last[OTHERS] == {"broken": 400}
+
+
+@pytest.mark.filterwarnings("ignore::langchain_openrouter_free.FreeModelBilled")
+def test_what_it_says_makes_no_row_and_no_page_long(tmp_path: Path) -> None:
+    """A thousand characters of each attempt, and a page of its usual size, whatever 36 kB words are said."""
+    turn = iter(range(10**9))
+
+    def say(_: str) -> tuple[int, dict[str, str], bytes]:
+        status, headers, body = GREEDY[next(turn) % len(GREEDY)]
+        return status, headers, json.dumps(body).encode()
+
+    clock, path = FakeClock(), tmp_path / "state.sqlite3"
+    with serving(say) as server:
+        model = router(server, models=TWENTY[:5], state=str(path), clock=clock)
+        for number in range(20):
+            with suppress(AllModelsFailed):
+                drive(model, PATHS[number % 4])
+            clock.advance(7 * 3600)
+        model.close()
+    with sqlite3.connect(path) as file:
+        texts = [CallRecord.decode(text) for (text,) in file.execute("SELECT text FROM history")]
+        (longest,) = file.execute("SELECT max(length(text)) FROM pages WHERE key NOT LIKE 'catalogue:%'").fetchone()
+    file.close()
+    assert sum(len(call.attempts) for call in texts) > 40
+    assert max(len(call.encode()) / (len(call.attempts) + 1) for call in texts) < 1000
+    assert longest < 10_000
+
+
+# -- waits
+
+ABSURD = ["1e999", "-1", "nan", "inf", "9" * 5000, "1e300", "99999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "\xb2", ""]
+SAYING = {
+    "Retry-After": lambda wait: ({"Retry-After": wait}, {}),
+    "X-RateLimit-Reset": lambda wait: ({"X-RateLimit-Reset": wait, "X-RateLimit-Limit": "20"}, {}),
+    "in the body": lambda wait: ({}, {"retry_after_seconds": wait, "headers": {"Retry-After": wait}}),
+}
+REFUSING = {
+    "the account's day": (429, "Rate limit exceeded: free-models-per-day"),
+    "the account's minute": (429, "Rate limit exceeded: free-models-per-min"),
+    "a model": (429, "Provider returned error"),
+    "nobody knows whose": (429, "slow down"),
+    "out of order": (503, "overloaded"),
+}
+
+
+@pytest.mark.parametrize("wait", ABSURD)
+@pytest.mark.parametrize("place", SAYING)
+@pytest.mark.parametrize("whose", REFUSING)
+def test_an_absurd_wait_is_none(whose: str, place: str, wait: str) -> None:
+    """Nobody is left alone for longer than a window lasts, or we would guess."""
+    status, words = REFUSING[whose]
+    headers, more = SAYING[place](wait)
+    body = json.dumps({"error": {"code": status, "message": words, "metadata": more}}).encode()
+    clock = FakeClock()
+    with serving(lambda model: (status, JSON | headers, body) if model == TWENTY[0] else WELL) as server:
+        model = router(server, clock=clock)
+        with suppress(AllModelsFailed):
+            drive(model, PATHS[0])
+        book = model._accounts().look()
+        hold, now = book.hold(clock.now()), clock.now()
+        assert book.rests_until(TWENTY[0], now) - now <= 26 * 3600
+        assert hold is None or hold.until - now <= 25 * 3600
+        clock.advance(27 * 3600)
+        assert book.hold(clock.now()) is None
+        assert book.rests_until(TWENTY[0], clock.now()) <= clock.now()
+
+
+def test_the_bounds_hold_together() -> None:
+    """As many entries of names as long as they may be are still read."""
+    assert MOST_ENTRIES * LONGEST_ID < MOST_BYTES
+
+
+# -- time
+
+
+@pytest.mark.parametrize("piece", [" ", "\n", "tool_calls(", "tool_calls_", "status ", '"user_id":', "Bearer ", "{'"])
+def test_no_words_keep_a_process_busy(piece: str) -> None:
+    """A megabyte of what a rule begins to fit again and again takes no longer than other words."""
+    words = piece * (1_000_000 // len(piece))
+    errors = [{"message": words}, {"message": "Provider returned error", "metadata": {"raw": words}}]
+    bodies = [json.dumps({"error": error}).encode() for error in errors]
+    began = time.process_time()
+    for body in (*bodies, words.encode()):
+        assert len(classify(400, None, body, now=NOW).reason) <= 400
+    assert time.process_time() - began < 5.0
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text('a\\" \n\t', max_size=300),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('a\\" ', max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(VALUES, st.integers(0, 150), st.sampled_from([" ", "\n", "\t "]), st.integers(1, 40), st.integers(0, 400))
+def test_blanks_between_the_parts_are_spared(value: Any, indent: int, blank: str, cut: int, end: int) -> None:
+    """What is handed out says the same, however it is cut; a text in it stays as it is, whatever is in it."""
+    told = json.dumps(value, indent=indent, ensure_ascii=False) + blank * end
+    blanks = Blanks()
+    deltas = [Delta(tool_calls=[ToolDelta(1, arguments=told[at : at + cut])]) for at in range(0, len(told), cut)]
+    kept = "".join(blanks.without(delta).tool_calls[0].arguments for delta in deltas)
+    assert json.loads(kept) == value
+    assert len(kept) - len(kept.rstrip()) <= MOST
+    if indent < 5 and not end:
+        assert kept == told
+
+
+@pytest.mark.parametrize("path", ["stream", "astream"])
+@pytest.mark.parametrize("begin", ["", '{"a": 1, ', '{"a": "\\""'])
+def test_a_call_that_gets_stuck_in_blanks_takes_no_minutes(path: str, begin: str) -> None:
+    """Neither where they come at once nor one by one."""
+    for pieces in ([begin, "\n" * 50_000], [begin, *["\n"] * 3000]):
+        calls = [[{"index": 0, "id": "1", "function": {"name": "f", "arguments": piece}}] for piece in pieces]
+        events = [{"choices": [{"index": 0, "delta": {"tool_calls": call}}]} for call in calls]
+        events += [{"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}]
+        body = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode() + b"data: [DONE]\n\n"
+        with serving(lambda _, body=body: (200, WELL[1], body)) as server:
+            began = time.process_time()
+            with suppress(OpenRouterFreeError):
+                drive(router(server), path)
+            assert time.process_time() - began < 10.0
