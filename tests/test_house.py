@@ -70,6 +70,7 @@ RULES = {
     "timeouts",
     "rivals",
     "delivery",
+    "blanks",
     "tripwire",
     "endings",
     "errors",
