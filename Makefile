@@ -65,9 +65,8 @@ soak: $(READY) ## random calls, faults and killed processes: the money against t
 fuzz: $(READY) ## 100,000 damaged replies, lists, pages, settings, and each recording cut at each byte (ARGS=1000: fewer)
 	$(PY) tests/fuzzing.py $(ARGS)
 
-audit: $(READY) ## look the lock's packages up among the known vulnerabilities (asks pypi.org)
-	$(PY) -m pip install --quiet --disable-pip-version-check --target $(VENV)/audit pip-audit
-	PYTHONPATH=$(VENV)/audit $(PY) -m pip_audit --requirement $(LOCK) --no-deps --disable-pip --strict
+audit: $(READY) ## look the lock's packages up among the known vulnerabilities (asks pypi.org, else osv.dev)
+	$(PY) tests/audit.py $(ARGS)
 
 weather: $(READY) ## replay the free tier's real statistics of five days: answers, requests per answer, seconds to the answer
 	$(PY) tests/weather/replay.py $(ARGS)
