@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import httpx
@@ -24,8 +25,15 @@ _AT_ONCE = 4
 _UNUSED = 60.0
 
 
+def _arm(client: httpx.Client | httpx.AsyncClient) -> None:
+    """Make a client's connections keep to deadlines, those through a proxy of the environment too."""
+    from langchain_openrouter_free.network import keep_deadlines  # noqa: PLC0415 - see there
+
+    keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
+
+
 class Counted:
-    """How much a client has to do.
+    """A client, and how much it has to do.
 
     Attributes:
         under_way: requests whose replies are awaited or open.
@@ -49,6 +57,21 @@ class Counted:
             self.used_at = time.monotonic()
 
 
+class Count:
+    """One request of a client, which is counted until its reply is over; a client of the user's is not."""
+
+    def __init__(self, client: object) -> None:
+        self._client = client if isinstance(client, Counted) else None
+        if self._client is not None:
+            self._client.begins()
+
+    def over(self) -> None:
+        """Take note that the reply is over; it is so once."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.ended()
+
+
 class Direct(httpx.Client, Counted):
     """Can send without what no request of ours needs: redirects, cookies, hooks, other ways to authorize.
 
@@ -63,6 +86,7 @@ class Direct(httpx.Client, Counted):
         httpx.Client.__init__(self, **how)
         Counted.__init__(self)
         self.usual = tuple(self.headers.items())
+        _arm(self)
 
     def straight(self, request: httpx.Request) -> httpx.Response:
         """Return the reply, to be read as it comes."""
@@ -80,6 +104,7 @@ class AsyncDirect(httpx.AsyncClient, Counted):
         httpx.AsyncClient.__init__(self, **how)
         Counted.__init__(self)
         self.usual = tuple(self.headers.items())
+        _arm(self)
 
     async def straight(self, request: httpx.Request) -> httpx.Response:
         """Return the reply, to be read as it comes."""
@@ -112,13 +137,6 @@ class Pools(Generic[C]):
             self.clients.append(chosen)
         chosen.used_at = now
         return chosen, unused
-
-
-def _arm(client: httpx.Client | httpx.AsyncClient) -> None:
-    """Make a client's connections keep to deadlines, those through a proxy of the environment too."""
-    from langchain_openrouter_free.network import keep_deadlines  # noqa: PLC0415 - see there
-
-    keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +175,7 @@ class Clients:
 
     def _of_threads(self) -> Pools[Direct]:
         if self._sync is None or self._sync[0] != os.getpid():
-            self._sync = (os.getpid(), Pools(self._new))
+            self._sync = (os.getpid(), Pools(partial(self._new, Direct)))
         return self._sync[1]
 
     async def asynchronous(self) -> AsyncDirect:
@@ -183,22 +201,15 @@ class Clients:
                 for key, kept in self._loops.items()
                 if (owner := kept.loop()) is not None and not owner.is_closed()
             }
-            pools = Pools(self._anew)
+            pools = Pools(partial(self._new, AsyncDirect))
             guardian = self._guardian(loop, pools)
             self._loops[id(loop)] = _OfLoop(weakref.ref(loop), pools, guardian)
         # Started here, the generator is closed by the loop's own shutdown, and closes the clients with it.
         await anext(guardian)
         return pools
 
-    def _new(self) -> Direct:
-        client = Direct(verify=self._context(), limits=_LIMITS, timeout=POOL_SECONDS)
-        _arm(client)
-        return client
-
-    def _anew(self) -> AsyncDirect:
-        client = AsyncDirect(verify=self._context(), limits=_LIMITS, timeout=POOL_SECONDS)
-        _arm(client)
-        return client
+    def _new(self, kind: Callable[..., C]) -> C:
+        return kind(verify=self._context(), limits=_LIMITS, timeout=POOL_SECONDS)
 
     def _context(self) -> ssl.SSLContext:
         """Return the one TLS context: loading the certificates takes a tenth of a second."""

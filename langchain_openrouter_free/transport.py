@@ -13,7 +13,7 @@ from typing import cast
 
 import httpx
 
-from langchain_openrouter_free.clients import POOL_SECONDS, AsyncDirect, Direct
+from langchain_openrouter_free.clients import POOL_SECONDS, AsyncDirect, Direct, Count
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.unpacking import Unpacker
 from langchain_openrouter_free.verdicts import Kind
@@ -67,7 +67,11 @@ def fault_of(error: BaseException, deadline: Deadline | None) -> TransportFault:
 
 def timeout_of(connect: Deadline, read: Deadline) -> httpx.Timeout:
     """Return deadlines in the HTTP client's words: what its connections ask before each operation."""
-    return httpx.Timeout(connect=connect, read=read, write=read, pool=min(float(read), POOL_SECONDS))
+    return httpx.Timeout(**_patience(connect, read))
+
+
+def _patience(connect: Deadline, read: Deadline) -> dict[str, float]:
+    return {"connect": connect, "read": read, "write": read, "pool": min(float(read), POOL_SECONDS)}
 
 
 def _words(error: BaseException) -> str:
@@ -94,13 +98,13 @@ def _built(
             timeout=timeout_of(connect, read),
         )
     address, head = _head(request.url, *client.usual, *request.headers.items())
-    content, patience = request.content or b"", min(float(read), POOL_SECONDS)
+    content = request.content or b""
     built = httpx.Request(
         request.method,
         address,
         headers=head,
         stream=httpx.ByteStream(content),
-        extensions={"timeout": {"connect": connect, "read": read, "write": read, "pool": patience}},
+        extensions={"timeout": _patience(connect, read)},
     )
     if content:
         built.headers["content-length"] = str(len(content))
@@ -164,9 +168,7 @@ class Reply:
         self, client: httpx.Client, request: Outgoing, connect: Deadline, read: Deadline, *, raw: bool = False
     ) -> None:
         self._read = read
-        self._counted = client if isinstance(client, Direct) else None
-        if self._counted is not None:
-            self._counted.begins()
+        self._count = Count(client)
         try:
             built = _built(client, request, connect, read)
             # Never to another place, whatever a client of the user does otherwise: the key goes with the request.
@@ -176,7 +178,7 @@ class Reply:
                 else client.send(built, stream=True, follow_redirects=False)
             )
         except BaseException as error:
-            self._over()
+            self._count.over()
             if isinstance(error, _FAULTS):
                 raise fault_of(error, read) from error
             raise
@@ -199,21 +201,14 @@ class Reply:
         try:
             self._response.close()
         finally:
-            self._over()
-
-    def _over(self) -> None:
-        counted, self._counted = self._counted, None
-        if counted is not None:
-            counted.ended()
+            self._count.over()
 
 
 class AsyncReply:
     """An open reply on an event loop."""
 
-    def __init__(
-        self, response: httpx.Response, read: Deadline, counted: AsyncDirect | None = None, *, raw: bool = False
-    ) -> None:
-        self._counted = counted
+    def __init__(self, count: Count, response: httpx.Response, read: Deadline, *, raw: bool = False) -> None:
+        self._count = count
         self._response = response
         self._read = read
         self.status, self.headers = response.status_code, _told(response)
@@ -224,9 +219,7 @@ class AsyncReply:
         cls, client: httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline, *, raw: bool = False
     ) -> AsyncReply:
         """Send the request; return when the reply's headers are there."""
-        counted = client if isinstance(client, AsyncDirect) else None
-        if counted is not None:
-            counted.begins()
+        count = Count(client)
         try:
             built = _built(client, request, connect, read)
             response = await (
@@ -235,13 +228,12 @@ class AsyncReply:
                 else client.send(built, stream=True, follow_redirects=False)
             )
             try:
-                return cls(response, read, counted, raw=raw)
+                return cls(count, response, read, raw=raw)
             except TransportFault:
                 await response.aclose()
                 raise
         except BaseException as error:
-            if counted is not None:
-                counted.ended()
+            count.over()
             if isinstance(error, _FAULTS):
                 raise fault_of(error, read) from error
             raise
@@ -255,9 +247,7 @@ class AsyncReply:
 
     async def close(self) -> None:
         """Close the reply at once."""
-        counted, self._counted = self._counted, None
-        if counted is not None:
-            counted.ended()
+        self._count.over()
         close = getattr(self._bytes, "aclose", None)
         if close is not None:
             await close()
