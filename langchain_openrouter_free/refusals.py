@@ -6,12 +6,11 @@ evidence is dug out of a reply is `evidence.py`'s business.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 
-from langchain_openrouter_free.evidence import Evidence, decode, gather
+from langchain_openrouter_free.evidence import Evidence, compiled, decode, gather
 from langchain_openrouter_free.shortcomings import named, sizes
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, verdict
 from langchain_openrouter_free.waits import named_until, window_of
@@ -50,13 +49,8 @@ class Rule:
         )
 
 
-@cache
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text)
-
-
 def _found(pattern: str, text: str) -> bool:
-    return not pattern or (bool(text) and _pattern(pattern).search(text) is not None)
+    return not pattern or (bool(text) and compiled(pattern).search(text) is not None)
 
 
 def _codes(*codes: int | range) -> frozenset[int]:

@@ -11,9 +11,8 @@ mistral-common, the chat templates of Gemma, Llama, Mistral and Qwen).
 from __future__ import annotations
 
 import re
-from functools import cache
 
-from langchain_openrouter_free.evidence import Evidence
+from langchain_openrouter_free.evidence import Evidence, compiled
 from langchain_openrouter_free.traits import (
     CONTENT_PARTS,
     FORCED_CHOICE,
@@ -57,13 +56,9 @@ _POSSIBLE = r"(?:supported|enabled|allowed|available|permitted|implemented|accep
 _ODD = r"(?:unsupported|unknown|unrecognized|unexpected) (?:\w+ )?(?:parameter|argument|field|key)s?"
 
 
-# Compiled when the first such refusal is read: a dozen milliseconds that no program's start should pay for.
-_pattern = cache(re.compile)
-
-
 def _refuses(said: str, noun: str) -> bool:
     """Tell whether a text says no to a feature."""
-    return _pattern(noun).search(said) is not None and _pattern(_refusal(noun)).search(said) is not None
+    return compiled(noun).search(said) is not None and compiled(_refusal(noun)).search(said) is not None
 
 
 def _refusal(noun: str) -> str:
@@ -184,7 +179,7 @@ _PROMPT = (
 def sizes(seen: Evidence) -> tuple[int | None, int | None]:
     """Return the context that a refusal for length names, and the tokens that it counted in the prompt."""
     said = seen.said[:_READ]
-    return _number(_pattern(_CONTEXT).search(said)), _number(_pattern(_PROMPT).search(said))
+    return _number(compiled(_CONTEXT).search(said)), _number(compiled(_PROMPT).search(said))
 
 
 def _number(hit: re.Match[str] | None) -> int | None:
@@ -195,8 +190,8 @@ def _number(hit: re.Match[str] | None) -> int | None:
 def named(seen: Evidence) -> frozenset[str]:
     """Return what a refusal names; words count before the step, for they are more precise."""
     said = seen.said[:_READ]
-    spoken = next((names for names, sentence in _SPOKEN if _pattern(sentence, re.DOTALL).search(said)), None)
+    spoken = next((names for names, sentence in _SPOKEN if compiled(sentence, re.DOTALL).search(said)), None)
     found = spoken or frozenset(name for names, noun in _NOUNS.items() if _refuses(said, noun) for name in names)
     if found or not seen.routing_step:
         return found
-    return next((names for names, step in _STEPS if _pattern(step).search(seen.routing_step)), frozenset())
+    return next((names for names, step in _STEPS if compiled(step).search(seen.routing_step)), frozenset())

@@ -5,11 +5,10 @@ Times are Unix seconds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from langchain_openrouter_free.evidence import Evidence, header, number
+from langchain_openrouter_free.evidence import Evidence, compiled, header, number
 
 _LENGTHS = {"minute": 60.0, "day": 86_400.0}
 # A reset further ahead than this is a misread unit or nonsense (no window is longer than a day).
@@ -17,7 +16,6 @@ _FARTHEST = 25 * 3600.0
 _MOST = 1e9
 
 # The words of limits on single models (recorded 2025-04 to 2026-10).
-# Of refusals only, and so compiled by the first of them.
 _TOKENS = r"limit_(?:tpm|tpd)/|tokens per"
 _OF_DAY = r"limit_rpd/|daily limit|requests? per day|per-day"
 _OF_MINUTE = r"limit_rpm/|(?:requests?|rate) per minute|per-min"
@@ -25,11 +23,11 @@ _OF_MINUTE = r"limit_rpm/|(?:requests?|rate) per minute|per-min"
 
 def window_of(seen: Evidence, now: float) -> str | None:
     """Return `"minute"` or `"day"` for a limit on requests; None for one on tokens, and where nothing tells."""
-    if re.search(_TOKENS, seen.said):
+    if compiled(_TOKENS).search(seen.said):
         return None
-    if re.search(_OF_DAY, seen.said):
+    if compiled(_OF_DAY).search(seen.said):
         return "day"
-    if re.search(_OF_MINUTE, seen.said):
+    if compiled(_OF_MINUTE).search(seen.said):
         return "minute"
     # Without words the size of the wait tells: a minute's limit ends with the minute.
     until = named_until(seen, now, resets=True)

@@ -32,12 +32,12 @@ import json, sys
 {BASE}
 before = set(sys.modules)
 from {NAME} import ChatOpenRouterFree as Model
-from {NAME} import shortcomings
+from {NAME} import evidence
 parts = [part for part in Model.__mro__ if part.__module__.startswith("{NAME}.")]
 print(json.dumps({{
     "read": sorted(sys.modules.keys() - before),
     "built": [part.__name__ for part in parts if part.__dict__.get("__pydantic_complete__")],
-    "compiled": shortcomings._pattern.cache_info().currsize,
+    "compiled": evidence.compiled.cache_info().currsize,
 }}))
 """
 
