@@ -392,23 +392,18 @@ _BARE = frozenset({"role", "content"})
 def _objects(lines: list[str]) -> Iterable[Json | None]:
     """Return the JSON objects of one event's data lines; `_DONE` for `[DONE]`, None for what is unreadable."""
     joined = lines[0] if len(lines) == 1 else "\n".join(lines)
-    if joined[:1] == "{":
-        # Nearly every event is one object from its first character to its last.
-        try:
-            found, end = _JSON.raw_decode(joined)
-        except (ValueError, RecursionError):
-            end = -1
-        if end == len(joined):
-            return (found,)
     if joined.strip() == "[DONE]":
         return (_DONE,)
+    text = joined.strip(" \t\r\n")  # blanks, by the rules of JSON
     try:
-        found = _JSON.decode(joined)
+        found, end = _JSON.raw_decode(text)
     except (ValueError, RecursionError):
-        if len(lines) > 1:
-            return [found for line in lines for found in _objects([line])]
-        return _joined_objects(joined.strip())
-    return (found if isinstance(found, dict) else None,)
+        end = -1
+    if end == len(text):
+        return (found if isinstance(found, dict) else None,)
+    if len(lines) > 1:
+        return [found for line in lines for found in _objects([line])]
+    return _joined_objects(joined.strip())
 
 
 def _joined_objects(text: str) -> Iterator[Json | None]:
