@@ -7,12 +7,12 @@ from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
-from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.later import PART, Later
 from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.transport import Service
@@ -26,8 +26,7 @@ else:
 class Accounting(BaseModel):
     """The methods of the model that look at its books of money."""
 
-    # Built for the whole model alone, which is a class of its own.
-    model_config = ConfigDict(defer_build=True)
+    model_config = PART
 
     clock: Any
     credit_fee: Any

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
-from pydantic import ConfigDict
 
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.later import PART, Later
 from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
 
 if TYPE_CHECKING:
@@ -23,8 +22,7 @@ else:
 class Binding(BaseChatModel):
     """The two methods of a chat model that bind something to its calls."""
 
-    # Built for the whole model alone, which is a class of its own.
-    model_config = ConfigDict(defer_build=True)
+    model_config = PART
 
     def bind_tools(
         self,

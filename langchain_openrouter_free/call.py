@@ -59,7 +59,7 @@ class Call(Request):
     v1: bool = False
     conversation: Conversation = field(default_factory=Conversation)
     _message_id: str | None = None
-    _blanks: tuple[Attempt | None, Blanks] = (None, Blanks())
+    _blanks: tuple[Attempt, Blanks] | None = None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -154,12 +154,13 @@ class Call(Request):
 
     def chunks(self, attempt: Attempt, deltas: list[Delta]) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks of what an attempt has said, behind a mark where another one had broken off."""
-        if self._blanks[0] is not attempt:
+        if self._blanks is None or self._blanks[0] is not attempt:
             self._blanks = (attempt, Blanks())
+        _, blanks = self._blanks
         for delta in attempt.committed_content(deltas):
             if marks := self.delivery.marks():
                 yield self._mark(marks)
-            told = self._blanks[1].without(delta)
+            told = blanks.without(delta)
             yield self._chunk(replies.to_chunk(told, v1=self.v1, message_id=self._message_id))
 
     def last(self, attempt: Attempt, run: BaseRunManager | None = None) -> ChatGenerationChunk:

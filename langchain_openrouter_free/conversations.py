@@ -12,8 +12,8 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
-from pydantic import ConfigDict
 
+from langchain_openrouter_free.later import PART
 from langchain_openrouter_free.messages import author_of
 from langchain_openrouter_free.voices import VOICES, key_of, traces
 
@@ -88,8 +88,7 @@ def _config(config: RunnableConfig | None) -> Iterator[None]:
 class InConversation(BaseChatModel):
     """The four entrances of a chat model: LangChain keeps the config of a call from those who answer it."""
 
-    # Built for the whole model alone, which is a class of its own.
-    model_config = ConfigDict(defer_build=True)
+    model_config = PART
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002 - LangChain's name
         """Answer one input."""

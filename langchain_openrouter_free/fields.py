@@ -187,7 +187,7 @@ class Fields(BaseModel):
     @model_validator(mode="after")
     def _check_configuration(self) -> Self:
         """Check what can be checked before any request; prepare the candidates."""
-        self._candidates()
+        named = self._candidates()
         self._key()
         check_encrypted(settings.base_url(self._url()), allow_http=self.allow_http)
         settings.timeouts(self.timeouts, self.timeout)
@@ -197,7 +197,7 @@ class Fields(BaseModel):
         settings.limits(self.limits, settings.base_url(self._url()))
         settings.share(self.daily_share, "")
         settings.header_values(self._extra_headers())
-        settings.extra_body(self.extra_body, unbounded=self._unbounded())
+        settings.extra_body(self.extra_body, unbounded=self._unbounded(named))
         settings.paid_rps(self.paid_rps)
         settings.privacy(self.privacy, self.provider)
         settings.fees(self.credit_fee)
@@ -231,8 +231,8 @@ class Fields(BaseModel):
             self._prepared = prepared = (key, named)
         return prepared[1]
 
-    def _unbounded(self) -> bool:
-        return self._may_pay and self._candidates().unbounded
+    def _unbounded(self, named: Candidates) -> bool:
+        return self._may_pay and named.unbounded
 
     @property
     def _may_pay(self) -> bool:

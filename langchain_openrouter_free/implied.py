@@ -10,7 +10,8 @@ from contextvars import ContextVar
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import ConfigDict
+
+from langchain_openrouter_free.later import PART
 
 _IMPLIED: ContextVar[bool] = ContextVar("langchain_openrouter_free_implied", default=False)
 
@@ -25,8 +26,7 @@ def is_implied() -> bool:
 class ImpliedStreams(BaseChatModel):
     """Takes note of who asks for a stream: only an `invoke` has a run manager when it does."""
 
-    # Built for the whole model alone, which is a class of its own.
-    model_config = ConfigDict(defer_build=True)
+    model_config = PART
 
     def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
         streams = super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)

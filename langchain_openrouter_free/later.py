@@ -10,6 +10,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from pydantic import ConfigDict
+
+# Of a class that holds some of the model's methods: it is built for the whole model alone, which is a class of its own.
+PART = ConfigDict(defer_build=True)
+
 
 class Later:
     """Stands for a module until something of it is used; then, and ever after, for what is in it.

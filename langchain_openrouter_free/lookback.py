@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.history import CallRecord
-from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.later import PART, Later
 from langchain_openrouter_free.lookup import ServiceLookup
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ _ANNOUNCED, _VANISHED = "announced by the service", "not in the service's list a
 class Lookback(BaseModel):
     """The methods of the model that look back; none of them makes a request."""
 
-    # Built for the whole model alone, which is a class of its own.
-    model_config = ConfigDict(defer_build=True)
+    model_config = PART
 
     clock: Any
     limits: Any

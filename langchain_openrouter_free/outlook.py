@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.messages import BaseMessage
-from pydantic import ConfigDict, field_validator
+from pydantic import field_validator
 
 from langchain_openrouter_free.abilities import together
 from langchain_openrouter_free.advice import Notice, about
@@ -22,6 +22,7 @@ from langchain_openrouter_free.choosing import Chooser, facts_in, free_in
 from langchain_openrouter_free.errors import at
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.fitness import Needs
+from langchain_openrouter_free.later import PART
 from langchain_openrouter_free.listings import LISTINGS
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.routing import Route
@@ -93,8 +94,7 @@ class Together(dict[str, Any]):
 class Outlook(BaseChatModel):
     """The methods of the model that look ahead; none of them asks a model anything."""
 
-    # Built for the whole model alone, which is a class of its own.
-    model_config = ConfigDict(defer_build=True)
+    model_config = PART
 
     clock: Any
     models: Any

@@ -6,13 +6,12 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from pydantic import ConfigDict
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.facts import ModelFacts
-from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.later import PART, Later
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.outlook import Explanation
@@ -29,8 +28,7 @@ else:
 class Oversight(BaseChatModel):
     """The methods of the model that look at its books as a whole; none of them makes a request."""
 
-    # Built for the whole model alone, which is a class of its own.
-    model_config = ConfigDict(defer_build=True)
+    model_config = PART
 
     clock: Any
     limits: Any

@@ -57,7 +57,7 @@ class Planning(Fields):
         """Settle what a call's parameters mean; they are taken out of `kwargs`."""
         options = Options.taken_from(kwargs)
         named = self._candidates()
-        unbounded = self._may_pay and named.unbounded
+        unbounded = self._unbounded(named)
         params = parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=unbounded)
         privacy = "zdr" if options.sensitive else options.privacy or self.privacy
         settings.privacy(privacy, params.get("provider"))
