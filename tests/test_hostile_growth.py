@@ -14,7 +14,7 @@ import pytest
 from driving import PATHS, TWENTY, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hostile_server import GREEDY, JSON, WELL, router, serving
+from test_hostile_server import JSON, WELL, greedily_answered, router, serving
 from test_list_client import ZERO, refresh, reply_of, saying
 
 from langchain_openrouter_free import AllModelsFailed, facts, pages
@@ -173,20 +173,8 @@ def test_counts_of_old_calls_are_bounded_however_many_models_there_were() -> Non
 @pytest.mark.filterwarnings("ignore::langchain_openrouter_free.FreeModelBilled")
 def test_what_it_says_makes_no_row_and_no_page_long(tmp_path: Path) -> None:
     """A thousand characters of each attempt, and a page of its usual size, whatever 36 kB words are said."""
-    turn = iter(range(10**9))
-
-    def say(_: str) -> tuple[int, dict[str, str], bytes]:
-        status, headers, body = GREEDY[next(turn) % len(GREEDY)]
-        return status, headers, json.dumps(body).encode()
-
-    clock, path = FakeClock(), tmp_path / "state.sqlite3"
-    with serving(say) as server:
-        model = router(server, models=TWENTY[:5], state=str(path), clock=clock)
-        for number in range(20):
-            with suppress(AllModelsFailed):
-                drive(model, PATHS[number % 4])
-            clock.advance(7 * 3600)
-        model.close()
+    path = tmp_path / "state.sqlite3"
+    greedily_answered(path, 20)
     with sqlite3.connect(path) as file:
         texts = [CallRecord.decode(text) for (text,) in file.execute("SELECT text FROM history")]
         (longest,) = file.execute("SELECT max(length(text)) FROM pages WHERE key NOT LIKE 'catalogue:%'").fetchone()

@@ -226,24 +226,30 @@ GREEDY: list[tuple[int, dict[str, str], Any]] = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore::langchain_openrouter_free.FreeModelBilled")
-def test_what_it_says_fills_no_disk_and_names_no_file(tmp_path: Path) -> None:
-    """Sixty calls, answered with words of 36 kB: a state file of its usual size, and nothing beside it."""
+def greedily_answered(state: Path, calls: int) -> int:
+    """Make so many calls with a state file, seven hours apart, answered by GREEDY in turn; return how many came."""
     turn = iter(range(10**9))
 
     def say(_: str) -> tuple[int, dict[str, str], bytes]:
         status, headers, body = GREEDY[next(turn) % len(GREEDY)]
         return status, headers, json.dumps(body).encode()
 
-    clock, folder = FakeClock(), tmp_path / "state"
+    clock = FakeClock()
     with serving(say) as server:
-        model = router(server, models=TWENTY[:5], state=str(folder / "state.sqlite3"), clock=clock)
-        for number in range(60):
+        model = router(server, models=TWENTY[:5], state=str(state), clock=clock)
+        for number in range(calls):
             with suppress(AllModelsFailed):
                 drive(model, PATHS[number % 4])
             clock.advance(7 * 3600)
         model.close()
-        assert len(server.keys) > 60
+        return len(server.keys)
+
+
+@pytest.mark.filterwarnings("ignore::langchain_openrouter_free.FreeModelBilled")
+def test_what_it_says_fills_no_disk_and_names_no_file(tmp_path: Path) -> None:
+    """Sixty calls, answered with words of 36 kB: a state file of its usual size, and nothing beside it."""
+    folder = tmp_path / "state"
+    assert greedily_answered(folder / "state.sqlite3", 60) > 60
     assert {file.name.partition("-")[0] for file in folder.iterdir()} == {"state.sqlite3"}
     assert [file.name for file in tmp_path.iterdir()] == ["state"]
     # Most of it is the log of SQLite, which is emptied each 4 MB.

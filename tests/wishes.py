@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated, Any, TypedDict
 
@@ -102,7 +103,6 @@ def forms(sim: Simulator) -> list[str]:
 
 def ask(runnable: Any, path: str, prompt: Any = PROMPT) -> tuple[list[Any], Any]:
     """Call by one path; return all that came, and the last of it."""
-    import asyncio  # noqa: PLC0415 - of this helper alone
 
     async def run() -> list[Any]:
         return [await runnable.ainvoke(prompt)] if path == "ainvoke" else [x async for x in runnable.astream(prompt)]
