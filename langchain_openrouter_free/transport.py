@@ -13,7 +13,7 @@ from typing import cast
 
 import httpx
 
-from langchain_openrouter_free.clients import POOL_SECONDS, AsyncDirect, Direct, Count
+from langchain_openrouter_free.clients import POOL_SECONDS, AsyncDirect, Count, Direct
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.unpacking import Unpacker
 from langchain_openrouter_free.verdicts import Kind
