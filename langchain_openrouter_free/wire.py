@@ -10,9 +10,10 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from langchain_openrouter_free.alike import Alike
 from langchain_openrouter_free.evidence import error_of, header
 
 Json = dict[str, Any]
@@ -222,6 +223,8 @@ class ReplyReader:
         self._tail: list[str] = []
         self._data: list[str] = []
         self._tools = ToolIndexer()
+        self._alike = Alike()
+        self._like = Delta()
 
     @property
     def streamed(self) -> bool:
@@ -314,19 +317,48 @@ class ReplyReader:
 
     def _dispatch(self, deltas: list[Delta]) -> None:
         lines, self._data = self._data, []
+        word = self._alike.word(lines[0]) if len(lines) == 1 and not self.ended else None
+        if word is not None:
+            like = self._like
+            native = like.native_finish_reason
+            deltas.append(
+                Delta(word, native_finish_reason=native, id=like.id, model=like.model, provider=like.provider)
+            )
+            return
         for payload in () if self.ended else _objects(lines):
             if payload is _DONE:
                 self.ended = True
             elif payload is None:
                 self.lost = True
             elif error_of(payload) is None:
-                deltas.append(self._delta(payload))
+                delta = self._delta(payload)
+                deltas.append(delta)
+                self._learn(lines, delta)
             elif self.finished:
                 # The answer was over; recorded after the caller's own max_tokens had cut it.
                 self.ended = True
                 deltas.append(Delta(usage=_mapping(payload.get("usage")), choice=False))
             else:
                 raise ReplyError(self.status, self.headers, payload, [self._delta(payload)])
+
+    def _learn(self, lines: list[str], delta: Delta) -> None:
+        """Take note of an event that the next ones may be like: one that holds a plain word and nothing else."""
+        bare = Delta(
+            delta.text,
+            native_finish_reason=delta.native_finish_reason,
+            id=delta.id,
+            model=delta.model,
+            provider=delta.provider,
+        )
+        mold = self._alike.candidate(lines[0], delta.text) if len(lines) == 1 and delta == bare else None
+        if mold is None:
+            return
+        # With a longer word in that place it must say that word, and all the rest as before.
+        word = f"{delta.text} "
+        again = [found for found in _objects([mold.filled(word)]) if found]
+        if len(again) == 1 and error_of(again[0]) is None and self._delta(again[0]) == replace(bare, text=word):
+            self._alike.learn(mold)
+            self._like = bare
 
     # -- one event or one whole answer
 

@@ -1,0 +1,126 @@
+"""An event that is like the one before it: what is read of it is what reading it anew would find."""
+
+import json
+import random
+from itertools import pairwise
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded import ABSENT, FOLDER, cassettes, interactions
+
+from langchain_openrouter_free import alike
+from langchain_openrouter_free.wire import Delta, ReplyError, ReplyReader
+
+STREAM = {"content-type": "text/event-stream"}
+
+
+def read(data: bytes, cuts: tuple[int, ...] = ()) -> tuple[list[Delta], object, bool, bool, bool]:
+    """Return what a reader makes of a stream: its deltas, its error, and what it knows of the end."""
+    reader, deltas, error = ReplyReader(200, STREAM), [], None
+    places = [0, *sorted(place % (len(data) + 1) for place in cuts), len(data)]
+    try:
+        for start, end in pairwise(places):
+            deltas += reader.feed(data[start:end])
+        deltas += reader.end()
+    except ReplyError as failed:
+        deltas += [*failed.before, *failed.said]
+        error = failed.body
+    return deltas, error, reader.finished, reader.ended, reader.lost
+
+
+def read_anew(data: bytes) -> tuple[list[Delta], object, bool, bool, bool]:
+    """Return what a reader makes of a stream that decodes each event."""
+    with patch.object(alike, "_PATIENCE", 0):
+        return read(data)
+
+
+def event(said: dict[str, Any], choice: dict[str, Any] | None = None, **more: Any) -> bytes:
+    choices = [{"index": 0, "delta": said, "finish_reason": None, **(choice or {})}]
+    return b"data: " + json.dumps({**more, "id": "gen-1", "model": "a/b:free", "choices": choices}).encode() + b"\n\n"
+
+
+def words(*said: str) -> bytes:
+    return b"".join(event({"role": "assistant", "content": word}) for word in said)
+
+
+# Mostly the same, so that most events are alike, and sometimes not.
+PLAIN: dict[str, Any] = {}
+WORDS = [*["a", "b", "a b"] * 6, "", " ", 'say "', "\\", "a\nb", '","refusal":"no', "[DONE]", "\x7f", "\u00e9", None]
+PARTS = [{"type": "text", "text": "a"}]
+BESIDE = [
+    *[PLAIN] * 12,
+    {"reasoning": "because"},
+    {"refusal": "no"},
+    {"reasoning": None, "reasoning_details": []},
+    {"reasoning_details": [{"type": "reasoning.text", "text": "because"}]},
+    {"tool_calls": [{"index": 0}]},
+    {"tool_calls": [{"id": "c", "function": {"name": "f"}}]},
+]
+CHOICE = [*[PLAIN] * 24, {"finish_reason": "stop"}, {"text": "old"}, {"logprobs": {"content": []}}]
+AROUND = [*[PLAIN] * 24, {"usage": {"prompt_tokens": 1}}, {"created": 2}, {"content": "a"}, {"error": None}]
+ODD = [
+    b"data: [DONE]\n\n",
+    b": waiting\n\n",
+    b'data: {"error": {"message": "no", "code": 429}}\n\n',
+    b'data: {"choices": [{"delta": {"content": "a", "content": "a"}}]}\n\n',
+    b'data: {"choices": [{"delta": {"content": "b", "content": "a"}}]}\n\n',
+    b'data: {"content": "a", "choices": [{"delta": {"content": "a"}}]}\n\n',
+    b'data: {"content": "b", "choices": [{"delta": {"content": "a"}}]}\n\n',
+    b'data: {"choices": [{"delta": {"content": "a"}}]} {"choices": [{"delta": {"content": "b"}}]}\n\n',
+    b'data: {"choices": [{"delta": {"content": "a"}}],\ndata: "id": "two lines"}\n\n',
+    b"data: {\n\n",
+]
+
+
+def some_event(chance: random.Random) -> bytes:
+    if chance.random() < 0.05:
+        return chance.choice(ODD)
+    content = PARTS if chance.random() < 0.05 else chance.choice(WORDS)
+    said = {"role": "assistant", "content": content} | chance.choice(BESIDE)
+    return event(said, chance.choice(CHOICE), **chance.choice(AROUND))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_it_changes_nothing_of_what_is_read(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(200):
+        data = b"".join(some_event(chance) for _ in range(20))
+        cuts = tuple(chance.choices(range(len(data)), k=chance.randint(0, 3)))
+        assert read(data, cuts) == read_anew(data)
+
+
+@given(st.integers(0, 300), st.binary(min_size=1, max_size=3))
+def test_nor_where_a_byte_of_an_event_is_another(place: int, put: bytes) -> None:
+    data = words("one", "two", "three", "four")
+    damaged = data[:place] + put + data[place + len(put) :]
+    assert read(damaged) == read_anew(damaged)
+
+
+@pytest.mark.skipif(not FOLDER.is_dir(), reason=ABSENT)
+def test_nor_of_any_recorded_stream() -> None:
+    streams = [one.raw for path in cassettes() for one in interactions(path) if one.streamed]
+    assert streams
+    for body in streams:
+        assert read(body) == read_anew(body)
+
+
+def test_an_event_with_another_word_is_not_decoded() -> None:
+    body = words(*(f"word {number} " for number in range(50)))
+    with patch("langchain_openrouter_free.wire._JSON") as decoder:
+        real = json.JSONDecoder(strict=False)
+        decoder.raw_decode.side_effect = real.raw_decode
+        deltas, *_ = read(body)
+    assert [delta.text for delta in deltas] == [f"word {number} " for number in range(50)]
+    assert {(delta.id, delta.model) for delta in deltas} == {("gen-1", "a/b:free")}
+    assert decoder.raw_decode.call_count == 2  # the first event, and once more with another word
+
+
+def test_events_that_are_never_alike_are_soon_not_compared_any_more() -> None:
+    body = b"".join(event({"content": f"w{number}"}, created=number) for number in range(50))
+    with patch("langchain_openrouter_free.wire._JSON") as decoder:
+        decoder.raw_decode.side_effect = json.JSONDecoder(strict=False).raw_decode
+        read(body)
+    assert decoder.raw_decode.call_count <= 53
