@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from langchain_openrouter_free import pages
@@ -299,8 +300,6 @@ class Books:
         except Exception:
             log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
             return Settled(how)
-        if ends is not None:
-            self._fold_sometimes()
         return replace(settled, warnings=warnings) if warnings else settled
 
     def _settle(
@@ -350,16 +349,25 @@ class Books:
             store.append(self.accounts.log, record.at, record.encode())
         except Exception:
             log.exception("a call cannot be added to the history")
-        self._fold_sometimes()
+        self.tidy()
 
-    def _fold_sometimes(self) -> None:
+    def tidy(self) -> None:
+        """Fold the old rows of the history, if it is time to."""
+        fold = self.tidying()
+        if fold is not None:
+            fold()
+
+    def tidying(self) -> Callable[[], None] | None:
+        """Return what folds the old rows of the history, in so many of the times when it is asked for."""
+        chance = self.chance() if keeps_log(self.accounts.store) else 1.0
+        return partial(self._fold, counted=chance < FOLD_CHANCE * _COUNTED) if chance < FOLD_CHANCE else None
+
+    def _fold(self, *, counted: bool) -> None:
         """Fold what is old of the history; what is booked does not depend on it."""
-        store, log_name, chance = self.accounts.store, self.accounts.log, self.chance()
-        if not keeps_log(store) or chance >= FOLD_CHANCE:
-            return
-        before = self.now() - ROWS_KEPT
+        store, log_name, before = self.accounts.store, self.accounts.log, self.now() - ROWS_KEPT
+        assert keeps_log(store)  # noqa: S101 - asked before
         try:
-            if chance < FOLD_CHANCE * _COUNTED and len(rows := store.recent(log_name, MOST_ROWS + 1)) > MOST_ROWS:
+            if counted and len(rows := store.recent(log_name, MOST_ROWS + 1)) > MOST_ROWS:
                 before = max(before, rows[MOST_ROWS - 1][0])
             store.fold(log_name, before, self.accounts.totals, folded)
         except Exception:

@@ -34,8 +34,9 @@ from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.race import Hedge, Race
 from langchain_openrouter_free.roads import Moment, Pace, Roads
 from langchain_openrouter_free.routing import UNBOOKABLE, Ending, Route
+from langchain_openrouter_free.stores import at_once
 from langchain_openrouter_free.timeouts import Deadlines
-from langchain_openrouter_free.tripwire import bill_of
+from langchain_openrouter_free.tripwire import Bill, bill_of
 from langchain_openrouter_free.verdicts import Kind, Verdict
 
 T = TypeVar("T")
@@ -292,7 +293,12 @@ class Attempts:
             self.books.hinted(found if isinstance(found, int) else None)
 
     async def _next_off_loop(self) -> Next:
-        return await handed_over(self._next, self._undo) if self.books.accounts.store.blocking else self._next()
+        store = self.books.accounts.store
+        # Where somebody may be paid, or a rate limiter says no, one update is not all.
+        quick = at_once(store, self._next) if store.blocking and not self.route.paid and not self.roads.pace else None
+        if quick is not None:
+            return quick
+        return await handed_over(self._next, self._undo) if store.blocking else self._next()
 
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Run `work` where it may block, to its end: a cancelled task does not stop it."""
@@ -302,9 +308,32 @@ class Attempts:
 
     def settle(self, attempt: Attempt, how: Verdict) -> Verdict:
         """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record."""
+        attempt.bill = self._bill(attempt)
+        read = self._settled(attempt, how)
+        self.books.tidy()
+        return read
+
+    async def asettle(self, attempt: Attempt, how: Verdict) -> Verdict:
+        """The same where it may block."""
+        attempt.bill, store = self._bill(attempt), self.books.accounts.store
+        work = partial(self._settled, attempt, how)
+        # Where money or the list of models is booked beside, one update is not all.
+        is_all = attempt.bill is None and not attempt.turn.candidate.paid and how.kind is not Kind.DELISTED
+        read = at_once(store, work) if store.blocking and is_all else None
+        read = await self.off_loop(work) if read is None else read
+        fold = self.books.tidying()
+        if fold is not None:
+            await self.off_loop(fold)
+        return read
+
+    def _bill(self, attempt: Attempt) -> Bill | None:
+        if attempt.turn.candidate.paid:
+            return None
+        said = attempt.completion()
+        return bill_of(attempt.model, said.model, said.usage, expected=self.roads.beside)
+
+    def _settled(self, attempt: Attempt, how: Verdict) -> Verdict:
         said, candidate = attempt.completion(), attempt.turn.candidate
-        if not candidate.paid:
-            attempt.bill = bill_of(attempt.model, said.model, said.usage, expected=self.roads.beside)
         ends = partial(self._end, attempt)
         settled = self.books.settle(
             attempt.turn,
@@ -355,10 +384,6 @@ class Attempts:
             prompt_tokens=_tokens(usage.get("prompt_tokens")),
             completion_tokens=_tokens(usage.get("completion_tokens")),
         )
-
-    async def asettle(self, attempt: Attempt, how: Verdict) -> Verdict:
-        """The same where it may block."""
-        return await self.off_loop(partial(self.settle, attempt, how))
 
     def _given_up(self) -> OpenRouterFreeError | Attempt:
         """Record the call in which nobody answered; make its error, or say again what the caller wants all the same."""

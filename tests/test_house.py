@@ -25,6 +25,7 @@ RULES = {
     "addresses",
     "answers",
     "wire",
+    "alike",
     "framing",
     "quota",
     "skew",

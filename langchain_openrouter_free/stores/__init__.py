@@ -9,9 +9,21 @@ from langchain_openrouter_free.stores.base import (
     PageRef,
     Row,
     StateStore,
+    at_once,
     is_store,
     keeps_log,
 )
 from langchain_openrouter_free.stores.memory import MemoryStore
 
-__all__ = ["Change", "Fold", "HistoryLog", "MemoryStore", "PageRef", "Row", "StateStore", "is_store", "keeps_log"]
+__all__ = [
+    "Change",
+    "Fold",
+    "HistoryLog",
+    "MemoryStore",
+    "PageRef",
+    "Row",
+    "StateStore",
+    "at_once",
+    "is_store",
+    "keeps_log",
+]

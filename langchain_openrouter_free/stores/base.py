@@ -66,6 +66,35 @@ class StateStore(Protocol):
         ...
 
 
+class Prompt(Protocol):
+    """A store on a disk that can tell whether it would have to be waited for.
+
+    An update whose lock is free takes less time than handing it to a thread does, so an event loop may do it itself.
+    """
+
+    def seize(self) -> bool:
+        """Hold the store for one update by this thread; False, at once, where that would have to wait."""
+        ...
+
+    def release(self) -> None:
+        """Let go of it, whether it was updated or not."""
+        ...
+
+
+def _is_prompt(store: object) -> TypeGuard[Prompt]:
+    return hasattr(store, "seize") and hasattr(store, "release")
+
+
+def at_once(store: StateStore, work: Callable[[], Answer]) -> Answer | None:
+    """Return what `work` gets, which updates the store once; None, with nothing done, where it would have to wait."""
+    if not _is_prompt(store) or not store.seize():
+        return None
+    try:
+        return work()
+    finally:
+        store.release()
+
+
 # A row: the log's name, Unix seconds, the text.
 Row: TypeAlias = tuple[str, float, str]
 

@@ -42,6 +42,10 @@ _LONGEST_PAUSE = 0.01
 # More texts of pages that cannot be read are not kept, the newest first.
 MOST_ASIDE = 16
 
+# After so many commits the log is emptied where that may take its time. They are some 600 pages of the 1000 after which
+# SQLite does it in the midst of a commit.
+_CHECKPOINT = 100
+
 _MODE = "rw"  # the file is made by us, with its rights, never by SQLite
 
 
@@ -61,6 +65,8 @@ class Connection:
         """
         # Taken before the file is opened: one that is replaced in between is noticed at the next update.
         self.identity = identity(path)
+        self._wal = wal
+        self._commits = 0
         self._connection = sqlite3.connect(
             f"{path.as_uri()}?mode={_MODE}", uri=True, timeout=0, isolation_level=None, check_same_thread=False
         )
@@ -120,6 +126,23 @@ class Connection:
             except sqlite3.OperationalError as error:
                 if code(error) not in BUSY or time.monotonic() >= deadline:
                     raise
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the next commit waits for nobody and for no disk: it goes into a write-ahead log that is short."""
+        return self._wal and self._commits < _CHECKPOINT
+
+    def checkpoint(self) -> None:
+        """Take what was committed out of the write-ahead log, if it is time to: that waits for the disk."""
+        if self._wal and self._commits >= _CHECKPOINT:
+            self._commits = 0
+            with contextlib.suppress(sqlite3.Error):  # another connection is at it
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def commit(self, patience: float) -> None:
+        """End the transaction."""
+        self.execute("COMMIT", patience=patience)
+        self._commits += 1
 
     def rollback(self) -> None:
         """Undo what the transaction did, if there is one."""

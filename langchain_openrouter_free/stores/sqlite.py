@@ -7,6 +7,7 @@ text goes to the page's own codec. What is in the file is `connection.py`'s, whe
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import os
 import sqlite3
@@ -103,10 +104,34 @@ class SqliteStore(Sheltered):
         self._patience = patience
         self._file: Connection | None = None
         self._seen: _Pages = {}
+        # Whether a transaction is begun already for the next update; only ever true while `_lock` is held.
+        self._seized = False
         if self.path is None:
             self.blocking, self._back_at = False, math.inf
         with _guard:
             _stores.add(self)
+
+    def seize(self) -> bool:
+        """Begin a transaction for this thread's next update, if the file is open and nobody is in the way."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        file = self._file
+        is_open = file is not None and self._back_at is None and file.identity == files.identity(self._path)
+        if file is not None and is_open and file.is_prompt:
+            # Whatever stands in the way, who may wait meets it again, and knows what to do.
+            with contextlib.suppress(sqlite3.Error):
+                file.execute("BEGIN IMMEDIATE")
+                self._seized = True
+        if not self._seized:
+            self._lock.release()
+        return self._seized
+
+    def release(self) -> None:
+        """End what `seize` began, where no update has."""
+        if self._seized and self._file is not None:
+            self._file.rollback()
+        self._seized = False
+        self._lock.release()
 
     def _update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
         return self._in_file(lambda file: self._change(file, ref, change))
@@ -161,7 +186,7 @@ class SqliteStore(Sheltered):
             return files.move_aside(self.path, files.identity(self.path), "reset")
 
     def _let_go(self) -> None:
-        file, self._file = self._file, None
+        file, self._file, self._seized = self._file, None, False
         if file is not None:
             file.close()
 
@@ -194,14 +219,18 @@ class SqliteStore(Sheltered):
         raise Unusable(_TROUBLES.get(code(failed), "out of order"), f"cannot be used: {failed}") from failed
 
     def _transact(self, file: Connection, work: _Work[Answer], patience: float) -> Answer:
-        file.execute("BEGIN IMMEDIATE", patience=patience)
+        begun, self._seized = self._seized, False
+        if not begun:
+            file.execute("BEGIN IMMEDIATE", patience=patience)
         try:
             answer, pages = work(file)
-            file.execute("COMMIT", patience=patience)
+            file.commit(patience)
         except BaseException:
             file.rollback()
             raise
         self._seen |= pages
+        if not begun:
+            file.checkpoint()
         return answer
 
     def _change(self, file: Connection, ref: PageRef[Page], change: Change[Page, Answer]) -> tuple[Answer, _Pages]:
