@@ -187,6 +187,7 @@ class ChatOpenRouterFree(
             events: whether LangChain turns them into its protocol events, which know no beginning anew.
         """
         call, route, accounts = self._planned(messages, stop, kwargs, stream=stream)
+        call.delivery.whole = not stream
         if stream:
             then, invoked = call.options.on_interrupt or self.on_interrupt, is_implied()
             then = "restart" if invoked else then

@@ -47,6 +47,7 @@ class Delivery:
         is_plain: whether the request asks for text and nothing else; only then can another model go on.
         worded: makes the message of what was said by a model.
         invoked: whether the caller gets only the sum, and others listen.
+        whole: whether nobody listens: the caller gets the answer in one piece, when it is over.
         away: seconds for which the caller had the word in attempts that broke off.
         interruptions: where it broke off.
     """
@@ -55,6 +56,7 @@ class Delivery:
     is_plain: bool = True
     worded: Callable[[Completion, str], Any] = lambda said, _: said.text
     invoked: bool = False
+    whole: bool = False
     away: float = 0.0
     interruptions: list[Interruption] = field(default_factory=list)
     _stands: Completion = field(default_factory=Completion)

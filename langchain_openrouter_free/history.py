@@ -33,6 +33,7 @@ _LATER = 5
 # One call in so many folds; it folds more rows than come in between.
 FOLD_CHANCE = 0.01
 VERSION = 1
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class CallRecord:
         more = [self.provider, self.cost, self.prompt_tokens, self.completion_tokens, self.quota and self.quota[:4]]
         while more and more[-1] is None:
             more.pop()
-        return json.dumps([VERSION, self.at, *row, tried, *more], separators=(",", ":"))
+        return _JSON.encode([VERSION, self.at, *row, tried, *more])
 
     @classmethod
     def decode(cls, text: str) -> CallRecord:
@@ -145,7 +146,7 @@ class Totals:
 
     def encode(self) -> str:
         """Write them as text."""
-        return json.dumps({"v": VERSION, "days": self.days, "unread": self.unread}, separators=(",", ":"))
+        return _JSON.encode({"v": VERSION, "days": self.days, "unread": self.unread})
 
     @classmethod
     def decode(cls, text: str) -> Totals:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 from langchain_openrouter_free.breaker import Cooldown
@@ -27,6 +28,10 @@ _Known = Cooldown | Health | Metered | Traits
 
 def encode(book: Ledger) -> str:
     """Write a book as text."""
+    return _HEAD.encode(book) + _TAIL.encode(_Models(book.cooldowns, book.health, book.metered, book.traits))
+
+
+def _head(book: Ledger) -> str:
     head = {
         "v": VERSION,
         "windows": _write_windows(book.windows),
@@ -38,7 +43,7 @@ def encode(book: Ledger) -> str:
         "paid": [book.paid_row, book.paid_rate],
         "quarantined": {model: [kept.until, kept.cost] for model, kept in book.quarantined.items()},
     }
-    return _ENCODE(head) + _TAIL.encode(_Models(book.cooldowns, book.health, book.metered, book.traits))
+    return _ENCODE(head)
 
 
 def decode(text: str) -> Ledger:
@@ -139,6 +144,25 @@ class _Tail:
         return models
 
 
+class _Head:
+    """The first line, as it was written last: what an attempt teaches of its model does not touch it."""
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[object, ...], str] = ((), "")
+
+    def encode(self, book: Ledger) -> str:
+        asked = (book.inquired, book.inquiring_until, book.unsaid)
+        paid = (book.paid_row, book.paid_rate, book.quarantined)
+        line = (book.windows, book.holds, book.learned, book.skew, *asked, *paid)
+        last, text = self._last
+        if last and all(map(is_, line, last)):
+            return text
+        text = _head(book)
+        self._last = (line, text)
+        return text
+
+
+_HEAD = _Head()
 _TAIL = _Tail()
 
 

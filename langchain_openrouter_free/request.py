@@ -54,6 +54,7 @@ log = logging.getLogger("langchain_openrouter_free")
 
 # The longest that a conversation can become by what a model demands of its form.
 _FORMS = (Form(), Form(ordered=True), Form(call_ids=NINE, ordered=True), Form(ordered=True, tools=False))
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
 
 
@@ -211,7 +212,8 @@ class Request(ABC):
             content = self.body(candidate, max_tokens)
             return Outgoing(f"{self.service.url}/chat/completions", self.service.headers, content)
 
-        return ServiceSource(request, watch, self.service.client, self.service.async_client)
+        clients = self.service.client, self.service.async_client
+        return ServiceSource(request, watch, *clients, whole=self.delivery.whole)
 
     def formed_messages(self, candidate: Candidate) -> list[dict[str, Any]]:
         """Return the messages in the form that a candidate demands."""
@@ -245,9 +247,7 @@ class Request(ABC):
         body["usage"] = {"include": True}
         body |= self._preferences(candidate, body["messages"])
         try:
-            return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
-                "utf-8", errors="replace"
-            )
+            return _JSON.encode(body).encode("utf-8", errors="replace")
         except (TypeError, ValueError) as error:
             raise RequestRejected(f"The request cannot be written as JSON: {error}.") from error
 

@@ -155,8 +155,11 @@ class ServiceSource:
         watch: Stopwatch,
         client: httpx.Client | None = None,
         async_client: httpx.AsyncClient | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         self._request = request
+        self._whole = whole
         self._watch = watch
         self._client = client
         self._async_client = async_client
@@ -249,7 +252,7 @@ class ServiceSource:
 
     def _begun(self, reply: Reply | AsyncReply) -> ReplyReader:
         if self._reader is None:
-            self._reader = ReplyReader(reply.status, reply.headers)
+            self._reader = ReplyReader(reply.status, reply.headers, whole=self._whole)
             self.heard = self._watch.heard(http_date(header(reply.headers, "date")))
         return self._reader
 

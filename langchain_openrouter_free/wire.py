@@ -200,15 +200,19 @@ class ReplyReader:
     that cannot be read. Blank padding, comments, CRLF, one bad line, joined JSON objects and a missing
     `[DONE]` are tolerated.
 
+    Args:
+        whole: words that come together may be handed out as one delta: nobody listens before the end.
+
     Attributes:
         finished: a finish reason was seen; only usage can follow.
         lost: a data line could not be read; without a finish reason the answer may lack words.
         ended: the reply said that it is over (`[DONE]`, or a whole JSON body).
     """
 
-    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], *, whole: bool = False) -> None:
         self.status = status
         self.headers = headers
+        self._in_one = whole
         self.finished = False
         self.ended = False
         self.lost = False
@@ -225,6 +229,7 @@ class ReplyReader:
         self._tools = ToolIndexer()
         self._alike = Alike()
         self._like = Delta()
+        self._words: Delta | None = None
 
     @property
     def streamed(self) -> bool:
@@ -317,15 +322,9 @@ class ReplyReader:
 
     def _dispatch(self, deltas: list[Delta]) -> None:
         lines, self._data = self._data, []
-        word = self._alike.word(lines[0]) if len(lines) == 1 and not self.ended else None
-        if word is not None:
-            like = self._like
-            native = like.native_finish_reason
-            deltas.append(
-                Delta(word, native_finish_reason=native, id=like.id, model=like.model, provider=like.provider)
-            )
+        if self.ended or (len(lines) == 1 and self._is_like(lines[0], deltas)):
             return
-        for payload in () if self.ended else _objects(lines):
+        for payload in _objects(lines):
             if payload is _DONE:
                 self.ended = True
             elif payload is None:
@@ -340,6 +339,20 @@ class ReplyReader:
                 deltas.append(Delta(usage=_mapping(payload.get("usage")), choice=False))
             else:
                 raise ReplyError(self.status, self.headers, payload, [self._delta(payload)])
+
+    def _is_like(self, data: str, deltas: list[Delta]) -> bool:
+        """Tell whether an event is like one that was learned, and if so, take its word."""
+        word = self._alike.word(data)
+        if word is None:
+            return False
+        if self._in_one and deltas and deltas[-1] is self._words:
+            self._words.text += word
+            return True
+        like = self._like
+        native = like.native_finish_reason
+        self._words = Delta(word, native_finish_reason=native, id=like.id, model=like.model, provider=like.provider)
+        deltas.append(self._words)
+        return True
 
     def _learn(self, lines: list[str], delta: Delta) -> None:
         """Take note of an event that the next ones may be like: one that holds a plain word and nothing else."""

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from recorded import ABSENT, FOLDER, cassettes, interactions
 
 from langchain_openrouter_free import alike
-from langchain_openrouter_free.wire import Delta, ReplyError, ReplyReader
+from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError, ReplyReader
 
 STREAM = {"content-type": "text/event-stream"}
 
 
-def read(data: bytes, cuts: tuple[int, ...] = ()) -> tuple[list[Delta], object, bool, bool, bool]:
+def read(
+    data: bytes, cuts: tuple[int, ...] = (), *, whole: bool = False
+) -> tuple[list[Delta], object, bool, bool, bool]:
     """Return what a reader makes of a stream: its deltas, its error, and what it knows of the end."""
-    reader, deltas, error = ReplyReader(200, STREAM), [], None
+    reader, deltas, error = ReplyReader(200, STREAM, whole=whole), [], None
     places = [0, *sorted(place % (len(data) + 1) for place in cuts), len(data)]
     try:
         for start, end in pairwise(places):
@@ -35,6 +37,14 @@ def read_anew(data: bytes) -> tuple[list[Delta], object, bool, bool, bool]:
     """Return what a reader makes of a stream that decodes each event."""
     with patch.object(alike, "_PATIENCE", 0):
         return read(data)
+
+
+def together(deltas: list[Delta]) -> Completion:
+    """Return deltas as one."""
+    assembly = Assembly()
+    for delta in deltas:
+        assembly.add(delta)
+    return assembly.completion()
 
 
 def event(said: dict[str, Any], choice: dict[str, Any] | None = None, **more: Any) -> bytes:
@@ -89,7 +99,11 @@ def test_it_changes_nothing_of_what_is_read(seed: int) -> None:
     for _ in range(200):
         data = b"".join(some_event(chance) for _ in range(20))
         cuts = tuple(chance.choices(range(len(data)), k=chance.randint(0, 3)))
-        assert read(data, cuts) == read_anew(data)
+        anew = read_anew(data)
+        assert read(data, cuts) == anew
+        # Where nobody listens, words are joined; all in all nothing else is said.
+        joined = read(data, cuts, whole=True)
+        assert (together(joined[0]), joined[1:]) == (together(anew[0]), anew[1:])
 
 
 @given(st.integers(0, 300), st.binary(min_size=1, max_size=3))
@@ -116,6 +130,13 @@ def test_an_event_with_another_word_is_not_decoded() -> None:
     assert [delta.text for delta in deltas] == [f"word {number} " for number in range(50)]
     assert {(delta.id, delta.model) for delta in deltas} == {("gen-1", "a/b:free")}
     assert decoder.raw_decode.call_count == 2  # the first event, and once more with another word
+
+
+def test_words_that_come_together_are_one_where_nobody_listens() -> None:
+    first, second = words("one ", "two ", "three "), words("four ", "five ")
+    reader = ReplyReader(200, STREAM, whole=True)
+    assert [delta.text for delta in reader.feed(first)] == ["one ", "two three "]
+    assert [delta.text for delta in reader.feed(second)] == ["four five "]
 
 
 def test_events_that_are_never_alike_are_soon_not_compared_any_more() -> None:
