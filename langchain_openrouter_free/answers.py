@@ -48,6 +48,10 @@ ROWS = {str(row): delivered for row, delivered in _DELIVERED.items()}
 BY_DEFAULT = frozenset({str(Kind.ANNOUNCED)})
 # So often the same call is made in one answer, or was answered in a row, before it counts as made without end.
 MOST_REPEATS = 5
+ENDLESS = "more tool calls in one answer than anyone means to make"
+# More calls than these in one answer are made without end, however different: adding up their chunks takes whoever
+# streams them the square of their number (4,000: a minute and a half).
+MOST_CALLS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,8 @@ def _flaws(said: Completion, terms: Terms, *, complete: bool, failed: bool) -> I
         flaw = _call_flaw(call, terms)
         if flaw is not None:
             yield flaw
+    if len(said.tool_calls) > MOST_CALLS:
+        yield Kind.REPEATED, ENDLESS
     made = Counter(key_of(call.name, call.arguments) for call in said.tool_calls)
     for key, times in made.items():
         if times >= MOST_REPEATS or key in terms.looping:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
-from langchain_openrouter_free.answers import ERROR, judge
+from langchain_openrouter_free.answers import ENDLESS, ERROR, MOST_CALLS, judge
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.clock import Clock
@@ -207,6 +207,9 @@ class Attempt:
             return self._finish()
         for delta in deltas:
             self._assembly.add(delta)
+        # It is not waited for the end of what has none.
+        if self._assembly.calls > MOST_CALLS and Kind.REPEATED not in self._owner.roads.terms.accept:
+            raise AttemptFailed(verdict(Kind.REPEATED, ENDLESS, status=self.status))
         return deltas
 
     def _accepted(self, error: ReplyError) -> list[Delta] | None:

@@ -170,7 +170,9 @@ POLICIES: Mapping[Kind, Policy] = {
     Kind.UNKNOWN_TOOL: Policy(Scope.MODEL, Step.NEXT, False, "a call of a tool that was not offered, or of none"),
     Kind.BAD_ARGUMENTS: Policy(Scope.MODEL, Step.NEXT, False, "arguments of a tool call that are no JSON object"),
     Kind.WRONG_ARGUMENTS: Policy(Scope.MODEL, Step.NEXT, False, "arguments that do not fit the tool's schema"),
-    Kind.REPEATED: Policy(Scope.MODEL, Step.NEXT, False, "the same tool call again and again (5 times)"),
+    Kind.REPEATED: Policy(
+        Scope.MODEL, Step.NEXT, False, "the same tool call again and again (5 times), or over 256 calls"
+    ),
     Kind.WRONG_OBJECT: Policy(Scope.MODEL, Step.NEXT, False, "structured output that does not fit the schema"),
     Kind.UNWANTED: Policy(Scope.MODEL, Step.NEXT, False, "your own check (`accept=`) said no"),
     Kind.ABANDONED: Policy(Scope.OK, Step.RAISE, False, "the caller stopped listening, or cancelled"),

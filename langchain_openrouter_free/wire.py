@@ -134,6 +134,11 @@ class Assembly:
             facts.logprobs = _joined_logprobs(facts.logprobs, delta.logprobs)
 
     @property
+    def calls(self) -> int:
+        """How many tool calls there are so far."""
+        return len(self._calls)
+
+    @property
     def text(self) -> str:
         """The text so far."""
         return "".join(self._texts)

@@ -293,6 +293,8 @@ GOOD = ("add", '{"a": 1, "b": 2}')
         (_said(GOOD, GOOD), OFFERED, "ok"),
         (_said(*[GOOD] * 5), OFFERED, "repeated"),
         (_said(*[("add", f'{{"a": {n}, "b": 2}}') for n in range(9)]), OFFERED, "ok"),
+        (_said(*[("add", f'{{"a": {n}, "b": 2}}') for n in range(256)]), OFFERED, "ok"),
+        (_said(*[("add", f'{{"a": {n}, "b": 2}}') for n in range(257)]), OFFERED, "repeated"),
         (_said(("add", '{"b": 2}')), OFFERED, "wrong_arguments"),
         (_said(("add", '{"a": "1", "b": 2}')), OFFERED, "wrong_arguments"),
         (_said(("add", '{"a": 1, "b": 2, "c": 3}')), OFFERED, "ok"),

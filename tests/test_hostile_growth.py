@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from test_hostile_server import JSON, WELL, greedily_answered, router, serving
 from test_list_client import ZERO, refresh, reply_of, saying
 
-from langchain_openrouter_free import AllModelsFailed, facts, pages
+from langchain_openrouter_free import AllModelsFailed, StreamInterrupted, facts, pages
 from langchain_openrouter_free.blanks import MOST, Blanks
 from langchain_openrouter_free.catalogue import LONGEST_ID, MOST_ENTRIES, Listing
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
@@ -263,16 +263,32 @@ def test_blanks_between_the_parts_are_spared(value: Any, indent: int, blank: str
         assert kept == told
 
 
+def calling(calls: list[dict[str, Any]], finish: str = "tool_calls") -> bytes:
+    """A stream of pieces of tool calls, an event each."""
+    events = [{"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]} for call in calls]
+    events += [{"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}]
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode() + b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_calls_without_end_take_no_minutes(path: str) -> None:
+    """LangChain adds up their chunks in the square of their number."""
+    calls = [{"index": n, "id": f"c{n}", "function": {"name": "f", "arguments": f'{{"n": {n}}}'}} for n in range(4000)]
+    with serving(lambda _: (200, WELL[1], calling(calls))) as server:
+        began = time.process_time()
+        # By the cuts of the bytes: some of the calls may have been handed out.
+        with pytest.raises((StreamInterrupted, AllModelsFailed), match="more tool calls"):
+            drive(router(server), path)
+        assert time.process_time() - began < 10.0
+
+
 @pytest.mark.parametrize("path", ["stream", "astream"])
 @pytest.mark.parametrize("begin", ["", '{"a": 1, ', '{"a": "\\""'])
 def test_a_call_that_gets_stuck_in_blanks_takes_no_minutes(path: str, begin: str) -> None:
     """Neither where they come at once nor one by one."""
     for pieces in ([begin, "\n" * 50_000], [begin, *["\n"] * 3000]):
-        calls = [[{"index": 0, "id": "1", "function": {"name": "f", "arguments": piece}}] for piece in pieces]
-        events = [{"choices": [{"index": 0, "delta": {"tool_calls": call}}]} for call in calls]
-        events += [{"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}]
-        body = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode() + b"data: [DONE]\n\n"
-        with serving(lambda _, body=body: (200, WELL[1], body)) as server:
+        calls = [{"index": 0, "id": "1", "function": {"name": "f", "arguments": piece}} for piece in pieces]
+        with serving(lambda _, calls=calls: (200, WELL[1], calling(calls))) as server:
             began = time.process_time()
             with suppress(OpenRouterFreeError):
                 drive(router(server), path)

@@ -4,7 +4,7 @@
 as fast, with the state in a file and, where a server is installed, in Redis; and prints a table. It takes a quarter of
 an hour. `--short` plays one small round (`make test` does), `--json FILE` writes the figures as well.
 
-The simulator runs in this process; what its models do follows `tests/weather/statistics.csv`, with one request in fifty
+The simulator runs in this process; what its models do follows `tests/weather/statistics.csv`, with one request in ten
 meeting a fault of any kind that the simulator knows. Half of a process's calls are sync, half async, half of each
 streamed. Processes are killed and replaced. The calls want more than the day has, so that its end can be looked at.
 """
