@@ -18,7 +18,7 @@ from hypothesis import settings
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.listings import LISTINGS
-from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.voices import VOICES
 
 # A busy machine is not a slow function.
@@ -118,8 +118,13 @@ def no_listing() -> None:
 
 
 @pytest.fixture
-def sim() -> Iterator[Simulator]:
-    """A simulated service without limits, of this test's own."""
+def sim(request: pytest.FixtureRequest) -> Iterator[Simulator]:
+    """A simulated service without limits: of this test's own, or its module's, begun anew (`one_simulator`)."""
+    if request.node.get_closest_marker("one_simulator"):
+        server: Simulator = request.getfixturevalue("server")
+        server.reset(Scenario())
+        yield server
+        return
     with Simulator() as simulator:
         yield simulator
 

@@ -16,7 +16,7 @@ from reply_strategies import _streams
 from langchain_openrouter_free import AllModelsFailed, ConfigurationError, StreamInterrupted, schemas
 from langchain_openrouter_free.answers import MOST_REPEATS, ROWS, Terms, judge, looping, terms_of
 from langchain_openrouter_free.schemas import misfit
-from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
 from langchain_openrouter_free.wire import Assembly, Completion, ToolDelta
 
@@ -43,10 +43,7 @@ PLAYED: dict[str, tuple[Any, bool, str]] = {
 SEEN = {"only_thoughts", "spent", "cut", "error", "unknown_tool", "bad_arguments", "wrong_arguments", "repeated"}
 
 
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
+pytestmark = pytest.mark.one_simulator
 
 
 def _bound(sim: Simulator, *, tools: bool, row: str = "", **kwargs: Any) -> Any:

@@ -24,10 +24,7 @@ AFFORD = (
 )
 
 
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
+pytestmark = pytest.mark.one_simulator
 
 
 def payer(sim: Simulator, models: list[str] | None = None, **kwargs: Any) -> Any:

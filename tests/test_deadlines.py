@@ -30,10 +30,7 @@ DROPS = ["comment", "role", "empty", "blank", "tool"]
 QUICK = {"first_token": 0.3, "stall": 0.3}
 
 
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
+pytestmark = pytest.mark.one_simulator
 
 
 # -- what is no content

@@ -25,10 +25,7 @@ SILENT = ["hang-before-headers", "hang-after-headers", {"do": "drip", "interval"
 SOON = 0.15
 
 
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
+pytestmark = pytest.mark.one_simulator
 
 
 def _closed(sim: Simulator, number: int) -> None:

@@ -33,7 +33,10 @@ from langchain_openrouter_free.restarts import RestartableChunk, restartable
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 
-pytestmark = pytest.mark.filterwarnings(f"ignore::{LangChainBetaWarning.__module__}.{LangChainBetaWarning.__name__}")
+pytestmark = [
+    pytest.mark.one_simulator,
+    pytest.mark.filterwarnings(f"ignore::{LangChainBetaWarning.__module__}.{LangChainBetaWarning.__name__}"),
+]
 
 STREAMS = PATHS[2:]
 STALL = pytest.param("stall", marks=pytest.mark.wall_clock)
@@ -48,12 +51,6 @@ def _breaks(how: str = "cut", **more: Any) -> dict[str, Any]:
 
 def _says(text: str, **more: Any) -> dict[str, Any]:
     return {"do": "ok", "text": text, "reasoning": False} | more
-
-
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
 
 
 # -- raise

@@ -23,16 +23,13 @@ from langchain_openrouter_free import (
 )
 from langchain_openrouter_free.budget import NANO, dollars
 from langchain_openrouter_free.purse import LEASE, Purse
-from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 
 PAID, LARGE, FLAT = "simulated/paid-small", "simulated/paid-large", "simulated/paid-priced-by-request"
 
 
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
+pytestmark = pytest.mark.one_simulator
 
 
 def paying(sim: Simulator, **kwargs: object) -> dict[str, object]:

@@ -82,10 +82,7 @@ MIDWAY = ["cut", "cut-clean", "200-truncated-json", "error-chunk-after", "error-
 QUICK = {"connect": 2, "first_token": 0.3, "stall": 0.3, "attempt": 5, "call": 30}
 
 
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
+pytestmark = pytest.mark.one_simulator
 
 
 def check_answer(told: Told, model: str) -> None:

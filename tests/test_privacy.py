@@ -19,7 +19,7 @@ from langchain_openrouter_free import (
     PaidModel,
     PrivacyNotSatisfiable,
 )
-from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 
 PAID, LARGE, FLAT = "simulated/paid-small", "simulated/paid-large", "simulated/paid-priced-by-request"
@@ -29,10 +29,7 @@ ZERO = {"prompt": 0, "completion": 0, "request": 0, "image": 0}
 ZDR_404 = {"do": "404-delisted", "message": "No endpoints found matching your data policy (Zero data retention)."}
 
 
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
+pytestmark = pytest.mark.one_simulator
 
 
 def router(sim: Simulator, models: list[str] | None = None, **kwargs: Any) -> Any:

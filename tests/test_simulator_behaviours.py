@@ -7,7 +7,6 @@ import json
 import httpx
 import pytest
 
-from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.behaviours import REGISTRY
 from langchain_openrouter_free.simulator.failures import FAILURES
 from langchain_openrouter_free.simulator.stage import PLAYS
@@ -28,12 +27,6 @@ TOOL = {
 BROKEN = {"cut", "refuse", "reset"}
 SILENT = {"hang-before-headers", "hang-after-headers", "drip", "stall"}
 KEY = {"Authorization": "Bearer sk-test"}
-
-
-@pytest.fixture
-def sim():
-    with Simulator() as simulator:
-        yield simulator
 
 
 def ask(sim, behaviour=None, *, stream=False, headers=None, **body):

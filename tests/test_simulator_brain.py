@@ -14,12 +14,6 @@ MODEL = "test/m01:free"
 
 
 @pytest.fixture
-def sim():
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
 def ask(sim):
     """Ask and get the first choice of a plain answer, with the usage beside it."""
     client = httpx.Client(

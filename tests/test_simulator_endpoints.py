@@ -26,12 +26,6 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 
 
 @pytest.fixture
-def sim():
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
 def client(sim):
     with httpx.Client(base_url=sim.base_url, headers=KEY, trust_env=False, verify=False, timeout=5) as made:
         yield made

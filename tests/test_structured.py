@@ -41,14 +41,10 @@ from langchain_openrouter_free import (
     PaidModel,
     StreamInterrupted,
 )
-from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.structured import METHODS, StructuredParser
 
-
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
+pytestmark = pytest.mark.one_simulator
 
 
 # -- the check

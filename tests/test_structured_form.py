@@ -41,11 +41,7 @@ from langchain_openrouter_free.shapes import asked as asked_in
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.structured import shape_of
 
-
-@pytest.fixture
-def sim(server: Simulator) -> Simulator:
-    server.reset(Scenario())
-    return server
+pytestmark = pytest.mark.one_simulator
 
 
 # -- the form
