@@ -12,11 +12,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
 
 Json = dict[str, Any]
+
+# What a server of HTTP writes (RFC 9110, 5.6.7); other forms are left to a parser of mails, which takes all of them.
+_IMF_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1
+    )
+}
 
 # Words that stand in `code` or `error_type` instead of a number (documented mid-stream form, and proxies).
 _CODE_WORDS: dict[str, int] = {
@@ -378,6 +387,13 @@ def http_date(value: str | None) -> float | None:
     """Return the date of a header as Unix seconds."""
     if not value:
         return None
+    found = _IMF_DATE.fullmatch(value)
+    if found is not None and found[2] in _MONTHS:
+        day, year, hour, minute, second = map(int, found.group(1, 3, 4, 5, 6))
+        try:
+            return datetime(year, _MONTHS[found[2]], day, hour, minute, second, tzinfo=UTC).timestamp()
+        except ValueError:
+            return None
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - rare, and slow to import
 
     try:

@@ -34,6 +34,8 @@ _MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?\
 _PATTERN = re.compile(r"^[A-Za-z0-9_.~/:*?\[\]!-]+\Z")
 _PATH_LIKE = re.compile(r"[/\\\\]|\.(?:sqlite3?|db)$")
 _SERVER = re.compile(r"^(?:rediss?|valkeys?|unix)://")
+# What the user's state directory depends on, beside the machine.
+_HOMES = ("XDG_STATE_HOME", "HOME", "LOCALAPPDATA", "USERPROFILE")
 _STORE_OPTIONS = frozenset({"degraded", "machines", "prefix"})
 _SHARED = MemoryStore()
 _NO_LIMIT = 7 * 86_400.0
@@ -122,6 +124,7 @@ def api_key(key: str | None) -> str:
 
 
 @lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def base_url(url: str | None) -> str:
     """Return the base URL without a trailing slash."""
     url = (url or DEFAULT_BASE_URL).strip().rstrip("/")
@@ -238,13 +241,13 @@ def store(state: object) -> StateStore:
     if state is None:
         state = os.environ.get("OPENROUTER_FREE_STATE") or None
     if state is None:
-        from langchain_openrouter_free.stores.sqlite import default_path  # noqa: PLC0415 - only where it is asked for
-
-        return _file_store(default_path())
+        return _usual_store(*map(os.environ.get, _HOMES))
     if state in ("memory", ":memory:"):
         return _SHARED
     if isinstance(state, str) and _SERVER.match(state):
         return _server_store(state)
+    if isinstance(state, str) and os.path.isabs(state):  # noqa: PTH117 - asked at each call
+        return _file_store_at(state)
     if isinstance(state, Path) or (isinstance(state, str) and _PATH_LIKE.search(state)):
         return _file_store(Path(state).expanduser().absolute())
     raise ConfigurationError(
@@ -270,6 +273,18 @@ def _server_store(url: str) -> StateStore:
     except (ValueError, TypeError) as error:
         # Not the address: it may hold a password.
         raise ConfigurationError(f"state: the address of the server is wrong: {error}.") from None
+
+
+@lru_cache(maxsize=16)
+def _usual_store(*_: str | None) -> StateStore:
+    from langchain_openrouter_free.stores.sqlite import default_path  # noqa: PLC0415 - only where it is asked for
+
+    return _file_store(default_path())
+
+
+@lru_cache(maxsize=64)
+def _file_store_at(place: str) -> StateStore:
+    return _file_store(Path(place))
 
 
 @lru_cache(maxsize=64)
@@ -337,7 +352,7 @@ def project(name: str | None) -> str:
     if name:
         return name
     try:
-        return str(Path.cwd())
+        return os.getcwd()  # noqa: PTH109 - asked at each call
     except OSError:
         return ""
 

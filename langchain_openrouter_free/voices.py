@@ -47,7 +47,10 @@ def traces(
 
 
 def _bytes(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, default=str).encode(errors="surrogatepass")
+    return _JSON.encode(value).encode(errors="surrogatepass")
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime, formatdate, parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -179,6 +180,19 @@ def test_a_date_without_a_zone_is_utc(said: str, monkeypatch: pytest.MonkeyPatch
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2999, 1, 1)))  # noqa: DTZ001 - the service's is UTC
+def test_the_date_of_a_head_is_read_as_a_mails_is(date: datetime) -> None:
+    said = format_datetime(date.replace(microsecond=0, tzinfo=UTC), usegmt=True)
+    assert http_date(said) == parsedate_to_datetime(said).timestamp()
+
+
+@pytest.mark.parametrize(
+    "said", ["Mon, 31 Feb 2026 14:13:55 GMT", "Mon, 21 Xxx 2026 14:13:55 GMT", "Mon, 21 Sep 2026 24:00:00 GMT"]
+)
+def test_a_day_that_is_none_is_no_date(said: str) -> None:
+    assert http_date(said) is None
 
 
 # -- two sources
