@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -127,6 +128,22 @@ def test_two_workers_share_one_day_and_end_together(sim: Simulator, start: Start
     assert (process.returncode, out) == (0, "")
     assert TOKEN not in err
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def test_workers_follow_a_supervisor_that_is_killed(start: Start) -> None:
+    """Nobody is left who holds the port, and whom nobody would end."""
+    process, url = start("--workers", "2", OPENROUTER_FREE_TOKEN=TOKEN)
+    assert httpx.get(url.replace("/v1", "/health"), headers=bearer()).status_code == 200
+    workers = children(process.pid)
+    assert len(workers) == 2
+    process.kill()
+    process.wait(20)
+    try:
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    finally:
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def bearer() -> dict[str, str]:

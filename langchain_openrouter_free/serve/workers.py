@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -57,9 +59,18 @@ def _begin(work: Work, taking: socket.socket, running: dict[BaseProcess, float])
 
 
 def _work(work: Work, taking: socket.socket) -> None:
+    threading.Thread(target=_follow, daemon=True).start()
     # The server has ended well by then; it says the signal again that made it end.
     with contextlib.suppress(KeyboardInterrupt):
         work(taking)
+
+
+def _follow() -> None:
+    """End as by a signal when the supervisor is gone, were it killed: nobody else would end this process."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end(running: dict[BaseProcess, float]) -> None:
