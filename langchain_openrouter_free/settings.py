@@ -124,7 +124,6 @@ def api_key(key: str | None) -> str:
 
 
 @lru_cache(maxsize=256)
-@lru_cache(maxsize=16)
 def base_url(url: str | None) -> str:
     """Return the base URL without a trailing slash."""
     url = (url or DEFAULT_BASE_URL).strip().rstrip("/")
