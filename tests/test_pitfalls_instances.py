@@ -173,8 +173,8 @@ def test_pitfall_13_threads_two_hundred_calls_over_thirty_two(sim: Simulator, ma
     answers = model.batch([f"number {i}" for i in range(200)], config={"max_concurrency": 32})
     assert [f"number {i}" in answer.text for i, answer in enumerate(answers)] == [True] * 200
     assert len(sim.chats()) == 200
-    # One for each thread, and some more on a busy machine: where the end of a reply comes late, or two threads choose the
-    # same client at once. Without being used again they were 200.
+    # One for each thread, and some more on a busy machine, where the end of a reply comes late or two threads choose
+    # the same client at once. Without being used again they were 200.
     assert len({chat.connection for chat in sim.chats()}) <= 40
 
 
