@@ -295,7 +295,7 @@ class Attempts:
     async def _next_off_loop(self) -> Next:
         store = self.books.accounts.store
         # Where somebody may be paid, or a rate limiter says no, one update is not all.
-        quick = at_once(store, self._next) if store.blocking and not self.route.paid and not self.roads.pace else None
+        quick = at_once(store, self._next) if not self.route.paid and not self.roads.pace else None
         if quick is not None:
             return quick
         return await handed_over(self._next, self._undo) if store.blocking else self._next()
@@ -319,7 +319,7 @@ class Attempts:
         work = partial(self._settled, attempt, how)
         # Where money or the list of models is booked beside, one update is not all.
         is_all = attempt.bill is None and not attempt.turn.candidate.paid and how.kind is not Kind.DELISTED
-        read = at_once(store, work) if store.blocking and is_all else None
+        read = at_once(store, work) if is_all else None
         read = await self.off_loop(work) if read is None else read
         fold = self.books.tidying()
         if fold is not None:

@@ -17,6 +17,8 @@ from typing import Any
 # Most conversations that are remembered, and for how many seconds after their last answer.
 MOST, AGE = 10_000, 6 * 3600.0
 
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+
 
 def key_of(account: str, ranking: Sequence[str], thread: str) -> bytes:
     """Return the name of a conversation that has a thread.
@@ -48,9 +50,6 @@ def traces(
 
 def _bytes(value: object) -> bytes:
     return _JSON.encode(value).encode(errors="surrogatepass")
-
-
-_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 @dataclass(slots=True)

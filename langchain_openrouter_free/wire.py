@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_openrouter_free.alike import Alike
@@ -353,30 +353,23 @@ class ReplyReader:
         if self._in_one and deltas and deltas[-1] is self._words:
             self._words.text += word
             return True
-        like = self._like
-        native = like.native_finish_reason
-        self._words = Delta(word, native_finish_reason=native, id=like.id, model=like.model, provider=like.provider)
+        self._words = _with_word(self._like, word)
         deltas.append(self._words)
         return True
 
     def _learn(self, lines: list[str], delta: Delta) -> None:
         """Take note of an event that the next ones may be like: one that holds a plain word and nothing else."""
-        bare = Delta(
-            delta.text,
-            native_finish_reason=delta.native_finish_reason,
-            id=delta.id,
-            model=delta.model,
-            provider=delta.provider,
-        )
-        mold = self._alike.candidate(lines[0], delta.text) if len(lines) == 1 and delta == bare else None
+        if len(lines) > 1 or not delta.text or delta != _with_word(delta, delta.text):
+            return
+        mold = self._alike.candidate(lines[0], delta.text)
         if mold is None:
             return
         # With a longer word in that place it must say that word, and all the rest as before.
         word = f"{delta.text} "
         again = [found for found in _objects([mold.filled(word)]) if found]
-        if len(again) == 1 and error_of(again[0]) is None and self._delta(again[0]) == replace(bare, text=word):
+        if len(again) == 1 and error_of(again[0]) is None and self._delta(again[0]) == _with_word(delta, word):
             self._alike.learn(mold)
-            self._like = bare
+            self._like = delta
 
     # -- one event or one whole answer
 
@@ -437,6 +430,12 @@ _DONE: Json = {}
 _NO_CHOICE: Json = {}
 # A delta with other keys than these may say more than text.
 _BARE = frozenset({"role", "content"})
+
+
+def _with_word(like: Delta, word: str) -> Delta:
+    """Return what an event says that is like one which holds a word and nothing else, but with another word."""
+    native = like.native_finish_reason
+    return Delta(word, native_finish_reason=native, id=like.id, model=like.model, provider=like.provider)
 
 
 def _objects(lines: list[str]) -> Iterable[Json | None]:
