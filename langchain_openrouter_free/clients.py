@@ -12,9 +12,17 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import httpx
+
+from langchain_openrouter_free.later import Later
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free import direct
+    from langchain_openrouter_free.direct import AsyncDirect, Direct
+else:
+    direct = Later("langchain_openrouter_free.direct")
 
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=60.0)
 POOL_SECONDS = 30.0
@@ -25,22 +33,20 @@ _AT_ONCE = 4
 _UNUSED = 60.0
 
 
-def _arm(client: httpx.Client | httpx.AsyncClient) -> None:
-    """Make a client's connections keep to deadlines, those through a proxy of the environment too."""
-    from langchain_openrouter_free.network import keep_deadlines  # noqa: PLC0415 - see there
-
-    keep_deadlines([client._transport, *client._mounts.values()])  # noqa: SLF001
+C = TypeVar("C", bound="Direct | AsyncDirect")
 
 
-class Counted:
+class Counted(Generic[C]):
     """A client, and how much it has to do.
 
     Attributes:
+        client: the client.
         under_way: requests whose replies are awaited or open.
         used_at: when it was last chosen or left, in seconds of `time.monotonic`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, client: C) -> None:
+        self.client = client
         self.under_way = 0
         self.used_at = 0.0
         self._counts = threading.Lock()
@@ -49,6 +55,7 @@ class Counted:
         """Take note of a request."""
         with self._counts:
             self.under_way += 1
+            self.used_at = time.monotonic()
 
     def ended(self) -> None:
         """Take note that a reply is over."""
@@ -57,86 +64,25 @@ class Counted:
             self.used_at = time.monotonic()
 
 
-class Count:
-    """One request of a client, which is counted until its reply is over; a client of the user's is not."""
-
-    def __init__(self, client: object) -> None:
-        self._client = client if isinstance(client, Counted) else None
-        if self._client is not None:
-            self._client.begins()
-
-    def over(self) -> None:
-        """Take note that the reply is over; it is so once."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.ended()
-
-
-class Direct(httpx.Client, Counted):
-    """Can send without what no request of ours needs: redirects, cookies, hooks, other ways to authorize.
-
-    That is a quarter of the HTTP client's work. Its way to a transport is a private name of httpx; where that is
-    missing, a request goes the usual way, as those of other packages do.
-
-    Attributes:
-        usual: the headers of each request.
-    """
-
-    def __init__(self, **how: Any) -> None:
-        httpx.Client.__init__(self, **how)
-        Counted.__init__(self)
-        self.usual = tuple(self.headers.items())
-        _arm(self)
-
-    def straight(self, request: httpx.Request) -> httpx.Response:
-        """Return the reply, to be read as it comes."""
-        find = getattr(self, "_transport_for_url", None)
-        if find is None:
-            return self.send(request, stream=True)
-        response: httpx.Response = find(request.url).handle_request(request)
-        return response
-
-
-class AsyncDirect(httpx.AsyncClient, Counted):
-    """The same for an event loop."""
-
-    def __init__(self, **how: Any) -> None:
-        httpx.AsyncClient.__init__(self, **how)
-        Counted.__init__(self)
-        self.usual = tuple(self.headers.items())
-        _arm(self)
-
-    async def straight(self, request: httpx.Request) -> httpx.Response:
-        """Return the reply, to be read as it comes."""
-        find = getattr(self, "_transport_for_url", None)
-        if find is None:
-            return await self.send(request, stream=True)
-        response: httpx.Response = await find(request.url).handle_async_request(request)
-        return response
-
-
-C = TypeVar("C", bound=Counted)
-
-
 class Pools(Generic[C]):
     """Clients in the order in which they are chosen: the first that has room."""
 
     def __init__(self, new: Callable[[], C]) -> None:
         self._new = new
-        self.clients = [new()]
+        self.clients = [Counted(new())]
 
-    def choose(self) -> tuple[C, C | None]:
-        """Return a client with room, and one that is to be closed because nobody has used it for long."""
+    def choose(self) -> tuple[Counted[C], C | None]:
+        """Count a request on a client with room; return it, and one to be closed for nobody has used it for long."""
         now, last = time.monotonic(), self.clients[-1]
         # Whoever keeps the first one for longer than a reply does not count.
         is_spare = len(self.clients) > 1 and not last.under_way and last.used_at + _UNUSED < now
         unused = self.clients.pop() if is_spare else None
         chosen = next((client for client in self.clients if client.under_way < _AT_ONCE), None)
         if chosen is None:
-            chosen = self._new()
+            chosen = Counted(self._new())
             self.clients.append(chosen)
-        chosen.used_at = now
-        return chosen, unused
+        chosen.begins()
+        return chosen, None if unused is None else unused.client
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,34 +106,45 @@ class Clients:
         self._sync: tuple[int, Pools[Direct]] | None = None
         self._loops: dict[int, _OfLoop] = {}
 
-    def sync(self) -> Direct:
-        """Return this process's client for one request, the first with room; a forked child gets its own."""
+    def sync(self) -> Counted[Direct]:
+        """Return this process's client for one request, the first with room; a forked child gets its own.
+
+        The request is counted until it is told that it has `ended`.
+        """
         with self._lock:
             chosen, unused = self._of_threads().choose()
         if unused is not None:
-            unused.close()
+            try:
+                unused.close()
+            except BaseException:
+                chosen.ended()
+                raise
         return chosen
 
     def sync_to_keep(self) -> Direct:
         """Return this process's first client, for whoever does not say when a request is over."""
         with self._lock:
-            return self._of_threads().clients[0]
+            return self._of_threads().clients[0].client
 
     def _of_threads(self) -> Pools[Direct]:
         if self._sync is None or self._sync[0] != os.getpid():
-            self._sync = (os.getpid(), Pools(partial(self._new, Direct)))
+            self._sync = (os.getpid(), Pools(partial(self._new, direct.Direct)))
         return self._sync[1]
 
-    async def asynchronous(self) -> AsyncDirect:
-        """Return the running loop's client for one request, the first with room."""
+    async def asynchronous(self) -> Counted[AsyncDirect]:
+        """Return the running loop's client for one request, the first with room; counted until it has `ended`."""
         chosen, unused = (await self._of_loop()).choose()
         if unused is not None:
-            await unused.aclose()
+            try:
+                await unused.aclose()
+            except BaseException:
+                chosen.ended()
+                raise
         return chosen
 
     async def asynchronous_to_keep(self) -> AsyncDirect:
         """Return the running loop's first client, for whoever does not say when a request is over."""
-        return (await self._of_loop()).clients[0]
+        return (await self._of_loop()).clients[0].client
 
     async def _of_loop(self) -> Pools[AsyncDirect]:
         """Return the running loop's clients; those of closed loops are swept."""
@@ -201,7 +158,7 @@ class Clients:
                 for key, kept in self._loops.items()
                 if (owner := kept.loop()) is not None and not owner.is_closed()
             }
-            pools = Pools(partial(self._new, AsyncDirect))
+            pools = Pools(partial(self._new, direct.AsyncDirect))
             guardian = self._guardian(loop, pools)
             self._loops[id(loop)] = _OfLoop(weakref.ref(loop), pools, guardian)
         # Started here, the generator is closed by the loop's own shutdown, and closes the clients with it.
@@ -225,8 +182,8 @@ class Clients:
                 known = self._loops.get(id(loop))
                 if known is not None and known.pools is pools:
                     del self._loops[id(loop)]
-            for client in pools.clients:
-                await client.aclose()
+            for counted in pools.clients:
+                await counted.client.aclose()
 
     def count(self) -> int:
         """Return how many event loops have clients."""
@@ -237,8 +194,8 @@ class Clients:
         with self._lock:
             made, self._sync = self._sync, None
         if made is not None and made[0] == os.getpid():
-            for client in made[1].clients:
-                client.close()
+            for counted in made[1].clients:
+                counted.client.close()
 
     async def aclose(self) -> None:
         """Close the running loop's clients."""

@@ -25,7 +25,6 @@ from langchain_openrouter_free import checkup
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.checkup import Finding, Said
 from langchain_openrouter_free.choosing import free_in
-from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.fetching import MOST_BYTES
 from langchain_openrouter_free.outlook import Explanation
@@ -75,7 +74,7 @@ class Examination:
         headers = {name: value for name, value in self.service.headers.items() if self.keyed or name != "Authorization"}
         request, parts = Outgoing(f"{self.service.url}{path}", headers, method="GET"), bytearray()
         try:
-            reply = Reply(self.service.client or CLIENTS.sync(), request, watch.connect, watch.read)
+            reply = Reply(self.service.client, request, watch.connect, watch.read)
             try:
                 while (data := reply.read()) is not None and len(parts) < MOST_BYTES:
                     parts += data

@@ -17,7 +17,6 @@ from langchain_openrouter_free.actions import Topic
 from langchain_openrouter_free.budget import nano
 from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.catalogue import FRESH, Listing
-from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.errors import at
 from langchain_openrouter_free.fetching import Fetch, Fetched, Page, Unpacked
@@ -203,9 +202,8 @@ class ServiceLookup:
         return _told(path, await self._aget(Page(f"{self.service.url}{path}"), self._watch(_PATIENCE)))
 
     def _get(self, page: Page, watch: Stopwatch) -> Fetched:
-        client = self.service.client or CLIENTS.sync()
         try:
-            reply = Reply(client, self._request(page), watch.connect, watch.read, raw=True)
+            reply = Reply(self.service.client, self._request(page), watch.connect, watch.read, raw=True)
             try:
                 unpacked = Unpacked(reply.headers.get("content-encoding", ""))
                 while (data := reply.read()) is not None:
@@ -220,9 +218,10 @@ class ServiceLookup:
         return Fetched(reply.status, body, reply.headers.get("etag", ""))
 
     async def _aget(self, page: Page, watch: Stopwatch) -> Fetched:
-        client = self.service.async_client or await CLIENTS.asynchronous()
         try:
-            reply = await AsyncReply.open(client, self._request(page), watch.connect, watch.read, raw=True)
+            reply = await AsyncReply.open(
+                self.service.async_client, self._request(page), watch.connect, watch.read, raw=True
+            )
             try:
                 unpacked = Unpacked(reply.headers.get("content-encoding", ""))
                 while (data := await reply.read()) is not None:

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import httpx
 
-from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.evidence import header, http_date
@@ -184,16 +183,16 @@ class ServiceSource:
 
     def open(self) -> None:
         """Send the request; return when the head of its reply is there."""
-        client, request = self._client or CLIENTS.sync(), self._request()
+        request = self._request()
         self.sent = True
-        self._reply = Reply(client, request, self._watch.connect, self._watch.read)
+        self._reply = Reply(self._client, request, self._watch.connect, self._watch.read)
         self._begun(self._reply)
 
     async def aopen(self) -> None:
         """Send the request; return when the head of its reply is there."""
-        client, request = self._async_client or await CLIENTS.asynchronous(), self._request()
+        request = self._request()
         self.sent = True
-        self._async_reply = await AsyncReply.open(client, request, self._watch.connect, self._watch.read)
+        self._async_reply = await AsyncReply.open(self._async_client, request, self._watch.connect, self._watch.read)
         self._begun(self._async_reply)
 
     def read(self) -> list[Delta] | None:

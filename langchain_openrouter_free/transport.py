@@ -6,17 +6,23 @@ reader of the reply.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import cast
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from langchain_openrouter_free.clients import POOL_SECONDS, AsyncDirect, Count, Direct
+from langchain_openrouter_free.clients import CLIENTS, POOL_SECONDS, Counted
 from langchain_openrouter_free.deadlines import Deadline
+from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.unpacking import Unpacker
 from langchain_openrouter_free.verdicts import Kind
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free import direct
+    from langchain_openrouter_free.direct import OpenedAsyncReply
+else:
+    direct = Later("langchain_openrouter_free.direct")
 
 # What an attempt may run into below HTTP; anything else is a bug and passes through.
 _FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError)
@@ -51,16 +57,21 @@ class Service:
     async_client: httpx.AsyncClient | None = None
 
 
-def fault_of(error: BaseException, deadline: Deadline | None) -> TransportFault:
-    """Translate an HTTP client's exception."""
-    limit = f" ({deadline.limit})" if deadline is not None else ""
-    if isinstance(error, httpx.ConnectTimeout):
+def _raise_fault(error: BaseException, deadline: Deadline) -> None:
+    """Raise an exception of an HTTP client, or of its pool, as what it means for an attempt; any other is passed by."""
+    kind = direct.in_httpx(type(error))
+    if issubclass(kind, _FAULTS):
+        raise _fault_of(kind, error, deadline) from error
+
+
+def _fault_of(kind: type[BaseException], error: BaseException, deadline: Deadline) -> TransportFault:
+    if issubclass(kind, httpx.ConnectTimeout):
         return TransportFault(Kind.UNREACHABLE, "no connection within the deadline (connect)")
-    if isinstance(error, httpx.TimeoutException):
-        return TransportFault(Kind.TIMED_OUT, f"no content within the deadline{limit}")
-    if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | httpx.InvalidURL):
+    if issubclass(kind, httpx.TimeoutException):
+        return TransportFault(Kind.TIMED_OUT, f"no content within the deadline ({deadline.limit})")
+    if issubclass(kind, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | httpx.InvalidURL):
         return TransportFault(Kind.UNREACHABLE, f"no connection to the service: {_words(error)}")
-    if isinstance(error, httpx.DecodingError):
+    if issubclass(kind, httpx.DecodingError):
         return TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {_words(error)}")
     return TransportFault(Kind.CUT, f"the connection broke off: {_words(error)}")
 
@@ -78,48 +89,21 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-@lru_cache(maxsize=16)
-def _head(url: str, *headers: tuple[str, str]) -> tuple[httpx.URL, httpx.Headers]:
-    """Read where requests go and what stands in the head of each: one service is asked again and again."""
-    address = httpx.URL(url)
-    named = {name.lower(): value for name, value in headers}
-    return address, httpx.Headers({"host": address.netloc.decode("ascii"), **named})
+def _asked(
+    request: Outgoing, connect: Deadline, read: Deadline
+) -> tuple[str, str, Iterable[tuple[str, str]], bytes, dict[str, float]]:
+    return request.method, request.url, request.headers.items(), request.content or b"", _patience(connect, read)
 
 
-def _built(
-    client: httpx.Client | httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline
-) -> httpx.Request:
-    if not isinstance(client, Direct | AsyncDirect):
-        return client.build_request(
-            request.method,
-            request.url,
-            headers=dict(request.headers),
-            content=request.content,
-            timeout=timeout_of(connect, read),
-        )
-    address, head = _head(request.url, *client.usual, *request.headers.items())
-    content = request.content or b""
-    built = httpx.Request(
-        request.method,
-        address,
-        headers=head,
-        stream=httpx.ByteStream(content),
-        extensions={"timeout": _patience(connect, read)},
-    )
-    if content:
-        built.headers["content-length"] = str(len(content))
-    return built
-
-
-def _told(response: httpx.Response) -> dict[str, str]:
+def _told(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return the headers of a reply by their names in small letters."""
     told: dict[str, str] = {}
     try:
-        for raw_name, raw_value in response.headers.raw:
+        for raw_name, raw_value in raw:
             name, value = raw_name.decode("ascii").lower(), raw_value.decode("ascii")
             told[name] = f"{told[name]}, {value}" if name in told else value
     except UnicodeDecodeError:
-        return dict(response.headers.items())
+        return dict(httpx.Headers(raw).items())
     return told
 
 
@@ -139,25 +123,37 @@ def _unpacked(unpacker: Unpacker, data: bytes) -> Iterator[bytes]:
         raise TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {error}") from None
 
 
-def _pieces(response: httpx.Response, unpacker: Unpacker | None) -> Iterator[bytes]:
+def _pieces(stream: Iterable[bytes], unpacker: Unpacker | None) -> Iterator[bytes]:
     # Without compression the stream is read as it is: a third of the cost of each piece.
-    stream = iter(cast("httpx.SyncByteStream", response.stream))
-    return stream if unpacker is None else (piece for data in stream for piece in _unpacked(unpacker, data))
+    return iter(stream) if unpacker is None else (piece for data in stream for piece in _unpacked(unpacker, data))
 
 
-async def _unpacked_stream(stream: AsyncIterator[bytes], unpacker: Unpacker) -> AsyncIterator[bytes]:
+async def _unpacked_stream(stream: AsyncIterable[bytes], unpacker: Unpacker) -> AsyncIterator[bytes]:
     async for data in stream:
         for piece in _unpacked(unpacker, data):
             yield piece
 
 
-def _apieces(response: httpx.Response, unpacker: Unpacker | None) -> AsyncIterator[bytes]:
-    stream = aiter(cast("httpx.AsyncByteStream", response.stream))
-    return stream if unpacker is None else _unpacked_stream(stream, unpacker)
+def _apieces(stream: AsyncIterable[bytes], unpacker: Unpacker | None) -> AsyncIterator[bytes]:
+    return aiter(stream) if unpacker is None else _unpacked_stream(stream, unpacker)
 
 
-class Reply:
+class _Counting:
+    """A reply of one of the process's own clients counts as under way until it is over, once; a user's does not."""
+
+    def __init__(self, counted: Counted[Any] | None) -> None:
+        self._counted = counted
+
+    def _over(self) -> None:
+        counted, self._counted = self._counted, None
+        if counted is not None:
+            counted.ended()
+
+
+class Reply(_Counting):
     """An open reply on a thread: bytes until they are over; `raw` ones as they come, packed or not.
+
+    The request goes by `client`, the user's own, or by one of the process's where that is None.
 
     Attributes:
         status: HTTP status.
@@ -165,26 +161,21 @@ class Reply:
     """
 
     def __init__(
-        self, client: httpx.Client, request: Outgoing, connect: Deadline, read: Deadline, *, raw: bool = False
+        self, client: httpx.Client | None, request: Outgoing, connect: Deadline, read: Deadline, *, raw: bool = False
     ) -> None:
+        by = CLIENTS.sync() if client is None else client
+        super().__init__(by if isinstance(by, Counted) else None)
         self._read = read
-        self._count = Count(client)
         try:
-            built = _built(client, request, connect, read)
-            # Never to another place, whatever a client of the user does otherwise: the key goes with the request.
-            self._response = (
-                client.straight(built)
-                if isinstance(client, Direct)
-                else client.send(built, stream=True, follow_redirects=False)
-            )
+            asked = _asked(request, connect, read)
+            self._opened = by.client.straight(*asked) if isinstance(by, Counted) else direct.usual(by, *asked)
         except BaseException as error:
-            self._count.over()
-            if isinstance(error, _FAULTS):
-                raise fault_of(error, read) from error
+            self._over()
+            _raise_fault(error, read)
             raise
-        self.status, self.headers = self._response.status_code, _told(self._response)
+        self.status, self.headers = self._opened.status, _told(self._opened.headers)
         try:
-            self._bytes = _pieces(self._response, None if raw else _unpacker(self.headers))
+            self._bytes = _pieces(self._opened.stream, None if raw else _unpacker(self.headers))
         except TransportFault:
             self.close()
             raise
@@ -193,62 +184,68 @@ class Reply:
         """Return the next bytes, None at the end."""
         try:
             return next(self._bytes, None)
-        except _FAULTS as error:
-            raise fault_of(error, self._read) from error
+        except Exception as error:
+            _raise_fault(error, self._read)
+            raise
 
     def close(self) -> None:
         """Close the reply; a connection whose reply was read to its end is used again."""
         try:
-            self._response.close()
+            self._opened.close()
         finally:
-            self._count.over()
+            self._over()
 
 
-class AsyncReply:
+class AsyncReply(_Counting):
     """An open reply on an event loop."""
 
-    def __init__(self, count: Count, response: httpx.Response, read: Deadline, *, raw: bool = False) -> None:
-        self._count = count
-        self._response = response
-        self._read = read
-        self.status, self.headers = response.status_code, _told(response)
-        self._bytes = _apieces(response, None if raw else _unpacker(self.headers))
+    def __init__(
+        self, counted: Counted[Any] | None, opened: OpenedAsyncReply, read: Deadline, *, raw: bool = False
+    ) -> None:
+        super().__init__(counted)
+        self._opened, self._read = opened, read
+        self.status, self.headers = opened.status, _told(opened.headers)
+        self._bytes = _apieces(opened.stream, None if raw else _unpacker(self.headers))
 
     @classmethod
     async def open(
-        cls, client: httpx.AsyncClient, request: Outgoing, connect: Deadline, read: Deadline, *, raw: bool = False
+        cls,
+        client: httpx.AsyncClient | None,
+        request: Outgoing,
+        connect: Deadline,
+        read: Deadline,
+        *,
+        raw: bool = False,
     ) -> AsyncReply:
         """Send the request; return when the reply's headers are there."""
-        count = Count(client)
+        by = await CLIENTS.asynchronous() if client is None else client
+        counted = by if isinstance(by, Counted) else None
         try:
-            built = _built(client, request, connect, read)
-            response = await (
-                client.straight(built)
-                if isinstance(client, AsyncDirect)
-                else client.send(built, stream=True, follow_redirects=False)
-            )
+            asked = _asked(request, connect, read)
+            opened = await (by.client.straight(*asked) if isinstance(by, Counted) else direct.ausual(by, *asked))
             try:
-                return cls(count, response, read, raw=raw)
+                return cls(counted, opened, read, raw=raw)
             except TransportFault:
-                await response.aclose()
+                await opened.close()
                 raise
         except BaseException as error:
-            count.over()
-            if isinstance(error, _FAULTS):
-                raise fault_of(error, read) from error
+            if counted is not None:
+                counted.ended()
+            _raise_fault(error, read)
             raise
 
     async def read(self) -> bytes | None:
         """Return the next bytes, None at the end."""
         try:
             return await anext(self._bytes, None)
-        except _FAULTS as error:
-            raise fault_of(error, self._read) from error
+        except Exception as error:
+            _raise_fault(error, self._read)
+            raise
 
     async def close(self) -> None:
         """Close the reply at once."""
-        self._count.over()
+        self._over()
         close = getattr(self._bytes, "aclose", None)
         if close is not None:
             await close()
-        await self._response.aclose()
+        await self._opened.close()

@@ -102,7 +102,7 @@ LANGCHAIN = {
     "replies",
     "errors",
 }
-HTTP = {"clients", "transport", "network", "sources", "lookup", "fields"}
+HTTP = {"clients", "direct", "transport", "network", "sources", "lookup", "fields"}
 WORLD = {"httpx", "httpcore", "time", "random", "asyncio", "os", "sqlite3", "threading", "socket"}
 ID = re.compile(r"[a-z0-9~-]+/[a-z0-9][a-z0-9._-]*(:[a-z]+)?")
 NO_MODEL = {"application/json", "text/event-stream", "text/html"}  # content types

@@ -9,13 +9,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any, Self
 
+import httpcore
 import httpx
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
-from langchain_openrouter_free import AllModelsFailed, MemoryStore
+from langchain_openrouter_free import AllModelsFailed, MemoryStore, direct
 from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.network import DeadlineBackend, keep_deadlines
@@ -84,7 +86,9 @@ def test_many_at_once_on_a_loop_share_them_over_pools(sim: Simulator) -> None:
             await asyncio.gather(*(anext(stream) for stream in streams))
             used.append({id(client) for client in CLIENTS._loops[id(asyncio.get_running_loop())].pools.clients})
             await asyncio.gather(*(stream.aclose() for stream in streams))  # type: ignore[attr-defined]
-            assert id(await CLIENTS.asynchronous()) in used[0]
+            again = await CLIENTS.asynchronous()
+            again.ended()
+            assert id(again) in used[0]
 
     asyncio.run(run())
     assert [len(clients) for clients in used] == [3, 3, 3]
@@ -103,12 +107,12 @@ def test_a_pool_that_nobody_uses_any_more_is_closed(sim: Simulator) -> None:
     assert len(pools.clients) == 3
     for stream in streams:
         stream.close()  # type: ignore[attr-defined]
-    assert [client.under_way for client in pools.clients] == [0, 0, 0]
+    assert [counted.under_way for counted in pools.clients] == [0, 0, 0]
     spare = pools.clients[1:]
-    for client in spare:
-        client.used_at -= 61
+    for counted in spare:
+        counted.used_at -= 61
     assert CLIENTS.sync() is CLIENTS.sync() is pools.clients[0]
-    assert all(client.is_closed for client in spare)
+    assert all(counted.client.is_closed for counted in spare)
     CLIENTS.close()
 
 
@@ -380,3 +384,51 @@ def test_an_answer_is_not_lost_for_a_store_that_fails(
     store.updates = 0
     assert drive(model, path).outcomes == ["ok"]
     assert "cannot be kept" in caplog.text
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_whoever_stands_before_the_pool_is_asked(sim: Simulator, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """A request goes straight to the pool, but not past a recorder or a tracer that stands in a transport's place."""
+    sim.reset()
+    seen: list[str] = []
+    plain, aplain = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
+
+    @wraps(plain)
+    def recorded(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        return plain(self, request)
+
+    @wraps(aplain)
+    async def arecorded(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        return await aplain(self, request)
+
+    model = make(sim)
+    assert drive(model, path).text
+    assert seen == []
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", recorded)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", arecorded)
+    assert drive(model, path).text
+    assert [name.rpartition("/")[2] for name in seen] == ["completions"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("missing", ["_FIND", "_POOL"])
+def test_without_a_private_name_of_httpx_requests_go_the_usual_way(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, missing: str, path: str
+) -> None:
+    """A release of httpx that names things otherwise costs speed, not answers."""
+    sim.reset(Scenario(scripts={TWENTY[0]: "429-upstream"}))
+    monkeypatch.setattr(direct, missing, "renamed")
+    assert drive(make(sim), path).text
+    assert asked(sim) == TWENTY[:2]
+
+
+def test_what_a_pool_raises_is_read_as_what_httpx_makes_of_it() -> None:
+    """Each failure below HTTP has its twin; anything else is nobody's fault but ours."""
+    kinds = [kind for kind in vars(httpcore).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    told = {kind.__name__: direct.in_httpx(kind) for kind in kinds}
+    assert told.pop("ConnectionNotAvailable") is httpcore.ConnectionNotAvailable  # caught within the pool
+    assert {name: kind.__name__ for name, kind in told.items()} == {name: name for name in told}
+    assert all(issubclass(kind, httpx.HTTPError) for kind in told.values())
+    assert direct.in_httpx(KeyError) is KeyError
