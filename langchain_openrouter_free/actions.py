@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from langchain_openrouter_free.advice import Notice
@@ -11,6 +11,7 @@ from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.easing import Ease
 from langchain_openrouter_free.quota import Slot
 from langchain_openrouter_free.traits import FORMS
+from langchain_openrouter_free.values import value_type
 
 
 class Road(StrEnum):
@@ -20,7 +21,7 @@ class Road(StrEnum):
     EXTERNAL = "external"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Candidate:
     """A model admitted for this call.
 
@@ -66,7 +67,7 @@ class Candidate:
         return self.refused & FORMS
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Choice:
     """The free candidates of a call, by the service's list.
 
@@ -83,7 +84,7 @@ class Choice:
     notices: tuple[Notice, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class PaidTurn:
     """A place in the row of paid requests.
 
@@ -98,7 +99,7 @@ class PaidTurn:
     wait: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Try:
     """Ask this candidate.
 
@@ -119,7 +120,7 @@ class Try:
     usual_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Wait:
     """Nothing opens before `until` (Unix seconds); decide again then.
 
@@ -144,14 +145,14 @@ class Topic(StrEnum):
     FUNDS = "what is left of the account's money and of the key's limit"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Ask:
     """Ask the service about something before going on."""
 
     topic: Topic
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class GiveUp:
     """Nobody is left to ask."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_openrouter_free.schemas import misfit
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
 
@@ -54,7 +54,7 @@ ENDLESS = "more tool calls in one answer than anyone means to make"
 MOST_CALLS = 256
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Terms:
     """What a call takes for an answer.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.callbacks import BaseRunManager, adispatch_custom_event, dispatch_custom_event
@@ -18,13 +17,14 @@ from langchain_core.runnables.config import ensure_config
 from langchain_openrouter_free.candidates import ALIAS
 from langchain_openrouter_free.listening import Hearing
 from langchain_openrouter_free.roads import Moment
+from langchain_openrouter_free.values import value_type
 
 log = logging.getLogger("langchain_openrouter_free")
 
 EVENT = "openrouter_free_route"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Listeners(Hearing):
     """The audience of one call of LangChain's."""
 

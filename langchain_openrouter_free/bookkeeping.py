@@ -30,6 +30,7 @@ from langchain_openrouter_free.stores import Change, PageRef, Row, StateStore, k
 from langchain_openrouter_free.stores.sheltered import Sheltered
 from langchain_openrouter_free.traits import NOTHING, Lesson
 from langchain_openrouter_free.tripwire import Bill
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ _COUNTED = 0.1
 log = logging.getLogger("langchain_openrouter_free")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Accounts:
     """Whose quota and whose money it is, and where both are kept.
 
@@ -117,7 +118,7 @@ class Accounts:
         return Payments(self.store, tuple(pockets), need)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Turn:
     """One granted attempt.
 
@@ -138,7 +139,7 @@ class Turn:
     usual_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Settled:
     """How an attempt was booked.
 

@@ -5,9 +5,10 @@ Times are Unix seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from langchain_openrouter_free.quota import certain_end
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind, Verdict
 
 # Own guesses after the 1st, 2nd, ... failure in a row, in seconds: real bad spells of free endpoints last
@@ -26,7 +27,7 @@ _LONGEST_PROBE = 3600.0
 _FORGOTTEN = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Cooldown:
     """What is remembered of a model's failures.
 

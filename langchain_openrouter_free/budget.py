@@ -12,6 +12,7 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
 from langchain_openrouter_free.catalogue import Prices
+from langchain_openrouter_free.values import value_type
 
 NANO = Decimal(1_000_000_000)
 UNLIMITED = "unlimited"
@@ -150,7 +151,7 @@ def dollars(amount: int) -> str:
     return format((Decimal(amount) / NANO).normalize(), "f")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Need:
     """What a paid attempt at a request could use.
 
@@ -215,7 +216,7 @@ def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None, need: Need, 
     return worst_case(replace(prices, context=None), counted, completion, now)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Fees:
     """What it costs to buy credits (the service's page of fees, 2026: 5.5 %, at least $0.80 a purchase).
 

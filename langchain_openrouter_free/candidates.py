@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_openrouter_free import settings
@@ -12,12 +11,13 @@ from langchain_openrouter_free.budget import Budget
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError, PrivacyNotSatisfiable
 from langchain_openrouter_free.paid import PaidModel
+from langchain_openrouter_free.values import value_type
 
 # The name of a model that has not been chosen yet.
 ALIAS = "openrouter-free"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Candidates:
     """What `models`, `paid_models` and `budget` name.
 

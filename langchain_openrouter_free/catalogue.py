@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from langchain_openrouter_free.values import value_type
 
 FREE_SUFFIX = ":free"
 FREE_ROUTER = "openrouter/free"
@@ -42,7 +44,7 @@ _ZERO = Decimal(0)
 _LEAST, _MOST = Decimal("1e-18"), Decimal(1_000_000)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Tier:
     """Prices that hold under a condition.
 
@@ -74,7 +76,7 @@ def _minutes(clock: int) -> int:
     return clock // 100 * 60 + clock % 100
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Prices:
     """What a paid model costs, in US dollars.
 
@@ -280,7 +282,7 @@ def _amount(value: object) -> Decimal | None:
     return amount if amount.is_finite() and (amount == 0 or _LEAST <= amount <= _MOST) else None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Absence:
     """An id that a list used to have.
 
@@ -306,7 +308,7 @@ def _kept(model: str, row: Row) -> Row:
     return row if is_short else {"id": model}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value_type(eq=False)
 class Listing:
     """The service's list of models as it was at a moment; `None` stands for a list that could not be had.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from langchain_openrouter_free.actions import Candidate, Choice
 from langchain_openrouter_free.advice import ModelGone, Notice, gone, leaving, nearest
@@ -12,6 +12,7 @@ from langchain_openrouter_free.facts import ModelFacts, facts_of
 from langchain_openrouter_free.fitness import UNFIT, Needs, lacks
 from langchain_openrouter_free.ranking import not_for_chat
 from langchain_openrouter_free.selection import Chosen, Selection, selected
+from langchain_openrouter_free.values import value_type
 
 _DAY = 86_400.0
 NO_LISTING = "the service's catalogue cannot be read, so nothing proves that it is free"
@@ -60,7 +61,7 @@ def _replacements(model: str, listing: Listing, ranking: Sequence[str], bundle: 
     return nearest(model, last, live, ranking)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Chooser:
     """Chooses the free candidates of one call.
 

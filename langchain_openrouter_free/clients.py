@@ -10,13 +10,13 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import httpx
 
 from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.values import value_type
 
 if TYPE_CHECKING:
     from langchain_openrouter_free import direct
@@ -85,7 +85,7 @@ class Pools(Generic[C]):
         return chosen, None if unused is None else unused.client
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class _OfLoop:
     """The clients of one event loop."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -15,12 +14,13 @@ from langchain_core.runnables.config import ensure_config
 
 from langchain_openrouter_free.later import PART
 from langchain_openrouter_free.messages import author_of
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.voices import VOICES, key_of, traces
 
 _CONFIG: ContextVar[RunnableConfig | None] = ContextVar("langchain_openrouter_free_config", default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Conversation:
     """What one call knows of its conversation.
 

@@ -11,16 +11,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_openrouter_free.traits import REASONING_OFF
+from langchain_openrouter_free.values import value_type
 
 # How many times as many tokens, and at least so many more.
 _TIMES, _MORE = 4, 2048
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Ease:
     """What is changed of a request.
 

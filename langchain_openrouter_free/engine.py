@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -37,6 +37,7 @@ from langchain_openrouter_free.routing import UNBOOKABLE, Ending, Route
 from langchain_openrouter_free.stores import at_once
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.tripwire import Bill, bill_of
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind, Verdict
 
 T = TypeVar("T")
@@ -53,14 +54,14 @@ _ABANDONED = "abandoned"
 _MOST_SETTLED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class AskPace:
     """Ask the user's rate limiter, and decide again: a slot that was taken before would age meanwhile."""
 
     pace: Pace
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Settle:
     """The budget falls short: ask what these answers cost that were booked at their worst case."""
 

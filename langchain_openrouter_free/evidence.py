@@ -11,10 +11,11 @@ import ast
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
+
+from langchain_openrouter_free.values import value_type
 
 Json = dict[str, Any]
 
@@ -89,7 +90,7 @@ _FIRST, _LAST = 12_288, 4_096
 _LONGEST_REPR = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Evidence:
     """What one reply says, in one place. Texts are lower-cased unless told otherwise."""
 

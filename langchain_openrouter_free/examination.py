@@ -14,7 +14,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +31,7 @@ from langchain_openrouter_free.sources import Stopwatch
 from langchain_openrouter_free.stores import StateStore
 from langchain_openrouter_free.timeouts import Timeouts
 from langchain_openrouter_free.transport import Outgoing, Reply, Service, TransportFault
+from langchain_openrouter_free.values import value_type
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ _PATIENCE = Timeouts(connect=2.0, first_token=4.0, stall=4.0, attempt=5.0, call=
 _KEY, _MINE, _ALL = "/key", "/models/user", "/models"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Examination:
     """Looks at the service of one configuration.
 

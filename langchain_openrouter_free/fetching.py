@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from langchain_openrouter_free.catalogue import MOST_ENTRIES, Listing, Row
 from langchain_openrouter_free.unpacking import Unpacker
+from langchain_openrouter_free.values import value_type
 
 # What the account may use (8 free ids where the other one showed 18, recorded 2026-09), and what is on offer.
 LISTS = ("/models/user", "/models")
@@ -27,7 +28,7 @@ _LONGEST_TAG = 200
 _OK, _UNCHANGED = 200, 304
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Page:
     """A page to be asked for.
 
@@ -40,7 +41,7 @@ class Page:
     tag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Fetched:
     """The reply to a question.
 
@@ -64,6 +65,9 @@ class Fetched:
         except (ValueError, RecursionError):
             return None
         return parsed
+
+
+_NOTHING = Fetched()
 
 
 class Unpacked:
@@ -113,7 +117,7 @@ class Fetch:
     known: Listing | None = None
     paid: Sequence[str] = ()
     suffices: bool = False
-    refusal: Fetched = Fetched()
+    refusal: Fetched = _NOTHING
     why: str = ""
     _left: list[str] = field(default_factory=lambda: list(LISTS))
     _page: Page | None = None

@@ -22,7 +22,7 @@ asked in another form |
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from langchain_openrouter_free.facts import ModelFacts
@@ -45,6 +45,7 @@ from langchain_openrouter_free.traits import (
     UNKNOWN,
     Traits,
 )
+from langchain_openrouter_free.values import value_type
 
 # Parameters without which an answer is still an answer, and what each is called when it is refused.
 _SPARED = {
@@ -70,7 +71,7 @@ RULED_OUT = "the account's privacy setting or guardrail has ruled it out"
 _SOME_ANSWER = 256
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Needs:
     """What a request asks of a model.
 

@@ -7,15 +7,15 @@ a key without a limit of its own says null.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from langchain_openrouter_free.budget import NANO, dollars, signed_nano
+from langchain_openrouter_free.values import value_type
 
 # The service's old rule: a request a second for each dollar of the balance, from 1 to 500.
 _LEAST_RPS, _MOST_RPS = 1.0, 500.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Funds:
     """What is known of the money; amounts in nano-dollars.
 

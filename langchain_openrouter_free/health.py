@@ -7,13 +7,14 @@ what time it is, draws a random number or knows where the book is kept. Times ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from math import ceil, isfinite, sqrt
 from typing import Any
 
 from langchain_openrouter_free.quota import DAY
 from langchain_openrouter_free.repute import UNPROVEN, Repute
+from langchain_openrouter_free.values import value_type
 
 # Real bad spells of free endpoints last 45 to 110 minutes (5-minute statistics of July 2026), in seconds.
 HALF_LIFE = 1800.0
@@ -52,7 +53,7 @@ class Strategy(StrEnum):
     ADAPTIVE = "adaptive"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Health:
     """What our own attempts at one model measured; the older, the less it counts.
 

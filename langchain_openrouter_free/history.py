@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from langchain_openrouter_free.budget import NANO
 from langchain_openrouter_free.errors import AttemptRecord, route_facts
 from langchain_openrouter_free.quota import Quota
+from langchain_openrouter_free.values import value_type
 
 # Rows older than this are folded, and counts of days older than that are dropped, in seconds.
 ROWS_KEPT = 14 * 86_400.0
@@ -36,7 +37,7 @@ VERSION = 1
 _JSON = json.JSONEncoder(separators=(",", ":"))
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class CallRecord:
     """One call that is over.
 
@@ -116,7 +117,7 @@ class CallRecord:
             raise ValueError(f"no call: {error!r}") from error
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Totals:
     """What is left of old calls.
 

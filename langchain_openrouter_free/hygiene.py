@@ -24,6 +24,7 @@ from langchain_openrouter_free.traits import (
     SYSTEM_ROLE,
     TOOL_CALL_IDS,
 )
+from langchain_openrouter_free.values import value_type
 
 Json = dict[str, Any]
 
@@ -37,7 +38,7 @@ _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 9
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Form:
     """What a model demands.
 

@@ -7,7 +7,7 @@ the book is kept; how it is written is `pages.py`'s business. Times are Unix sec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from langchain_openrouter_free.breaker import FIXED, Cooldown, rested
@@ -17,6 +17,7 @@ from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.traits import NOTHING, UNKNOWN, Lesson, Traits
 from langchain_openrouter_free.traits import pruned as remembered
 from langchain_openrouter_free.tripwire import QUARANTINE, Bill, Quarantine
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
 
 # Two models that both say 429 without saying whose within this many seconds: it is the account's.
@@ -52,7 +53,7 @@ _UNHEALTHY = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Hold:
     """A window of the account that is shut.
 
@@ -75,7 +76,7 @@ class Hold:
         return certain_end(self.window, self.until)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Stated:
     """A limit that the server named, and the UTC day on which it did; it is believed for that day."""
 
@@ -83,7 +84,7 @@ class Stated:
     day: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Metered:
     """One model's own limits, and what was taken of them."""
 
@@ -95,7 +96,7 @@ class Metered:
         return Limits(_believed(self.limits, "minute", now), _believed(self.limits, "day", now))
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Measured:
     """What an attempt showed of its model's speed, where it did.
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_openrouter_free.roads import Moment
 from langchain_openrouter_free.telemetry import Asked, observe
+from langchain_openrouter_free.values import value_type
 
 log = logging.getLogger("langchain_openrouter_free")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Hearing:
     """The audience of one call.
 

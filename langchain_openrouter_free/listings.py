@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from langchain_openrouter_free.catalogue import FRESH, Absence, Listing, Row
 from langchain_openrouter_free.stores import PageRef, StateStore
+from langchain_openrouter_free.values import value_type
 
 log = logging.getLogger("langchain_openrouter_free")
 _What = TypeVar("_What")
@@ -72,7 +73,7 @@ def decode(text: str) -> Listing:
         raise ValueError(f"no list of models: {error!r}") from error
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Shelf:
     """Where one account's list is kept between processes.
 

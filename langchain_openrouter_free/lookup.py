@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import quote
 
 from langchain_openrouter_free.actions import Topic
@@ -27,6 +27,7 @@ from langchain_openrouter_free.settings import is_service
 from langchain_openrouter_free.sources import Stopwatch
 from langchain_openrouter_free.timeouts import Timeouts
 from langchain_openrouter_free.transport import AsyncReply, Outgoing, Reply, Service, TransportFault
+from langchain_openrouter_free.values import value_type
 
 Finding = Listing | Funds | int | None
 
@@ -42,7 +43,7 @@ _NO_SUCH_PAGE = frozenset({404, 405, 501})
 _PATHS = {Topic.DAY_LIMIT: ("/key",), Topic.FUNDS: ("/key", "/credits")}
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class ServiceLookup:
     """Asks the service of one configuration; an `engine.Lookup`.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import is_
 from typing import Any
 
@@ -18,6 +18,7 @@ from langchain_openrouter_free.ledger import Hold, Ledger, Metered, Stated
 from langchain_openrouter_free.quota import Use, Windows
 from langchain_openrouter_free.traits import Traits
 from langchain_openrouter_free.tripwire import Quarantine
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind
 
 VERSION = 2
@@ -79,7 +80,7 @@ def decode(text: str) -> Ledger:
         raise ValueError(f"no ledger: {error!r}") from error
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class _Models:
     """What a book knows of models."""
 

@@ -6,13 +6,14 @@ Knows the names that the service's chat completions take; no network, no LangCha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.delivery import ON_INTERRUPT, OnInterrupt
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.shapes import Shape
+from langchain_openrouter_free.values import value_type
 
 # Parameters that are fields of the model as well.
 FIELDS = (
@@ -77,7 +78,7 @@ UNSAID: Any = object()
 UNASKED = frozenset({"hedge_after", "max_wait", "on_interrupt", "sticky", "timeout", "timeouts"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Options:
     """What a single call says about routing, not about the answer.
 

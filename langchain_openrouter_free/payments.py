@@ -7,7 +7,6 @@ attempt must be held back in both. Every method is one atomic update of each, al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,10 +16,11 @@ from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.joining import joined_purses
 from langchain_openrouter_free.purse import BudgetWarning, Purse, Shortfall
 from langchain_openrouter_free.stores import PageRef, StateStore
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind, Verdict
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Pocket:
     """A page of money and the caps that it is held against.
 
@@ -41,7 +41,7 @@ class Pocket:
         return PageRef(f"{kind}:{self.name}", Purse.encode, Purse.decode, joined_purses)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Held:
     """What is held back for a paid attempt.
 
@@ -54,7 +54,7 @@ class Held:
     max_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Payments:
     """The money that one call may move.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_openrouter_free import parameters, preferences, settings
@@ -23,11 +22,12 @@ from langchain_openrouter_free.race import Silence
 from langchain_openrouter_free.request import Request
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.timeouts import Deadlines
+from langchain_openrouter_free.values import value_type
 
 log = logging.getLogger("langchain_openrouter_free")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Plan:
     """What is settled of a call before its messages are looked at.
 

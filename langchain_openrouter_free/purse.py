@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from langchain_openrouter_free.budget import Budget, dollars
+from langchain_openrouter_free.values import value_type
 
 # A reservation whose attempt never came back counts as spent when this has passed, in seconds.
 LEASE = 3600.0
@@ -27,7 +28,7 @@ WARNED_AT = (50, 80, 100)
 VERSION = 2
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Shortfall:
     """Why a reservation was refused; amounts in nano-dollars.
 
@@ -104,7 +105,7 @@ class Dispute(NamedTuple):
     again: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Purse:
     """One project's (or account's) book of money, in nano-dollars.
 
@@ -129,7 +130,7 @@ class Purse:
 
     def encode(self) -> str:
         """Write the book as text."""
-        page = {name: getattr(self, name) for name in self.__slots__}
+        page = {one.name: getattr(self, one.name) for one in fields(self)}
         return json.dumps({"v": VERSION, **page}, separators=(",", ":"))
 
     @classmethod

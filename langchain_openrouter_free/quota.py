@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from langchain_openrouter_free.values import value_type
 
 MINUTE = 60.0
 DAY = 86_400.0
@@ -33,7 +34,7 @@ def certain_end(window: str | None, until: float) -> float:
     return until + AFTER_START if window == "minute" else until
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Limits:
     """How many free requests there are; None means that no limit is known.
 
@@ -48,7 +49,7 @@ class Limits:
     guessed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Part:
     """A part of the day: so many requests, or so many hundredths of the day's limit."""
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.bookkeeping import Turn
+from langchain_openrouter_free.values import value_type
 
 Silence = float | Literal["p95"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Hedge:
     """When a second model is asked.
 

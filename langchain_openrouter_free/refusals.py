@@ -7,16 +7,17 @@ evidence is dug out of a reply is `evidence.py`'s business.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from langchain_openrouter_free.evidence import Evidence, compiled, decode, gather
 from langchain_openrouter_free.shortcomings import named, sizes
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, verdict
 from langchain_openrouter_free.waits import named_until, window_of
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Rule:
     """One row: every condition that is given must hold. Texts are regular expressions over lower case."""
 

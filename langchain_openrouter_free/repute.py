@@ -7,8 +7,9 @@ moment. It rests nobody: who is spared comes last, and is still asked where nobo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from langchain_openrouter_free.values import value_type
 
 # Half of it is forgotten in a day, in seconds: the shares of free endpoints change from day to day, not from hour to
 # hour (5-minute statistics of July 2026).
@@ -24,7 +25,7 @@ _FREE_FAILURES, _TOLERATED, _ASSUMED = 1.0, 0.05, 8.0
 _GREATEST = 2**53
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Repute:
     """What is remembered of a model over days.
 

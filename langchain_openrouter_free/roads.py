@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from langchain_openrouter_free.actions import Candidate, Topic
@@ -17,6 +17,7 @@ from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.purse import BudgetWarning
 from langchain_openrouter_free.sources import Source, Stopwatch
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Verdict
 from langchain_openrouter_free.wire import Completion
 
@@ -45,7 +46,7 @@ class Lookup(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Moment:
     """A call at a moment that is told of: an attempt has ended, a wait begins, or the call is over.
 
@@ -92,7 +93,7 @@ class Pace(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Roads:
     """How candidates are asked; made by the face.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import Generic, TypeVar
 
 from langchain_openrouter_free.catalogue import FREE_ROUTER, FREE_SUFFIX
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.ranking import not_for_chat, scored
+from langchain_openrouter_free.values import value_type
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ def stands_for_many(entry: str) -> bool:
     return entry == AUTO or is_pattern(entry)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Chosen:
     """One id of the ranking.
 
@@ -42,7 +43,7 @@ class Chosen:
     score: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Selection:
     """What a ranking means in one catalogue.
 
@@ -89,7 +90,7 @@ def matches(pattern: str, model: str) -> bool:
     return fnmatchcase(model, pattern) or fnmatchcase(model.removesuffix(FREE_SUFFIX), pattern)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class PerModel(Generic[T]):
     """A setting that may differ from model to model.
 

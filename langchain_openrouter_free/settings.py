@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from langchain_openrouter_free.quota import Limits, Part, Share
 from langchain_openrouter_free.selection import AUTO, PerModel, is_pattern, stands_for_many
 from langchain_openrouter_free.stores import MemoryStore, StateStore, is_store
 from langchain_openrouter_free.timeouts import Layer, Timeouts
+from langchain_openrouter_free.values import value_type
 
 DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 
@@ -455,7 +456,7 @@ def fees(given: object) -> Fees:
         raise ConfigurationError(f"{error}.") from None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Acceptance:
     """What counts as an answer beside the obvious.
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from langchain_openrouter_free.traits import FORCED_CHOICE, JSON_MODE, STRUCTURED, TOOLS
+from langchain_openrouter_free.values import value_type
 
 Json = dict[str, Any]
 
@@ -42,7 +43,7 @@ _UNLISTED = ("function_calling", "json_schema", "json_mode", "prompt")
 _ASKS = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Shape:
     """The object that a call wants.
 

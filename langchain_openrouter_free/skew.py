@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from langchain_openrouter_free.values import value_type
 
 # A Date further off than this is taken for nonsense (a recorded reply, a broken proxy), in seconds.
 _FARTHEST = 25 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Heard:
     """A reply's `Date` beside this machine's own times; Unix seconds.
 

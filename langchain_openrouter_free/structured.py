@@ -11,7 +11,6 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.exceptions import OutputParserException
@@ -28,6 +27,7 @@ from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.schemas import misfit
 from langchain_openrouter_free.settings import did_you_mean
 from langchain_openrouter_free.shapes import BEST_FIRST, Shape
+from langchain_openrouter_free.values import value_type
 
 AUTO = "auto"
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_-]")
@@ -237,7 +237,7 @@ def shape_of(schema: Any, *, method: str, keeps: bool, strict: bool | None) -> S
     return Shape(tool["function"]["name"], forms, tool, described, plain, keeps, is_class, _Misfit(inner))
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class _Misfit:
     """Says what is wrong with the object in a message."""
 
@@ -291,7 +291,7 @@ def structured(
     return RunnableMap(raw=model) | RunnableLambda(_Reading(parser), name="parsed")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class _Reading:
     """Reads the object out of a raw answer; what stands in the way is told beside it."""
 

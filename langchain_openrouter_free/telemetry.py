@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.roads import Moment
 from langchain_openrouter_free.selection import PerModel
+from langchain_openrouter_free.values import value_type
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram, MeterProvider
@@ -38,7 +39,7 @@ _TOKENS = [4.0**power for power in range(14)]
 _NANO = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Asked:
     """What a call asked for.
 

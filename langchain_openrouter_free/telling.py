@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from langchain_openrouter_free.advice import ModelGone, ModelLeaving, Notice
 from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.choosing import replacements
 from langchain_openrouter_free.listings import LISTINGS
+from langchain_openrouter_free.values import value_type
 
 log = logging.getLogger("langchain_openrouter_free")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Teller:
     """Tells one account's user.
 

@@ -6,9 +6,10 @@ Knows no clock and no attempt: `sources.Stopwatch` keeps to what is worked out h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from langchain_openrouter_free.selection import matches
+from langchain_openrouter_free.values import value_type
 
 # A model whose usual seconds to the first content are known is given so many times as long, but never less than
 # so many seconds: a long prompt takes longer than the short ones that were measured.
@@ -16,7 +17,7 @@ _CONTENT_TIMES, LEAST_CONTENT = 4.0, 10.0
 _ATTEMPT_TIMES, LEAST_ATTEMPT = 40.0, 120.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Timeouts:
     """How long an attempt at one model may take, in seconds.
 
@@ -56,7 +57,7 @@ class Timeouts:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Layer:
     """Deadlines that were said together: those for all models, and those for some by id or pattern."""
 
@@ -64,7 +65,7 @@ class Layer:
     models: Mapping[str, Mapping[str, float | bool]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Deadlines:
     """All that was said of deadlines, the most general first: what is said later wins.
 

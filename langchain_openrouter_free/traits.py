@@ -19,10 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import sqrt
 
 from langchain_openrouter_free.preferences import PRIVACY
+from langchain_openrouter_free.values import value_type
 
 _DAY = 86_400.0
 
@@ -81,7 +82,7 @@ _GREATEST = 2**53
 _MARGIN = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Lesson:
     """What one attempt taught of its model.
 
@@ -113,7 +114,7 @@ class Lesson:
 NOTHING = Lesson()
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Traits:
     """What is remembered of one model.
 

@@ -7,7 +7,6 @@ reader of the reply.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,6 +15,7 @@ from langchain_openrouter_free.clients import CLIENTS, POOL_SECONDS, Counted
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.unpacking import Unpacker
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class TransportFault(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Outgoing:
     """One request to the service."""
 
@@ -47,7 +47,7 @@ class Outgoing:
     method: str = "POST"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Service:
     """How the service is reached: its base URL, the headers of each request, the user's own clients if any."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_openrouter_free.budget import nano
 from langchain_openrouter_free.catalogue import says_free
+from langchain_openrouter_free.values import value_type
 
 # A model that has billed is not asked again for so long, in seconds: a price does not vanish over night.
 QUARANTINE = 30 * 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Bill:
     """What a free attempt cost.
 
@@ -45,7 +45,7 @@ def bill_of(model: str, served: str | None, usage: Mapping[str, Any] | None, *, 
     return None if same else Bill(model, served, None)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Quarantine:
     """A model that has billed a free attempt.
 

@@ -7,10 +7,11 @@ refusal is, `refusals.py` says; which one an answer is, `answers.py`; what a ver
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from langchain_openrouter_free.easing import Ease
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.waits import meter_of
 
 
@@ -86,7 +87,7 @@ class Kind(StrEnum):
     ABANDONED = "abandoned"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Policy:
     """What a kind means: whom it concerns, the next step, and whether the model cools down."""
 
@@ -179,7 +180,7 @@ POLICIES: Mapping[Kind, Policy] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Verdict:
     """How one attempt ended.
 

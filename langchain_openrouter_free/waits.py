@@ -6,9 +6,9 @@ Times are Unix seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from langchain_openrouter_free.evidence import Evidence, compiled, header, number
+from langchain_openrouter_free.values import value_type
 
 _LENGTHS = {"minute": 60.0, "day": 86_400.0}
 # A reset further ahead than this is a misread unit or nonsense (no window is longer than a day).
@@ -52,7 +52,7 @@ def named_until(seen: Evidence, now: float, *, resets: bool, window: str | None 
     return (now // length + 1) * length if length else None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class Meter:
     """What an answer's headers say of a window: its name, its size, and how many requests are left of it."""
 

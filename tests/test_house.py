@@ -20,6 +20,7 @@ RULES = {
     "schemas",
     "shapes",
     "easing",
+    "values",
     "verdicts",
     "unpacking",
     "addresses",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeGuard, TypeVar, runtime_checkable
+
+from langchain_openrouter_free.values import value_type
 
 Page = TypeVar("Page")
 Answer = TypeVar("Answer")
@@ -17,7 +18,7 @@ Fold: TypeAlias = Callable[[Page | None, list[str]], Page]
 LONGEST_ASIDE = 1_048_576
 
 
-@dataclass(frozen=True, slots=True)
+@value_type()
 class PageRef(Generic[Page]):
     """Which page is meant, and how it is written as text; the codec belongs to whose page it is.
 
