@@ -15,7 +15,7 @@ from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.later import PART, Later
 from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
-from langchain_openrouter_free.transport import Service
+from langchain_openrouter_free.meaning import Meaning
 
 if TYPE_CHECKING:
     from langchain_openrouter_free import spending as money
@@ -32,8 +32,8 @@ class Accounting(BaseModel):
     credit_fee: Any
 
     @abstractmethod
-    def _service(self) -> Service:
-        """Return how the service is reached."""
+    def _meaning(self) -> Meaning:
+        """Return what the fields mean."""
 
     @abstractmethod
     def _accounts(self) -> Accounts:
@@ -80,4 +80,6 @@ class Accounting(BaseModel):
 
     def _lookup(self) -> ServiceLookup:
         accounts = self._accounts()
-        return ServiceLookup(self._service(), accounts.time(self.clock), Shelf(accounts.store, accounts.account))
+        return ServiceLookup(
+            self._meaning().service, accounts.time(self.clock), Shelf(accounts.store, accounts.account)
+        )

@@ -23,7 +23,6 @@ from pydantic import ConfigDict, ValidationError
 from langchain_openrouter_free import parameters, settings
 from langchain_openrouter_free.accounting import Accounting
 from langchain_openrouter_free.binding import Binding
-from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.call import Call
 from langchain_openrouter_free.candidates import ALIAS
 from langchain_openrouter_free.clients import CLIENTS
@@ -37,7 +36,7 @@ from langchain_openrouter_free.lookback import Lookback
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.oversight import Oversight
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
-from langchain_openrouter_free.planning import Planning
+from langchain_openrouter_free.planning import Plan, Planning
 from langchain_openrouter_free.portal import PORTAL
 from langchain_openrouter_free.routing import Route
 
@@ -186,7 +185,7 @@ class ChatOpenRouterFree(
             stream: whether pieces of the answer are handed out.
             events: whether LangChain turns them into its protocol events, which know no beginning anew.
         """
-        call, route, accounts = self._planned(messages, stop, kwargs, stream=stream)
+        call, route, plan = self._planned(messages, stop, kwargs, stream=stream)
         call.delivery.whole = not stream
         if stream:
             then, invoked = call.options.on_interrupt or self.on_interrupt, is_implied()
@@ -194,20 +193,20 @@ class ChatOpenRouterFree(
             call.delivery.then, call.delivery.invoked = "raise" if events and then == "restart" else then, invoked
             wants_more = call.params.keys() & {"tools", "response_format"} or call.options.shape is not None
             call.delivery.is_plain = not wants_more
-        return call, call.attempts(route, accounts, self._deadlines(call.options), self._hedge(call.options))
+        return call, call.attempts(route, plan.accounts, self._deadlines(plan), self._hedge(plan))
 
     def _planned(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
-    ) -> tuple[Call, Route, Accounts]:
-        """Return a call, its route, and whose quota and money it uses."""
+    ) -> tuple[Call, Route, Plan]:
+        """Return a call, its route, and the plan that both come from."""
         if not messages:
             raise RequestRejected("There are no messages to send.")
         plan = self._plan(stop, kwargs)
-        wire = settings.wire(self.wire)
+        wire = plan.meaning.wire
         call = Call(
             **plan.arguments,
             messages=messages,
-            externals=plan.named.externals,
+            externals=plan.meaning.named.externals,
             wire=replace(wire, default="stream") if stream else wire,
             v1=self.output_version == "v1",
             pace=self.rate_limiter,
@@ -215,7 +214,7 @@ class ChatOpenRouterFree(
         if self.sticky if call.options.sticky is None else call.options.sticky:
             call.join(plan.accounts.account, plan.ranking)
         route = self._route(plan, call, paced=is_paced(), voice=call.conversation.last)
-        return call, route, plan.accounts
+        return call, route, plan
 
     # -- what LangChain asks
 
@@ -231,11 +230,14 @@ class ChatOpenRouterFree(
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """Everything that shapes an answer, nothing of the route's state: it is the cache key."""
+        return dict(self._kept().found("shaping", self._shaping))
+
+    def _shaping(self) -> dict[str, Any]:
         shaping = {
             "models": list(self.models),
             "allow_paid": self.allow_paid,
-            "paid_models": [candidate.model for candidate in self._candidates().paid],
-            "base_url": settings.base_url(self._url()),
+            "paid_models": [candidate.model for candidate in self._meaning().named.paid],
+            "base_url": self._meaning().service.url,
             "extra_body": self.extra_body,
             "output_version": self.output_version,
             "accept": None if self.accept is None else str(settings.acceptance(self.accept)),

@@ -30,7 +30,10 @@ from langchain_openrouter_free.candidates import Candidates
 from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.delivery import OnInterrupt
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.health import Strategy
+from langchain_openrouter_free.meaning import Kept, Meaning
 from langchain_openrouter_free.selection import AUTO
+from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import Service
 
 
@@ -182,27 +185,16 @@ class Fields(BaseModel):
     chance: Callable[[], float] = Field(default=random.random, exclude=True, repr=False)
     """Where chance comes from: numbers from 0 to 1."""
 
-    _prepared: tuple[object, Candidates] | None = PrivateAttr(default=None)
+    _last_meaning: Kept | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _check_configuration(self) -> Self:
-        """Check what can be checked before any request; prepare the candidates."""
-        named = self._candidates()
-        self._key()
-        check_encrypted(settings.base_url(self._url()), allow_http=self.allow_http)
-        settings.timeouts(self.timeouts, self.timeout)
-        settings.wire(self.wire)
-        settings.silence(self.hedge_after)
+        """Check what can be checked before any request."""
+        self._meaning()
+        check_encrypted(settings.base_url(self.base_url), allow_http=self.allow_http)
         settings.store(self.state)
-        settings.limits(self.limits, settings.base_url(self._url()))
-        settings.share(self.daily_share, "")
-        settings.header_values(self._extra_headers())
-        settings.extra_body(self.extra_body, unbounded=self._unbounded(named))
-        settings.paid_rps(self.paid_rps)
         settings.privacy(self.privacy, self.provider)
         settings.fees(self.credit_fee)
-        settings.acceptance(self.accept)
-        parameters.check(self._own_parameters())
         if not 0 <= self.max_wait < float("inf"):
             raise ConfigurationError(f"max_wait={self.max_wait!r} must be 0 or more seconds.")
         if self.max_retries is not None and self.max_retries < 0:
@@ -221,18 +213,43 @@ class Fields(BaseModel):
         if mark is not None:
             self.__dict__["api_key"] = keys.known(mark) or _secret("OPENROUTER_API_KEY")
 
-    def _candidates(self) -> Candidates:
-        """Return the candidates that the fields name; copies and assignments change fields after construction."""
-        budgets = (self.budget, self.account_budget)
-        key = (tuple(self.models), self.allow_paid, repr(budgets), tuple(map(id, self.paid_models)))
-        prepared = self._prepared
-        if prepared is None or prepared[0] != key:
-            named = Candidates.named(self.models, self.paid_models, *budgets, allow_paid=self._may_pay)
-            self._prepared = prepared = (key, named)
-        return prepared[1]
+    def _kept(self) -> Kept:
+        """Return what the fields mean; copies and assignments change them after construction."""
+        may_pay, kept = self._may_pay, self._last_meaning
+        if kept is None or not kept.holds(self.__dict__, may_pay=may_pay):
+            self._last_meaning = kept = Kept(self.__dict__, self._worked_out(), may_pay=may_pay)
+        return kept
 
-    def _unbounded(self, named: Candidates) -> bool:
-        return self._may_pay and named.unbounded
+    def _meaning(self) -> Meaning:
+        return self._kept().meaning
+
+    def _worked_out(self) -> Meaning:
+        """Work out what the fields mean.
+
+        Raises:
+            ConfigurationError: for what cannot be meant.
+        """
+        named = Candidates.named(
+            self.models, self.paid_models, self.budget, self.account_budget, allow_paid=self._may_pay
+        )
+        key, url, unbounded = self._key(), settings.base_url(self.base_url), self._may_pay and named.unbounded
+        timeouts = settings.timeouts(self.timeouts, self.timeout)
+        return Meaning(
+            named=named,
+            unbounded=unbounded,
+            timeouts=timeouts,
+            deadlines=Deadlines((timeouts,)),
+            wire=settings.wire(self.wire),
+            silence=settings.silence(self.hedge_after),
+            limits=settings.limits(self.limits, url),
+            share=settings.share(self.daily_share, ""),
+            service=self._service(key, url),
+            body=parameters.body(self._own_parameters(), self.extra_body, None, {}, unbounded=unbounded),
+            paid_rps=settings.paid_rps(self.paid_rps),
+            accept=settings.acceptance(self.accept),
+            account=settings.account(key, url),
+            strategy=Strategy(self.strategy),
+        )
 
     @property
     def _may_pay(self) -> bool:
@@ -242,9 +259,6 @@ class Fields(BaseModel):
     def _key(self) -> str:
         return settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
 
-    def _url(self) -> str | None:
-        return self.base_url
-
     def _extra_headers(self) -> dict[str, str]:
         named = {"HTTP-Referer": self.app_url, "X-Title": self.app_title}
         return {**{name: value for name, value in named.items() if value}, **self.default_headers}
@@ -252,19 +266,16 @@ class Fields(BaseModel):
     def _own_parameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in parameters.FIELDS}
 
-    def _service(self) -> Service:
-        """Return how the service is reached."""
+    def _service(self, key: str, url: str) -> Service:
         own = settings.header_values(self._extra_headers())
         # Nothing else is unpacked; see `unpacking.py`.
         packing = {} if any(name.lower() == "accept-encoding" for name in own) else {"Accept-Encoding": "gzip"}
-        headers = {"Authorization": f"Bearer {self._key()}", "Content-Type": "application/json", **packing, **own}
-        return Service(settings.base_url(self._url()), headers, self.http_client, self.http_async_client)
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **packing, **own}
+        return Service(url, headers, self.http_client, self.http_async_client)
 
-    def _accounts(self, named: Candidates | None = None) -> Accounts:
+    def _accounts(self) -> Accounts:
         """Return whose quota and money it is."""
-        account = settings.account(self._key(), settings.base_url(self._url()))
-        project, named = settings.project(self.project), self._candidates() if named is None else named
-        return Accounts(settings.store(self.state), account, project, named.budget, named.ceiling)
+        return self._meaning().accounts(settings.store(self.state), settings.project(self.project))
 
 
 def _secret(name: str) -> SecretStr | None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.later import PART, Later
 from langchain_openrouter_free.lookup import ServiceLookup
+from langchain_openrouter_free.meaning import Meaning
 
 if TYPE_CHECKING:
     from langchain_openrouter_free import figures as past
@@ -34,16 +34,14 @@ class Lookback(BaseModel):
     model_config = PART
 
     clock: Any
-    limits: Any
-    base_url: str | None
 
     @abstractmethod
     def _accounts(self) -> Accounts:
         """Return whose calls they are."""
 
     @abstractmethod
-    def _url(self) -> str | None:
-        """Return the base URL that was given."""
+    def _meaning(self) -> Meaning:
+        """Return what the fields mean."""
 
     @abstractmethod
     def spending(self) -> money.Spending:
@@ -87,7 +85,7 @@ class Lookback(BaseModel):
             now,
             project=project,
             older=accounts.counts(),
-            quota=book.quota(settings.limits(self.limits, settings.base_url(self._url())), now),
+            quota=book.quota(self._meaning().limits, now),
             spending=self.spending(),
             announced=[past.Delisting(model, at, _ANNOUNCED) for model, at in ends if 0 < at - now <= _SOON],
             vanished=[past.Delisting(model, one.since, _VANISHED) for model, one in gone if says_free(model)],

@@ -25,6 +25,7 @@ from langchain_openrouter_free.fitness import Needs
 from langchain_openrouter_free.later import PART
 from langchain_openrouter_free.listings import LISTINGS
 from langchain_openrouter_free.lookup import ServiceLookup
+from langchain_openrouter_free.planning import Plan
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.selection import AUTO
 from langchain_openrouter_free.telling import Teller
@@ -106,8 +107,8 @@ class Outlook(BaseChatModel):
     @abstractmethod
     def _planned(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
-    ) -> tuple[Call, Route, Accounts]:
-        """Return a call, its route, and whose quota and money it uses."""
+    ) -> tuple[Call, Route, Plan]:
+        """Return a call, its route, and the plan that both come from."""
 
     @abstractmethod
     def _accounts(self) -> Accounts:
@@ -126,7 +127,8 @@ class Outlook(BaseChatModel):
             **kwargs: the call's parameters, as `invoke` takes them: `tools`, `response_format`, `sensitive` and so on.
         """
         told = self._convert_input(messages).to_messages()
-        _, route, accounts = self._planned(told, None, kwargs, stream=True)
+        _, route, plan = self._planned(told, None, kwargs, stream=True)
+        accounts = plan.accounts
         listing, book = self._lookup().at_hand(), accounts.look()
         now = accounts.time(self.clock).now() + book.skew
         route.listed(None if listing is bundled() else listing, now)

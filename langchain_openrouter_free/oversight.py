@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 
-from langchain_openrouter_free import settings
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.later import PART, Later
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.lookup import ServiceLookup
+from langchain_openrouter_free.meaning import Meaning
 from langchain_openrouter_free.outlook import Explanation
-from langchain_openrouter_free.transport import Service
 
 if TYPE_CHECKING:
     from langchain_openrouter_free import checkup, examination, standing, usage
@@ -31,14 +30,11 @@ class Oversight(BaseChatModel):
     model_config = PART
 
     clock: Any
-    limits: Any
-    base_url: str | None
-
     models: list[str]
 
     @abstractmethod
-    def _service(self) -> Service:
-        """Return how the service is reached."""
+    def _meaning(self) -> Meaning:
+        """Return what the fields mean."""
 
     @abstractmethod
     def _lookup(self) -> ServiceLookup:
@@ -66,8 +62,8 @@ class Oversight(BaseChatModel):
 
     def quota(self) -> usage.Usage:
         """Return what is taken of the account's free requests, as far as the state knows; without a request."""
-        book, limits = self._accounts().look(), settings.limits(self.limits, settings.base_url(self.base_url))
-        return usage.usage(book, limits, self.clock.now() + book.skew)
+        book = self._accounts().look()
+        return usage.usage(book, self._meaning().limits, self.clock.now() + book.skew)
 
     def costs(self) -> tuple[usage.Cost, ...]:
         """Return what this project's answers cost by day and model, as far as the history reaches."""
@@ -81,7 +77,7 @@ class Oversight(BaseChatModel):
             keyed: whether the key is one; else the service is not asked about it.
             offline: whether the network is left alone.
         """
-        accounts, look = self._accounts(), examination.Examination(self._service(), self.clock, keyed, offline)
+        accounts, look = self._accounts(), examination.Examination(self._meaning().service, self.clock, keyed, offline)
         said, now = look.said(), self.clock.now()
         with examination.noted_warnings() as warnings:
             state = list(examination.of_the_state(accounts.store, accounts.look, warnings))

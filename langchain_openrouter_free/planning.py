@@ -12,11 +12,10 @@ from langchain_openrouter_free.actions import Candidate
 from langchain_openrouter_free.amends import Amends
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.bundle import bundled
-from langchain_openrouter_free.candidates import Candidates
 from langchain_openrouter_free.choosing import Chooser
 from langchain_openrouter_free.errors import FreeModelBilled
 from langchain_openrouter_free.fields import Fields
-from langchain_openrouter_free.health import Strategy
+from langchain_openrouter_free.meaning import Meaning
 from langchain_openrouter_free.parameters import UNSAID, Options
 from langchain_openrouter_free.race import Silence
 from langchain_openrouter_free.request import Request
@@ -34,7 +33,7 @@ class Plan:
     Attributes:
         arguments: what a `Request` is made of, by name.
         options: what the call says about routing.
-        named: whom the fields name.
+        meaning: what the fields mean.
         accounts: whose quota and money it uses.
         ranking: the entries that free models come from, best first.
         paid: the paid candidates.
@@ -43,7 +42,7 @@ class Plan:
 
     arguments: dict[str, Any]
     options: Options
-    named: Candidates
+    meaning: Meaning
     accounts: Accounts
     ranking: tuple[str, ...]
     paid: Sequence[Candidate]
@@ -55,18 +54,17 @@ class Planning(Fields):
 
     def _plan(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Plan:
         """Settle what a call's parameters mean; they are taken out of `kwargs`."""
-        options = Options.taken_from(kwargs)
-        named = self._candidates()
-        unbounded = self._unbounded(named)
-        params = parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=unbounded)
+        options, meaning = Options.taken_from(kwargs), self._meaning()
+        says_nothing = not kwargs and stop is None
+        params = dict(meaning.body) if says_nothing else self._body(stop, kwargs, unbounded=meaning.unbounded)
         privacy = "zdr" if options.sensitive else options.privacy or self.privacy
         settings.privacy(privacy, params.get("provider"))
-        accounts = self._accounts(named)
-        ranking, paid = named.asked(
+        accounts = meaning.accounts(settings.store(self.state), settings.project(self.project))
+        ranking, paid = meaning.named.asked(
             options.model, allow_paid=self._may_pay, privacy=privacy, sensitive=options.sensitive
         )
         arguments = {
-            "service": self._service(),
+            "service": meaning.service,
             "clock": accounts.time(self.clock),
             "params": params,
             "chance": self.chance,
@@ -76,11 +74,11 @@ class Planning(Fields):
             "privacy": privacy,
             "price_lock": self.price_lock,
             "options": options,
-            "accept": settings.acceptance(self.accept if options.accept is None else options.accept),
+            "accept": meaning.accept if options.accept is None else settings.acceptance(options.accept),
             "ids": ranking,
         }
         asked = "sensitive=True" if options.sensitive else preferences.named(params.get("provider"), privacy)
-        return Plan(arguments, options, named, accounts, ranking, paid, asked)
+        return Plan(arguments, options, meaning, accounts, ranking, paid, asked)
 
     def _route(self, plan: Plan, request: Request, *, paced: bool = False, voice: str | None = None) -> Route:
         """Return the walk of a call.
@@ -91,33 +89,40 @@ class Planning(Fields):
             paced: whether it queues for a minute with room.
             voice: who served its conversation last.
         """
-        options, needs, url = plan.options, request.needs(), request.service.url
+        options, meaning, needs = plan.options, plan.meaning, request.needs()
+        is_service = settings.is_service(meaning.service.url)
         return Route(
             (),
             plan.paid,
             patience=self.max_wait if options.max_wait is None else options.max_wait,
             paced=paced,
-            limits=settings.limits(self.limits, url),
-            share=settings.share(self.daily_share, plan.accounts.project),
-            strategy=Strategy(self.strategy),
+            limits=meaning.limits,
+            share=meaning.share_of(plan.accounts.project),
+            strategy=meaning.strategy,
             chance=self.chance(),
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
             needs=needs,
-            choose=Chooser(plan.ranking, needs, bundled, settings.is_service(url)) if plan.ranking else None,
-            paid_rps=settings.paid_rps(self.paid_rps),
+            choose=Chooser(plan.ranking, needs, bundled, is_service) if plan.ranking else None,
+            paid_rps=meaning.paid_rps,
             privacy=plan.privacy,
             voice=voice,
             amends=Amends(request.reforms),
         )
 
-    def _hedge(self, options: Options) -> Silence | None:
-        """Return how long a model may be silent before a second one is asked as well; None for ever."""
-        return settings.silence(self.hedge_after if options.hedge_after is UNSAID else options.hedge_after)
+    def _body(self, stop: list[str] | None, kwargs: dict[str, Any], *, unbounded: bool) -> dict[str, Any]:
+        return parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=unbounded)
 
-    def _deadlines(self, options: Options) -> Deadlines:
+    def _hedge(self, plan: Plan) -> Silence | None:
+        """Return how long a model may be silent before a second one is asked as well; None for ever."""
+        said = plan.options.hedge_after
+        return plan.meaning.silence if said is UNSAID else settings.silence(said)
+
+    def _deadlines(self, plan: Plan) -> Deadlines:
         """Return the deadlines of a call."""
-        own = settings.timeouts(self.timeouts, self.timeout)
-        return Deadlines((own, settings.timeouts(options.timeouts, options.timeout)))
+        options, meaning = plan.options, plan.meaning
+        if not options.timeouts and options.timeout is None:
+            return meaning.deadlines
+        return Deadlines((meaning.timeouts, settings.timeouts(options.timeouts, options.timeout)))
 
     def _happened(self, event: object) -> None:
         """Hand an event to the user's hook; what that does is no reason to lose an answer."""

@@ -249,7 +249,11 @@ def test_a_copy_keeps_what_was_configured_when_the_model_was_made(
     file.write_text("top_k = 2")
     place.patch.setenv("OPENROUTER_API_BASE", "http://127.0.0.1:2/v1")
     twin = again(model)
-    assert (twin.top_k, twin.base_url, twin._service().url) == (1, "http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1")
+    assert (twin.top_k, twin.base_url, twin._meaning().service.url) == (
+        1,
+        "http://127.0.0.1:1/v1",
+        "http://127.0.0.1:1/v1",
+    )
     assert ChatOpenRouterFree().top_k == 2
 
 

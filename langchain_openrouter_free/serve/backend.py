@@ -165,7 +165,7 @@ class Router(Planning, Accounting):
             made = cls(**constructor_arguments(arguments, known, profile, dotenv=dotenv))
         except ValidationError as error:
             raise ConfigurationError(sentence_of(error)) from error
-        if settings.acceptance(made.accept).checks:
+        if made._meaning().accept.checks:
             raise ConfigurationError("accept: the endpoint takes names of rows; functions get LangChain's messages.")
         return made
 
@@ -178,7 +178,7 @@ class Router(Planning, Accounting):
         """
         kwargs: dict[str, Any] = {**asked.params, "extra_body": asked.extra, "model": pinned}
         plan = self._plan(None, kwargs)
-        wire, now = settings.wire(self.wire), self.clock.now()
+        wire, now = plan.meaning.wire, self.clock.now()
         # Who has served a conversation is known by what was said in it; clients name none.
         conversation, before = traces(plan.accounts.account, plan.ranking, asked.messages)
         authors = [VOICES.last([name], now) for name in before]
@@ -190,7 +190,7 @@ class Router(Planning, Accounting):
         )
         voice = next(filter(None, authors), None) if self.sticky else None
         route = self._route(plan, request, voice=voice)
-        attempts = request.attempts(route, plan.accounts, self._deadlines(plan.options), self._hedge(plan.options))
+        attempts = request.attempts(route, plan.accounts, self._deadlines(plan), self._hedge(plan))
         return Served(attempts, request, lambda model: VOICES.remember(conversation, model, self.clock.now()))
 
     def usable(self) -> list[str]:
@@ -200,7 +200,7 @@ class Router(Planning, Accounting):
         """
         listing = self._lookup().at_hand()
         free = [one.model for one in selection_of((*self.models, AUTO), listing, self.clock.now()).chosen]
-        paid = self._candidates().paid if self._may_pay else ()
+        paid = self._meaning().named.paid if self._may_pay else ()
         return [*free, *(one.model for one in paid if one.road is Road.SERVICE)]
 
     def about(self, model: str) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class Router(Planning, Accounting):
         accounts = self._accounts()
         book = accounts.look()
         now = accounts.time(self.clock).now() + book.skew
-        quota = book.quota(settings.limits(self.limits, settings.base_url(self._url())), now)
+        quota = book.quota(self._meaning().limits, now)
         return metrics(accounts.calls(), accounts.counts(), quota, self.spending())
 
 
