@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.callbacks import BaseRunManager, adispatch_custom_event, dispatch_custom_event
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_openrouter_free.candidates import ALIAS
 from langchain_openrouter_free.listening import Hearing
@@ -27,6 +27,10 @@ EVENT = "openrouter_free_route"
 @value_type()
 class Listeners(Hearing):
     """The audience of one call of LangChain's."""
+
+    def listens(self) -> bool:
+        """Tell whether there is anybody who would hear anything."""
+        return Hearing.listens(self) or _has_parent()
 
     def emit(self, moment: Moment) -> None:
         """Dispatch a custom event, where a run of LangChain's is under way that it can belong to."""
@@ -60,7 +64,8 @@ def name_served(run: BaseRunManager | None, model: str) -> None:
 
 def _has_parent() -> bool:
     """Tell whether this runs inside of another runnable: only looking is much cheaper than trying."""
-    return ensure_config().get("callbacks") is not None
+    config = var_child_runnable_config.get()
+    return config is not None and config.get("callbacks") is not None
 
 
 @contextlib.contextmanager

@@ -27,7 +27,6 @@ from langchain_openrouter_free.rivals import rival
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.stores import Change, PageRef, Row, StateStore, keeps_log
-from langchain_openrouter_free.stores.sheltered import Sheltered
 from langchain_openrouter_free.traits import NOTHING, Lesson
 from langchain_openrouter_free.tripwire import Bill
 from langchain_openrouter_free.values import value_type
@@ -75,7 +74,7 @@ class Accounts:
     def time(self, clock: Clock) -> Clock:
         """Return a machine's clock, corrected to the one by which what is shared is written."""
         store = self.store
-        return SharedClock(clock, lambda: store.ahead) if isinstance(store, Sheltered) else clock
+        return SharedClock(clock, lambda: store.ahead) if hasattr(store, "ahead") else clock
 
     @property
     def log(self) -> str:

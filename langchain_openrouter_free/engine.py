@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
 from langchain_openrouter_free.attempt import Attempt, Recalled
@@ -367,21 +367,22 @@ class Attempts:
 
     def _story(self, attempt: Attempt, settled: Settled) -> CallRecord:
         """Return what is to be told of the call when this attempt is over; its outcome is "" if the call goes on."""
-        record = self._record("", settled.book, attempt.told(settled))
+        told = attempt.told(settled)
         said, candidate = attempt.completion(), attempt.turn.candidate
         if settled.verdict.kind is Kind.ABANDONED and not attempt.outrun:
-            return replace(record, outcome=_ABANDONED)
+            return self._record(_ABANDONED, settled.book, told)
         if not settled.verdict.ok:
             is_final = attempt.committed and not self.delivery.may_go_on(said)
-            return replace(record, outcome="interrupted") if is_final else record
+            return self._record("interrupted" if is_final else "", settled.book, told)
         usage, prices = said.usage or {}, candidate.prices if candidate.paid else None
-        return replace(
-            record,
-            outcome="answered",
+        return self._record(
+            "answered",
+            settled.book,
+            told,
             model=candidate.model,
             paid=candidate.paid,
             provider=None if said.provider is None else tidy(said.provider),
-            cost=cost_of(usage, prices, self.books.payments.need, record.at),
+            cost=cost_of(usage, prices, self.books.payments.need, self.books.now()),
             prompt_tokens=_tokens(usage.get("prompt_tokens")),
             completion_tokens=_tokens(usage.get("completion_tokens")),
         )
@@ -417,7 +418,7 @@ class Attempts:
     def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
         """Tell the audience what the call has come to: an attempt has ended, a wait begins, or it is over."""
         audience = self.roads.audience
-        if audience is not None:
+        if audience is not None and audience.listens():
             moment = self._moment(record, attempt)
             audience.hear(moment)
             if moment.record.outcome != _ABANDONED:
@@ -426,7 +427,7 @@ class Attempts:
     async def atell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
         """The same on an event loop."""
         audience = self.roads.audience
-        if audience is not None:
+        if audience is not None and audience.listens():
             moment = self._moment(record, attempt)
             audience.hear(moment)
             if moment.record.outcome != _ABANDONED:
@@ -439,7 +440,7 @@ class Attempts:
             return moment
         return replace(moment, finish_reason=attempt.completion().finish_reason, answer=attempt.answer)
 
-    def _record(self, outcome: str, book: Ledger | None, *last: AttemptRecord) -> CallRecord:
+    def _record(self, outcome: str, book: Ledger | None, *last: AttemptRecord, **of_answer: Any) -> CallRecord:
         now = self.books.now()
         return CallRecord(
             now,
@@ -449,6 +450,7 @@ class Attempts:
             attempts=(*self.route.trail, *last),
             quota=None if book is None else book.quota(self.route.limits, now),
             waits=tuple(self.route.pauses),
+            **of_answer,
         )
 
     def fail(self, error: BaseException) -> None:

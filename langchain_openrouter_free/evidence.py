@@ -82,6 +82,8 @@ _USER_ID = re.compile(r"""[,{]?\s{0,8}["']user_id["']\s*:\s*["'][^"']*["']""")
 # A key, as services quote those that they refuse, and what a proxy repeats of the header.
 _SECRET = re.compile(r"""\b(sk-|Bearer\s+(?=\S*\d))[^\s"'`,;<>()]{4,}""", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
+# Neither a key nor an id of a user is a word of letters and digits alone, and as short as a provider's name.
+_ONE_WORD = 20
 _MESSAGE_CHARS = 300
 # Of longer words the beginning and the end are looked at: some services repeat the whole request before or behind what
 # they say. Rules go through a text again and again, so a megabyte made for that would keep a process busy for hours.
@@ -346,6 +348,8 @@ def _sentence(message: str, raw: str, text: str) -> str:
 
 def tidy(text: str) -> str:
     """Shorten a server's text to one line that is safe to log: no user id, no key, no control characters."""
+    if len(text) <= _ONE_WORD and text.isascii() and text.isalnum():
+        return text
     text = _SECRET.sub(r"\1...", _USER_ID.sub("", _clipped(text)))
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)

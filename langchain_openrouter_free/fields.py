@@ -215,7 +215,9 @@ class Fields(BaseModel):
 
     def _kept(self) -> Kept:
         """Return what the fields mean; copies and assignments change them after construction."""
-        may_pay, kept = self._may_pay, self._last_meaning
+        # Looked up where pydantic keeps it: asked for by its name, it is found after all else, in three times the time.
+        private: dict[str, Any] | None = self.__pydantic_private__
+        may_pay, kept = self._may_pay, None if private is None else private.get("_last_meaning")
         if kept is None or not kept.holds(self.__dict__, may_pay=may_pay):
             self._last_meaning = kept = Kept(self.__dict__, self._worked_out(), may_pay=may_pay)
         return kept

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_openrouter_free.roads import Moment
-from langchain_openrouter_free.telemetry import Asked, observe
+from langchain_openrouter_free.telemetry import Asked, is_set_up, observe
 from langchain_openrouter_free.values import value_type
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -25,6 +25,10 @@ class Hearing:
 
     on_route: Callable[[dict[str, Any]], object] | None
     asked: Asked
+
+    def listens(self) -> bool:
+        """Tell whether there is anybody who would hear anything."""
+        return self.on_route is not None or is_set_up()
 
     def hear(self, moment: Moment) -> None:
         """Tell what needs no event loop."""

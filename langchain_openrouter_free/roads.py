@@ -68,6 +68,10 @@ class Moment:
 class Audience(Protocol):
     """Who hears of a call while it goes on. Decides nothing, and raises nothing."""
 
+    def listens(self) -> bool:
+        """Tell whether there is anybody who would hear anything."""
+        ...
+
     def hear(self, moment: Moment) -> None:
         """Tell what needs no event loop."""
         ...

@@ -60,9 +60,20 @@ class Asked:
         return self.wire.of(moment.record.model or self.model) == "stream"
 
 
+def is_set_up() -> bool:
+    """Tell whether the program has set up OpenTelemetry."""
+    tracing, metering = sys.modules.get("opentelemetry.trace"), sys.modules.get("opentelemetry.metrics")
+    try:
+        is_traced = tracing is not None and _is_set(tracing.get_tracer_provider())
+        return is_traced or (metering is not None and _is_set(metering.get_meter_provider()))
+    except Exception:
+        log.exception("OpenTelemetry cannot be asked")
+        return False
+
+
 def observe(moment: Moment, asked: Asked) -> None:
     """Record a call that is over, where the program has set up OpenTelemetry."""
-    if "opentelemetry.trace" not in sys.modules and "opentelemetry.metrics" not in sys.modules:
+    if not is_set_up():
         return
     try:
         from opentelemetry import metrics, trace  # noqa: PLC0415 - an extra

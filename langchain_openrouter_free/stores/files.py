@@ -39,7 +39,7 @@ def make(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def identity(path: Path) -> Identity | None:
+def identity(path: Path | str) -> Identity | None:
     """Return which file is at `path` now, or None if there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - half as long as Path.stat, at every update

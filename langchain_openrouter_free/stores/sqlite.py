@@ -102,6 +102,7 @@ class SqliteStore(Sheltered):
         self.path = None if path == MEMORY else Path(default_path() if path is None else path).expanduser().absolute()
         super().__init__(warn=warn, retry_after=retry_after, monotonic=monotonic)
         self._patience = patience
+        self._place = str(self.path)
         self._file: Connection | None = None
         self._seen: _Pages = {}
         # Whether a transaction is begun already for the next update; only ever true while `_lock` is held.
@@ -116,7 +117,7 @@ class SqliteStore(Sheltered):
         if not self._lock.acquire(blocking=False):
             return False
         file = self._file
-        is_open = file is not None and self._back_at is None and file.identity == files.identity(self._path)
+        is_open = file is not None and self._back_at is None and file.identity == files.identity(self._place)
         if file is not None and is_open and file.is_prompt:
             # Whatever stands in the way, who may wait meets it again, and knows what to do.
             with contextlib.suppress(sqlite3.Error):
@@ -203,14 +204,14 @@ class SqliteStore(Sheltered):
         patience = self._patience if self._back_at is None else min(self._patience, _RETRY_PATIENCE)
         failed: sqlite3.Error | None = None
         for _ in range(_TRIES):
-            before = files.identity(self._path)
+            before = files.identity(self._place)
             try:
                 return self._transact(self._usable_file(before, patience), work, patience)
             except sqlite3.Error as error:
                 failed = error
                 self.close()
             # Another process may have moved it meanwhile: then there is, or will be, a new one to be used.
-            if files.identity(self._path) != before:
+            if files.identity(self._place) != before:
                 continue
             if code(failed) not in _DAMAGED:
                 break
