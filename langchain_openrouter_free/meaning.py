@@ -84,7 +84,10 @@ class Kept:
 
     def holds(self, fields: Mapping[str, Any], *, may_pay: bool) -> bool:
         """Tell whether the fields say what they said; `may_pay`, because 1 is equal to True and is no leave to pay."""
-        return self._may_pay is may_pay and bool(self._said == fields)
+        try:
+            return self._may_pay is may_pay and bool(self._said == fields)
+        except Exception:  # noqa: BLE001 - fields hold what users like: what cannot be compared counts as changed
+            return False
 
     def found(self, name: str, work: Callable[[], T]) -> T:
         """Return what else was worked out of the fields, under a name."""

@@ -64,6 +64,24 @@ def test_a_field_that_is_assigned_or_written_into_counts(name: str) -> None:
     assert model._meaning() is before
 
 
+class Proud:
+    """Will not be compared, as arrays and frames will not."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = object.__hash__
+
+
+def test_what_cannot_be_compared_counts_as_changed() -> None:
+    """What users keep beside the model is none of ours, and breaks no call."""
+    model = model_of(metadata={"frame": Proud()})
+    before = model._meaning()
+    assert model._meaning() is before
+    model.metadata = {"frame": Proud()}
+    assert model._meaning() is not before
+
+
 def test_a_mistake_is_told_at_the_next_call(sim: Simulator) -> None:
     """Of an assignment nobody is told before."""
     model = make(sim)
