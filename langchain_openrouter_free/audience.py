@@ -28,9 +28,9 @@ EVENT = "openrouter_free_route"
 class Listeners(Hearing):
     """The audience of one call of LangChain's."""
 
-    def listens(self) -> bool:
-        """Tell whether there is anybody who would hear anything."""
-        return Hearing.listens(self) or _has_parent()
+    def listens(self, *, is_over: bool) -> bool:
+        """Tell whether there is anybody who would hear of a call that is over, or goes on."""
+        return _has_parent() or Hearing.listens(self, is_over=is_over)
 
     def emit(self, moment: Moment) -> None:
         """Dispatch a custom event, where a run of LangChain's is under way that it can belong to."""

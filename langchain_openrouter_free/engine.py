@@ -418,7 +418,7 @@ class Attempts:
     def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
         """Tell the audience what the call has come to: an attempt has ended, a wait begins, or it is over."""
         audience = self.roads.audience
-        if audience is not None and audience.listens():
+        if audience is not None and audience.listens(is_over=record is not None and bool(record.outcome)):
             moment = self._moment(record, attempt)
             audience.hear(moment)
             if moment.record.outcome != _ABANDONED:
@@ -427,7 +427,7 @@ class Attempts:
     async def atell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
         """The same on an event loop."""
         audience = self.roads.audience
-        if audience is not None and audience.listens():
+        if audience is not None and audience.listens(is_over=record is not None and bool(record.outcome)):
             moment = self._moment(record, attempt)
             audience.hear(moment)
             if moment.record.outcome != _ABANDONED:

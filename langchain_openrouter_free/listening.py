@@ -26,9 +26,9 @@ class Hearing:
     on_route: Callable[[dict[str, Any]], object] | None
     asked: Asked
 
-    def listens(self) -> bool:
-        """Tell whether there is anybody who would hear anything."""
-        return self.on_route is not None or is_set_up()
+    def listens(self, *, is_over: bool) -> bool:
+        """Tell whether there is anybody who would hear of a call that is over, or goes on."""
+        return self.on_route is not None or (is_over and is_set_up())
 
     def hear(self, moment: Moment) -> None:
         """Tell what needs no event loop."""

@@ -68,8 +68,8 @@ class Moment:
 class Audience(Protocol):
     """Who hears of a call while it goes on. Decides nothing, and raises nothing."""
 
-    def listens(self) -> bool:
-        """Tell whether there is anybody who would hear anything."""
+    def listens(self, *, is_over: bool) -> bool:
+        """Tell whether there is anybody who would hear of a call that is over, or goes on."""
         ...
 
     def hear(self, moment: Moment) -> None:
