@@ -7,6 +7,7 @@ reader of the reply.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -42,7 +43,7 @@ class Outgoing:
     """One request to the service."""
 
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     content: bytes | None = None
     method: str = "POST"
 
@@ -52,7 +53,7 @@ class Service:
     """How the service is reached: its base URL, the headers of each request, the user's own clients if any."""
 
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     client: httpx.Client | None = None
     async_client: httpx.AsyncClient | None = None
 

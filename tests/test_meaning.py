@@ -109,6 +109,7 @@ def test_what_was_worked_out_stays_in_its_process(again: Callable[[Any], Any], m
     model._meaning()
     model.accept = None
     assert KEY.encode() not in pickle.dumps(model)
+    assert KEY not in repr((model._meaning(), model._plan(None, {})))
     assert again(model)._meaning().service.headers["Authorization"] == f"Bearer {KEY}"
 
 
