@@ -9,6 +9,7 @@ import contextlib
 import random
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE
@@ -71,7 +72,6 @@ class Connection:
             f"{path.as_uri()}?mode={_MODE}", uri=True, timeout=0, isolation_level=None, check_same_thread=False
         )
         try:
-            self._connection.text_factory = _text
             self._prepare(wal=wal, patience=patience)
         except BaseException:
             self._connection.close()
@@ -127,6 +127,10 @@ class Connection:
                 if code(error) not in BUSY or time.monotonic() >= deadline:
                     raise
 
+    def begin(self, patience: float = 0.0) -> None:
+        """Begin a transaction that writes; wait `patience` seconds for those of others."""
+        self.execute("BEGIN IMMEDIATE", patience=patience)
+
     @property
     def is_prompt(self) -> bool:
         """Whether the next commit waits for nobody and for no disk: it goes into a write-ahead log that is short."""
@@ -159,14 +163,30 @@ class Connection:
 
     def read(self, key: str) -> str | bytes | None:
         """Return a page's text, or None where there is none."""
-        row = self._connection.execute("SELECT text FROM pages WHERE key = ?", (key,)).fetchone()
+        asked: tuple[str, tuple[str]] = ("SELECT text FROM pages WHERE key = ?", (key,))
+        try:
+            row = self._connection.execute(*asked).fetchone()
+        except sqlite3.OperationalError:
+            # Maybe only for its text, which is none: that is for people to look at.
+            with self._leniently():
+                row = self._connection.execute(*asked).fetchone()
         return None if row is None else row[0]
 
-    def write(self, key: str, text: str) -> None:
-        """Keep a page's text in the place of what was there."""
-        self._connection.execute(
-            "INSERT INTO pages VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET text = excluded.text", (key, text)
-        )
+    @contextlib.contextmanager
+    def _leniently(self) -> Iterator[None]:
+        """Read texts whatever bytes are in them; asking each of them would cost more than reading it."""
+        self._connection.text_factory = _text
+        try:
+            yield
+        finally:
+            self._connection.text_factory = str
+
+    def write(self, key: str, text: str, *, is_new: bool) -> None:
+        """Keep a page's text in the place of what was there; `is_new`: nothing was."""
+        if is_new:
+            self._connection.execute("INSERT INTO pages VALUES (?, ?)", (key, text))
+        else:
+            self._connection.execute("UPDATE pages SET text = ? WHERE key = ?", (text, key))
 
     def set_aside(self, key: str, text: str | bytes) -> None:
         """Keep the text of a page that cannot be read, for people: its beginning, and of all such texts the newest."""
@@ -182,16 +202,18 @@ class Connection:
 
     def recent(self, log: str, limit: int) -> list[tuple[float, str]]:
         """Return the newest rows by insertion, the newest first."""
-        return self._connection.execute(
-            "SELECT at, text FROM history WHERE log = ? ORDER BY number DESC LIMIT ?", (log, max(limit, 0))
-        ).fetchall()
+        with self._leniently():
+            return self._connection.execute(
+                "SELECT at, text FROM history WHERE log = ? ORDER BY number DESC LIMIT ?", (log, max(limit, 0))
+            ).fetchall()
 
     def take(self, log: str, before: float, most: int) -> list[str]:
         """Take the oldest rows out of the log; return their texts, the oldest first."""
-        rows = self._connection.execute(
-            "SELECT number, text FROM history WHERE log = ? AND at < ? ORDER BY at, number LIMIT ?",
-            (log, before, max(most, 0)),
-        ).fetchall()
+        with self._leniently():
+            rows = self._connection.execute(
+                "SELECT number, text FROM history WHERE log = ? AND at < ? ORDER BY at, number LIMIT ?",
+                (log, before, max(most, 0)),
+            ).fetchall()
         self._connection.executemany("DELETE FROM history WHERE number = ?", [(number,) for number, _ in rows])
         return [text for _, text in rows]
 

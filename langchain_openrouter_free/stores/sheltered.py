@@ -123,10 +123,8 @@ class Sheltered(ABC):
         Atomic over all who share the backend. A page handed to `change` may be handed to it again: it must not be
         changed in place.
         """
-        return self._do(
-            lambda: self._update(ref, change),
-            lambda memory: memory.update(ref, self._astray_change(ref, change)),
-        )
+        # Without frames of their own in between: an update is a tenth of a call.
+        return self._do(partial(self._update, ref, change), partial(self._update_astray, ref, change))
 
     def append(self, log: str, at: float, text: str) -> None:
         """Add one row to a log."""
@@ -136,15 +134,8 @@ class Sheltered(ABC):
         self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
     ) -> Answer:
         """Update a page and add the row that its answer makes to a log, in one step."""
-
-        def without(memory: MemoryStore) -> Answer:
-            answer = memory.update(ref, self._astray_change(ref, change))
-            made = row(answer)
-            if made is not None:
-                self._keep_row(memory, made)
-            return answer
-
-        return self._do(lambda: self._update_and_append(ref, change, row), without)
+        work = partial(self._update_and_append, ref, change, row)
+        return self._do(work, partial(self._update_astray, ref, change, row=row))
 
     def recent(self, log: str, limit: int = 20) -> list[tuple[float, str]]:
         """Return the newest rows of a log, the one added last first; those of memory during an outage."""
@@ -184,7 +175,8 @@ class Sheltered(ABC):
         with self._lock:
             if self._back_at is None or self._monotonic() >= self._back_at:
                 try:
-                    self._bring_back()
+                    if self._astray or self._rows:
+                        self._bring_back()
                     answer = work()
                 except Unusable as trouble:
                     self._give_up(trouble)
@@ -203,8 +195,15 @@ class Sheltered(ABC):
         again = f"it is tried again every {self._retry_after:g} s"
         self._warn_once(trouble.kind, f"{trouble}: {means}; {again}.")
 
-    def _astray_change(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Change[Page, Answer]:
-        """Return a change that begins with the page last seen, and remembers what is to be brought back."""
+    def _update_astray(
+        self,
+        ref: PageRef[Page],
+        change: Change[Page, Answer],
+        memory: MemoryStore,
+        *,
+        row: Callable[[Answer], Row | None] | None = None,
+    ) -> Answer:
+        """Update a page of memory's, beginning with the one last seen; remember what is to be brought back."""
 
         def changed(page: Page | None) -> tuple[Page, Answer]:
             new, answer = change(self._or_last(ref, page))
@@ -212,7 +211,11 @@ class Sheltered(ABC):
                 self._astray[ref.key] = (ref, new)
             return new, answer
 
-        return changed
+        answer = memory.update(ref, changed)
+        made = None if row is None else row(answer)
+        if made is not None:
+            self._keep_row(memory, made)
+        return answer
 
     def _or_last(self, ref: PageRef[Page], page: Page | None) -> Page | None:
         """Return a page of memory's, or, where it has none, the one last seen in the backend."""

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakSet
@@ -121,7 +122,7 @@ class SqliteStore(Sheltered):
         if file is not None and is_open and file.is_prompt:
             # Whatever stands in the way, who may wait meets it again, and knows what to do.
             with contextlib.suppress(sqlite3.Error):
-                file.execute("BEGIN IMMEDIATE")
+                file.begin()
                 self._seized = True
         if not self._seized:
             self._lock.release()
@@ -135,7 +136,7 @@ class SqliteStore(Sheltered):
         self._lock.release()
 
     def _update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
-        return self._in_file(lambda file: self._change(file, ref, change))
+        return self._in_file(partial(self._change, ref, change))
 
     def _append(self, log: str, at: float, text: str) -> None:
         def work(file: Connection) -> tuple[None, _Pages]:
@@ -147,14 +148,7 @@ class SqliteStore(Sheltered):
     def _update_and_append(
         self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
     ) -> Answer:
-        def work(file: Connection) -> tuple[Answer, _Pages]:
-            answer, pages = self._change(file, ref, change)
-            made = row(answer)
-            if made is not None:
-                file.append(*made)
-            return answer, pages
-
-        return self._in_file(work)
+        return self._in_file(partial(self._change, ref, change, row=row))
 
     def _recent(self, log: str, limit: int) -> list[tuple[float, str]]:
         return self._in_file(lambda file: (file.recent(log, limit), {}))
@@ -164,7 +158,7 @@ class SqliteStore(Sheltered):
             texts = file.take(log, before, most)
             if not texts:
                 return 0, {}
-            return self._change(file, ref, lambda page: (change(page, texts), len(texts)))
+            return self._change(ref, lambda page: (change(page, texts), len(texts)), file)
 
         return self._in_file(work)
 
@@ -222,7 +216,7 @@ class SqliteStore(Sheltered):
     def _transact(self, file: Connection, work: _Work[Answer], patience: float) -> Answer:
         begun, self._seized = self._seized, False
         if not begun:
-            file.execute("BEGIN IMMEDIATE", patience=patience)
+            file.begin(patience)
         try:
             answer, pages = work(file)
             file.commit(patience)
@@ -234,22 +228,35 @@ class SqliteStore(Sheltered):
             file.checkpoint()
         return answer
 
-    def _change(self, file: Connection, ref: PageRef[Page], change: Change[Page, Answer]) -> tuple[Answer, _Pages]:
-        known = self._read(file, ref)
+    def _change(
+        self,
+        ref: PageRef[Page],
+        change: Change[Page, Answer],
+        file: Connection,
+        *,
+        row: Callable[[Answer], Row | None] | None = None,
+    ) -> tuple[Answer, _Pages]:
+        """Change a page, and add the row that the answer makes."""
+        there = file.read(ref.key)
+        known: tuple[str | None, Page | None] | None = self._seen.get(ref.key)
+        if known is None or known[0] != there:
+            known = self._decoded(file, ref, there)
         text, page = known
         new, answer = change(page)
         written = text if text is not None and new is page else ref.encode(new)
         if written != text:
-            file.write(ref.key, written)
+            file.write(ref.key, written, is_new=there is None)
+        made = None if row is None else row(answer)
+        if made is not None:
+            file.append(*made)
         return answer, {ref.key: (written, new)}
 
-    def _read(self, file: Connection, ref: PageRef[Page]) -> tuple[str | None, Page | None]:
-        text = file.read(ref.key)
+    def _decoded(
+        self, file: Connection, ref: PageRef[Page], text: str | bytes | None
+    ) -> tuple[str | None, Page | None]:
+        """Return what a page's text says; one that cannot be read is set aside."""
         if text is None:
             return None, None
-        known = self._seen.get(ref.key)
-        if known is not None and known[0] == text:
-            return known
         try:
             if isinstance(text, str):
                 return text, ref.decode(text)
