@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_openrouter_free.breaker import Cooldown
 from langchain_openrouter_free.health import Health
@@ -94,6 +94,17 @@ class _Models:
         return same and self.metered is other.metered and self.traits is other.traits
 
 
+class _Written(NamedTuple):
+    """What is known of one kind, and its lines."""
+
+    part: Mapping[str, _Known]
+    lines: Mapping[str, tuple[_Known, str]]
+    text: str
+
+
+_NOTHING = _Written({}, {}, "")
+
+
 class _Tail:
     """The lines after the first, and what was read or written last: a page is mostly what it was before.
 
@@ -103,31 +114,34 @@ class _Tail:
 
     def __init__(self) -> None:
         self._last = (_Models(), "")
-        self._texts: dict[str, dict[str, tuple[_Known, str]]] = {}
+        self._parts: dict[str, _Written] = {}
         self._rows: dict[str, tuple[str, str, _Known]] = {}
 
     def encode(self, models: _Models) -> str:
         last, text = self._last
         if models.same_as(last):
             return text
-        texts = {
-            "c": self._lines("c", models.cooldowns),
-            "h": self._lines("h", models.health),
-            "m": self._lines("m", models.metered),
-            "t": self._lines("t", models.traits),
+        parts = {
+            "c": self._written("c", models.cooldowns),
+            "h": self._written("h", models.health),
+            "m": self._written("m", models.metered),
+            "t": self._written("t", models.traits),
         }
-        text = "".join([line for part in texts.values() for _, line in part.values()])
-        self._texts, self._last = texts, (models, text)
+        text = "".join([part.text for part in parts.values()])
+        self._parts, self._last = parts, (models, text)
         return text
 
-    def _lines(self, kind: str, part: Mapping[str, _Known]) -> dict[str, tuple[_Known, str]]:
-        known, lines = self._texts.get(kind, {}), {}
+    def _written(self, kind: str, part: Mapping[str, _Known]) -> _Written:
+        known = self._parts.get(kind, _NOTHING)
+        if known.part is part:
+            return known
+        lines: dict[str, tuple[_Known, str]] = {}
         for model, what in part.items():
-            found = known.get(model)
+            found = known.lines.get(model)
             if found is None or found[0] is not what:
                 found = (what, "\n" + _ENCODE([kind, model, _row(what)]))
             lines[model] = found
-        return lines
+        return _Written(part, lines, "".join([line for _, line in lines.values()]))
 
     def decode(self, text: str) -> _Models:
         models, last = self._last
