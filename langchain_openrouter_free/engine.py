@@ -417,21 +417,24 @@ class Attempts:
 
     def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
         """Tell the audience what the call has come to: an attempt has ended, a wait begins, or it is over."""
-        audience = self.roads.audience
-        if audience is not None and audience.listens(is_over=record is not None and bool(record.outcome)):
-            moment = self._moment(record, attempt)
-            audience.hear(moment)
-            if moment.record.outcome != _ABANDONED:
-                audience.emit(moment)
+        audience, moment = self.roads.audience, self._heard(record, attempt)
+        if audience is not None and moment is not None:
+            audience.emit(moment)
 
     async def atell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
         """The same on an event loop."""
+        audience, moment = self.roads.audience, self._heard(record, attempt)
+        if audience is not None and moment is not None:
+            await audience.aemit(moment)
+
+    def _heard(self, record: CallRecord | None, attempt: Attempt | None) -> Moment | None:
+        """Tell those who need no event loop; return what the others are to be told, if there is anybody."""
         audience = self.roads.audience
-        if audience is not None and audience.listens(is_over=record is not None and bool(record.outcome)):
-            moment = self._moment(record, attempt)
-            audience.hear(moment)
-            if moment.record.outcome != _ABANDONED:
-                await audience.aemit(moment)
+        if audience is None or not audience.listens(is_over=record is not None and bool(record.outcome)):
+            return None
+        moment = self._moment(record, attempt)
+        audience.hear(moment)
+        return None if moment.record.outcome == _ABANDONED else moment
 
     def _moment(self, record: CallRecord | None, attempt: Attempt | None) -> Moment:
         record = record or self._record("", self._book)

@@ -235,18 +235,16 @@ class Fields(BaseModel):
             self.models, self.paid_models, self.budget, self.account_budget, allow_paid=self._may_pay
         )
         key, url, unbounded = self._key(), settings.base_url(self.base_url), self._may_pay and named.unbounded
-        timeouts = settings.timeouts(self.timeouts, self.timeout)
         return Meaning(
             named=named,
             unbounded=unbounded,
-            timeouts=timeouts,
-            deadlines=Deadlines((timeouts,)),
+            deadlines=Deadlines((settings.timeouts(self.timeouts, self.timeout),)),
             wire=settings.wire(self.wire),
             silence=settings.silence(self.hedge_after),
             limits=settings.limits(self.limits, url),
             share=settings.share(self.daily_share, ""),
             service=self._service(key, url),
-            body=parameters.body(self._own_parameters(), self.extra_body, None, {}, unbounded=unbounded),
+            body=self._body(None, {}, unbounded=unbounded),
             paid_rps=settings.paid_rps(self.paid_rps),
             accept=settings.acceptance(self.accept),
             account=settings.account(key, url),
@@ -267,6 +265,9 @@ class Fields(BaseModel):
 
     def _own_parameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in parameters.FIELDS}
+
+    def _body(self, stop: list[str] | None, kwargs: dict[str, Any], *, unbounded: bool) -> dict[str, Any]:
+        return parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=unbounded)
 
     def _service(self, key: str, url: str) -> Service:
         own = settings.header_values(self._extra_headers())

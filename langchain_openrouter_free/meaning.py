@@ -15,7 +15,7 @@ from langchain_openrouter_free.quota import Limits, Share
 from langchain_openrouter_free.selection import PerModel
 from langchain_openrouter_free.settings import Acceptance
 from langchain_openrouter_free.stores import StateStore
-from langchain_openrouter_free.timeouts import Deadlines, Layer
+from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import Service
 from langchain_openrouter_free.values import value_type
 
@@ -35,7 +35,6 @@ class Meaning:
         accept: what counts as an answer.
         wire: how models are asked.
         silence: after how much of it a second model is asked.
-        timeouts: the deadlines that were said.
         deadlines: those of a call that says nothing of them.
         limits: the account's, as far as they are known before it is asked.
         share: what a project may take of the account's day; of no project yet.
@@ -51,7 +50,6 @@ class Meaning:
     accept: Acceptance
     wire: PerModel[str]
     silence: float | Literal["p95"] | None
-    timeouts: Layer
     deadlines: Deadlines
     limits: Limits
     share: Share

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_openrouter_free import parameters, preferences, settings
+from langchain_openrouter_free import preferences, settings
 from langchain_openrouter_free.actions import Candidate
 from langchain_openrouter_free.amends import Amends
 from langchain_openrouter_free.bookkeeping import Accounts
@@ -109,9 +109,6 @@ class Planning(Fields):
             amends=Amends(request.reforms),
         )
 
-    def _body(self, stop: list[str] | None, kwargs: dict[str, Any], *, unbounded: bool) -> dict[str, Any]:
-        return parameters.body(self._own_parameters(), self.extra_body, stop, kwargs, unbounded=unbounded)
-
     def _hedge(self, plan: Plan) -> Silence | None:
         """Return how long a model may be silent before a second one is asked as well; None for ever."""
         said = plan.options.hedge_after
@@ -122,7 +119,7 @@ class Planning(Fields):
         options, meaning = plan.options, plan.meaning
         if not options.timeouts and options.timeout is None:
             return meaning.deadlines
-        return Deadlines((meaning.timeouts, settings.timeouts(options.timeouts, options.timeout)))
+        return Deadlines((*meaning.deadlines.layers, settings.timeouts(options.timeouts, options.timeout)))
 
     def _happened(self, event: object) -> None:
         """Hand an event to the user's hook; what that does is no reason to lose an answer."""

@@ -290,21 +290,15 @@ class RedisStore(Sheltered):
 
     # -- what a store does
 
-    def _update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
-        return self._changed(ref, change, lambda _: None)
-
-    def _update_and_append(
-        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
+    def _update(
+        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None] | None = None
     ) -> Answer:
-        return self._changed(ref, change, row)
-
-    def _changed(self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]) -> Answer:
         """Change a page until nobody has written in between."""
         ends, pause = self._monotonic() + self._patience * 4, _SHORTEST_PAUSE
         version, page = self._known[ref.key] if ref.key in self._known else self._look(ref)
         while True:
             new, answer = change(page)
-            made = row(answer)
+            made = None if row is None else row(answer)
             stands = self._write(ref, version, page, new, made)
             if stands is None:
                 return answer

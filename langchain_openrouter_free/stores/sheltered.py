@@ -86,11 +86,8 @@ class Sheltered(ABC):
     # -- what a backend does; each raises `Unusable`
 
     @abstractmethod
-    def _update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer: ...
-
-    @abstractmethod
-    def _update_and_append(
-        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
+    def _update(
+        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None] | None = None
     ) -> Answer: ...
 
     @abstractmethod
@@ -124,7 +121,7 @@ class Sheltered(ABC):
         changed in place.
         """
         # Without frames of their own in between: an update is a tenth of a call.
-        return self._do(partial(self._update, ref, change), partial(self._update_astray, ref, change))
+        return self._do(partial(self._update, ref, change), partial(self._update_astray, ref, change, None))
 
     def append(self, log: str, at: float, text: str) -> None:
         """Add one row to a log."""
@@ -134,8 +131,7 @@ class Sheltered(ABC):
         self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
     ) -> Answer:
         """Update a page and add the row that its answer makes to a log, in one step."""
-        work = partial(self._update_and_append, ref, change, row)
-        return self._do(work, partial(self._update_astray, ref, change, row=row))
+        return self._do(partial(self._update, ref, change, row), partial(self._update_astray, ref, change, row))
 
     def recent(self, log: str, limit: int = 20) -> list[tuple[float, str]]:
         """Return the newest rows of a log, the one added last first; those of memory during an outage."""
@@ -199,9 +195,8 @@ class Sheltered(ABC):
         self,
         ref: PageRef[Page],
         change: Change[Page, Answer],
+        row: Callable[[Answer], Row | None] | None,
         memory: MemoryStore,
-        *,
-        row: Callable[[Answer], Row | None] | None = None,
     ) -> Answer:
         """Update a page of memory's, beginning with the one last seen; remember what is to be brought back."""
 

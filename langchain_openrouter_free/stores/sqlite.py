@@ -135,8 +135,10 @@ class SqliteStore(Sheltered):
         self._seized = False
         self._lock.release()
 
-    def _update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
-        return self._in_file(partial(self._change, ref, change))
+    def _update(
+        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None] | None = None
+    ) -> Answer:
+        return self._in_file(partial(self._change, ref, change, row))
 
     def _append(self, log: str, at: float, text: str) -> None:
         def work(file: Connection) -> tuple[None, _Pages]:
@@ -144,11 +146,6 @@ class SqliteStore(Sheltered):
             return None, {}
 
         self._in_file(work)
-
-    def _update_and_append(
-        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None]
-    ) -> Answer:
-        return self._in_file(partial(self._change, ref, change, row=row))
 
     def _recent(self, log: str, limit: int) -> list[tuple[float, str]]:
         return self._in_file(lambda file: (file.recent(log, limit), {}))
@@ -158,7 +155,7 @@ class SqliteStore(Sheltered):
             texts = file.take(log, before, most)
             if not texts:
                 return 0, {}
-            return self._change(ref, lambda page: (change(page, texts), len(texts)), file)
+            return self._change(ref, lambda page: (change(page, texts), len(texts)), None, file)
 
         return self._in_file(work)
 
@@ -232,9 +229,8 @@ class SqliteStore(Sheltered):
         self,
         ref: PageRef[Page],
         change: Change[Page, Answer],
+        row: Callable[[Answer], Row | None] | None,
         file: Connection,
-        *,
-        row: Callable[[Answer], Row | None] | None = None,
     ) -> tuple[Answer, _Pages]:
         """Change a page, and add the row that the answer makes."""
         there = file.read(ref.key)
