@@ -17,7 +17,7 @@ from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
-from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, route_facts
+from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, StreamInterrupted, route_facts
 from langchain_openrouter_free.evidence import error_of, header, tidy
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
@@ -92,6 +92,10 @@ class Walk(Protocol):
         """Remember the last failure as the cause of the call's."""
         ...
 
+    def forget(self) -> None:
+        """Let go of the failures, for the call is over."""
+        ...
+
 
 class Attempt:
     """One try at one candidate. Leaving it settles the book and says whether to go on.
@@ -162,7 +166,10 @@ class Attempt:
         try:
             return self._take(self._source.read())
         except ReplyError as error:
-            return self._accepted(error)
+            if not self._accepts(error):
+                raise
+            # The answer ends with it.
+            return self._take(error.said)
 
     async def aread(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""
@@ -176,7 +183,10 @@ class Attempt:
         try:
             return self._take(await self._source.aread())
         except ReplyError as error:
-            return self._accepted(error)
+            if not self._accepts(error):
+                raise
+            # The answer ends with it.
+            return self._take(error.said)
 
     async def alisten(self) -> None:
         """Read ahead to the first content, or to the end of the answer."""
@@ -212,16 +222,14 @@ class Attempt:
             raise AttemptFailed(verdict(Kind.REPEATED, ENDLESS, status=self.status))
         return deltas
 
-    def _accepted(self, error: ReplyError) -> list[Delta] | None:
-        """Return what came with an error object that the caller accepts: the answer ends with it."""
+    def _accepts(self, error: ReplyError) -> bool:
+        """Tell whether the caller takes what came with an error object for an answer."""
         told = isinstance(error.body, dict) and error_of(error.body) is not None
         if ERROR not in self._owner.roads.terms.accept or error.status != 200 or not told:
-            raise error
+            return False
         how = classify(error.status, error.headers, error.body, now=self._owner.books.now())
-        if how.scope is Scope.ACCOUNT or how.step is Step.RAISE:
-            raise error
-        self._let_through = True
-        return self._take(error.said)
+        self._let_through = how.scope is not Scope.ACCOUNT and how.step is not Step.RAISE
+        return self._let_through
 
     def _finish(self) -> list[Delta] | None:
         """Judge the whole answer; return what of it was held back, and then None."""
@@ -336,12 +344,13 @@ class Attempt:
         if self.bill is not None and not self.bill.expected:
             self._tell(self.bill)
         if how.ok or how.kind is Kind.ABANDONED:
+            self._owner.forget()
             return False
         log.info("%s: %s (%s), %s", self.model, how.kind, how.reason, how.step)
         assert error is not None  # noqa: S101 - a failed attempt is left by its exception
-        self._owner.fail(error)
         if self.committed:
             self._interrupt(how.reason, error)
+        self._owner.fail(error)
         # A verdict that ends the call is found by the next step: it waits and books where it may block.
         return True
 
@@ -349,14 +358,18 @@ class Attempt:
         """Raise what a caller gets who has half an answer, unless another model may be asked all the same."""
         delivery, said, route = self._owner.delivery, self.completion(), self._owner.route
         if not delivery.may_go_on(said):
-            broken = delivery.error(said, self.model, reason, route.trail)
-            broken.route = self.trail
-            raise broken from error
+            self._owner.forget()
+            raise self._broken(said, reason) from error
         delivery.broke_off(said, self.model, reason)
         delivery.away += self._watch.away_s
         if delivery.continues:
             # What is held back for a paid attempt does not hold the words that are to be gone on from.
             route.paid = ()
+
+    def _broken(self, said: Completion, reason: str) -> StreamInterrupted:
+        broken = self._owner.delivery.error(said, self.model, reason, self._owner.route.trail)
+        broken.route = self.trail
+        return broken
 
     def _tell(self, bill: Bill) -> None:
         cost = None if bill.cost is None else dollars(bill.cost)

@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseRunManager
@@ -22,6 +23,7 @@ from langchain_openrouter_free.actions import Candidate, Road
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.audience import Listeners, name_served
 from langchain_openrouter_free.blanks import Blanks
+from langchain_openrouter_free.bookkeeping import Turn
 from langchain_openrouter_free.catalogue import FREE_ROUTER
 from langchain_openrouter_free.conversations import Conversation
 from langchain_openrouter_free.delivery import Interruption
@@ -59,12 +61,13 @@ class Call(Request):
     v1: bool = False
     conversation: Conversation = field(default_factory=Conversation)
     _message_id: str | None = None
-    _blanks: tuple[Attempt, Blanks] | None = None
+    _blanks: tuple[Turn, Blanks] | None = None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.wire_messages(None)
-        self.delivery.worded = self._partial
+        # Not a method: what held its holder would be left to the garbage collector, and with it all that was said.
+        self.delivery.worded = partial(_partial, v1=self.v1)
 
     def inputs(self) -> frozenset[str]:
         """Name the modalities of the prompt beside text."""
@@ -154,8 +157,8 @@ class Call(Request):
 
     def chunks(self, attempt: Attempt, deltas: list[Delta]) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks of what an attempt has said, behind a mark where another one had broken off."""
-        if self._blanks is None or self._blanks[0] is not attempt:
-            self._blanks = (attempt, Blanks())
+        if self._blanks is None or self._blanks[0] is not attempt.turn:
+            self._blanks = (attempt.turn, Blanks())
         _, blanks = self._blanks
         for delta in attempt.committed_content(deltas):
             if marks := self.delivery.marks():
@@ -186,10 +189,6 @@ class Call(Request):
             message = restarts.restartable(message)
         return ChatGenerationChunk(message=message, generation_info=info)
 
-    def _partial(self, said: Completion, model: str) -> AIMessage:
-        """Return the message of an answer that broke off."""
-        return replies.to_message(said, metadata={"model_name": model}, v1=self.v1)
-
     def _remember(self, attempt: Attempt) -> None:
         """Take note of who served the conversation: it is asked first in the next step.
 
@@ -219,6 +218,11 @@ class Call(Request):
 _FOR_OTHERS = frozenset(
     {"temperature", "top_p", "stop", "tools", "tool_choice", "response_format", "parallel_tool_calls"}
 )
+
+
+def _partial(said: Completion, model: str, *, v1: bool) -> AIMessage:
+    """Return the message of an answer that broke off."""
+    return replies.to_message(said, metadata={"model_name": model}, v1=v1)
 
 
 def _info(message: AIMessage) -> dict[str, Any]:

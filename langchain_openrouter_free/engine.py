@@ -101,6 +101,7 @@ class Attempts:
         self._has_settled = False
         self._last_error: BaseException | None = None
         self._ended: CallRecord | None = None
+        self._last_word: OpenRouterFreeError | Attempt | None = None
         # The last attempt that held an object of the wrong form: all that a caller may get.
         self._wrong: Attempt | None = None
 
@@ -128,9 +129,9 @@ class Attempts:
                 case AskPace(pace):
                     self._may_send = pace.acquire(blocking=True)
                 case GiveUp():
-                    end = self._given_up()
+                    self._given_up()
                     self.tell(self._ended)
-                    return self._over(end)
+                    return self._over()
 
     def __aiter__(self) -> Attempts:
         return self
@@ -157,9 +158,9 @@ class Attempts:
                 case AskPace(pace):
                     self._may_send = await pace.aacquire(blocking=True)
                 case GiveUp():
-                    end = await self.off_loop(self._given_up)
+                    await self.off_loop(self._given_up)
                     await self.atell(self._ended)
-                    return self._over(end)
+                    return self._over()
 
     # -- decisions, shared
 
@@ -387,15 +388,19 @@ class Attempts:
             completion_tokens=_tokens(usage.get("completion_tokens")),
         )
 
-    def _given_up(self) -> OpenRouterFreeError | Attempt:
-        """Record the call in which nobody answered; make its error, or say again what the caller wants all the same."""
+    def _given_up(self) -> None:
+        """Record the call in which nobody answered; make its last word.
+
+        That is an error, or what was said before and the caller wants all the same.
+        """
         book, ending = self.books.look(), self.route.ending()
         is_left = bool(self.delivery.interruptions) and not self.delivery.invoked
         record = self._ended = self._record("interrupted" if is_left else str(ending), book)
         self.books.keep(record)
         wrong, now = self._wrong, self.books.now()
         if wrong is not None and self.roads.keeps and not is_left:
-            return Recalled(wrong, record)
+            self._last_word = Recalled(wrong, record)
+            return
         error = error_of_call(self.route, book, now)
         if wrong is not None and ending is Ending.FAILED:
             said = wrong.completion()
@@ -405,13 +410,20 @@ class Attempts:
             self.fail(error)
             error = self.delivery.left_alone(error, self.route.trail)
         error.route = record.as_route()
-        return error
+        self._last_word = error
 
-    def _over(self, end: OpenRouterFreeError | Attempt) -> Attempt:
+    def _over(self) -> Attempt:
         """Return what is left to say of a call that nobody answered, or raise its error."""
-        if isinstance(end, Attempt):
-            return end
-        raise end from self._last_error
+        word, cause = self._last_word, self._last_error
+        self.forget()
+        assert word is not None  # noqa: S101 - the call was given up before
+        if isinstance(word, Attempt):
+            return word
+        try:
+            raise word from cause
+        finally:
+            # An error's traceback holds this frame.
+            del word, cause
 
     # -- who listens
 
@@ -459,6 +471,10 @@ class Attempts:
     def fail(self, error: BaseException) -> None:
         """Remember the last failure as the cause of the call's."""
         self._last_error = error
+
+    def forget(self) -> None:
+        """Let go of the failures, for the call is over: their tracebacks hold the frames that hold this walk."""
+        self._last_error = self._last_word = self._wrong = None
 
 
 def _tokens(stated: object) -> int | None:

@@ -260,10 +260,10 @@ class ServiceSource:
         try:
             deltas = reader.end() if data is None else reader.feed(data)
         except ReplyError as error:
+            if not error.before:
+                raise
             # However the bytes were cut: what came before an error was said.
             self._failed, deltas, error.before = error, error.before, []
-            if not deltas:
-                raise
         self._over = data is None or reader.ended
         self._open = data is not None
         if any(delta.says_something for delta in deltas):
@@ -276,8 +276,13 @@ class ServiceSource:
 
     def _fail(self) -> None:
         """Raise the error that came behind what was handed out last."""
-        if self._failed is not None:
-            raise self._failed
+        failed, self._failed = self._failed, None
+        try:
+            if failed is not None:
+                raise failed
+        finally:
+            # An error's traceback holds this frame.
+            del failed
 
     def _survive(self) -> None:
         """Keep an answer whose finish reason was there before the connection failed; re-raise otherwise."""
