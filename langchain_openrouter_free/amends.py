@@ -33,6 +33,10 @@ class Amends:
     refused: dict[str, AbstractSet[str]] = field(default_factory=dict)
     eased: dict[str, Ease] = field(default_factory=dict)
 
+    def copied(self) -> Amends:
+        """Return the same changes, to be added to on trial."""
+        return Amends(self.reforms, dict(self.most_tokens), dict(self.refused), dict(self.eased))
+
     def known(self, candidate: Candidate, book: Ledger, now: float) -> Candidate:
         """Return a candidate with what was learned of it by asking, in this call and before."""
         learned, here = book.traits.get(candidate.model), self.refused.get(candidate.model, frozenset())

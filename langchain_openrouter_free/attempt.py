@@ -96,6 +96,10 @@ class Walk(Protocol):
         """Let go of the failures, for the call is over."""
         ...
 
+    def break_off(self) -> None:
+        """Give back the turn that the walk has taken already for its next step: there is none."""
+        ...
+
 
 class Attempt:
     """One try at one candidate. Leaving it settles the book and says whether to go on.
@@ -290,8 +294,12 @@ class Attempt:
             self._source.close()
         finally:
             how = self._owner.settle(self, how)
-        self._owner.tell(self.story, self)
-        return self._leave(how, error)
+        try:
+            self._owner.tell(self.story, self)
+            return self._leave(how, error)
+        except BaseException:
+            self._owner.break_off()
+            raise
 
     async def __aenter__(self) -> Self:
         return self
@@ -304,8 +312,12 @@ class Attempt:
             await self._source.aclose()
         finally:
             how = await self._owner.asettle(self, how)
-        await self._owner.atell(self.story, self)
-        return self._leave(how, error)
+        try:
+            await self._owner.atell(self.story, self)
+            return self._leave(how, error)
+        except BaseException:
+            self._owner.break_off()
+            raise
 
     async def aoutrun(self) -> None:
         """Let go of an attempt while another one, asked beside it, goes on."""

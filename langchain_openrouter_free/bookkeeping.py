@@ -20,6 +20,7 @@ from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.history import FOLD_CHANCE, MOST_ROWS, ROWS_KEPT, CallRecord, Totals, folded, read_call
 from langchain_openrouter_free.joining import joined_books
 from langchain_openrouter_free.ledger import Ledger, Measured
+from langchain_openrouter_free.onward import Onward
 from langchain_openrouter_free.payments import Payments, Pocket
 from langchain_openrouter_free.purse import BudgetWarning, Shortfall
 from langchain_openrouter_free.quota import Slot
@@ -147,12 +148,14 @@ class Settled:
         until: until when its model is left alone; None if it is not.
         warnings: caps of the budget that are to be warned of.
         book: the account's book afterwards; None where it could not be kept.
+        onward: whom the call asks next, where that was decided and booked as well.
     """
 
     verdict: Verdict
     until: float | None = None
     warnings: tuple[BudgetWarning, ...] = ()
     book: Ledger | None = None
+    onward: Onward | None = None
 
 
 @dataclass(slots=True)
@@ -281,8 +284,12 @@ class Books:
         *,
         sent: bool = True,
         lesson: Lesson = NOTHING,
+        goes_on: Callable[[Settled, float], Onward | None] | None = None,
     ) -> Settled:
         """Book how an attempt ended, and with it the call where `ends` makes a record of it.
+
+        `goes_on` decides by how it was booked, and by the time in Unix seconds, whom to ask next; it must be pure, for
+        a store may run it again.
 
         A free attempt that was billed puts its model into quarantine, and its cost into the project's page.
 
@@ -290,7 +297,7 @@ class Books:
         reservation that stays open counts as spent.
         """
         try:
-            settled = self._settle(turn, how, heard, measured, ends, bill, lesson, sent=sent)
+            settled = self._settle(turn, how, heard, measured, ends, bill, lesson, goes_on, sent=sent)
             warnings: tuple[BudgetWarning, ...] = ()
             if turn.reservation is not None:
                 prices, now = turn.candidate.prices, self.now()
@@ -311,6 +318,7 @@ class Books:
         ends: Callable[[Settled], CallRecord | None] | None,
         bill: Bill | None,
         lesson: Lesson,
+        goes_on: Callable[[Settled, float], Onward | None] | None,
         *,
         sent: bool,
     ) -> Settled:
@@ -327,7 +335,11 @@ class Books:
             if bill is not None and not bill.expected:
                 known = known.billed(bill, now)
             rests = known.rests_until(model, now)
-            return known, (Settled(read, rests if rests > now and not read.ok else None, book=known), known.skew)
+            settled = Settled(read, rests if rests > now and not read.ok else None, book=known)
+            onward = None if goes_on is None else goes_on(settled, self.clock.now() + known.skew)
+            if onward is not None:
+                known, settled = onward.book, replace(settled, onward=onward)
+            return known, (settled, known.skew)
 
         def row(answer: tuple[Settled, float]) -> Row | None:
             record = None if ends is None else ends(answer[0])

@@ -10,29 +10,27 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
 from langchain_openrouter_free.attempt import Attempt, Recalled
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
-from langchain_openrouter_free.budget import cost_of
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
 from langchain_openrouter_free.endings import error_of_call, no_valid_object
-from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
-from langchain_openrouter_free.evidence import tidy
+from langchain_openrouter_free.errors import OpenRouterFreeError
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
-from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.lessons import lesson_of
+from langchain_openrouter_free.narration import Narration
+from langchain_openrouter_free.onward import Onward, onward
 from langchain_openrouter_free.portal import PORTAL, bridged
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.race import Hedge, Race
-from langchain_openrouter_free.roads import Moment, Pace, Roads
+from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import UNBOOKABLE, Ending, Route
 from langchain_openrouter_free.stores import at_once
 from langchain_openrouter_free.timeouts import Deadlines
@@ -46,10 +44,6 @@ log = logging.getLogger("langchain_openrouter_free")
 
 # A wait is decided anew when it ends; a clock that stands still must not spin.
 _SHORTEST_WAIT = 0.01
-# More tokens than this are a mistake of the reply.
-_ABSURD = 10**9
-# The outcome of a call whose caller is gone: who would have to be awaited is not told of it.
-_ABANDONED = "abandoned"
 # How many answers in dispute are asked about before a call is told that the budget falls short.
 _MOST_SETTLED = 5
 
@@ -73,7 +67,7 @@ class Settle:
 Next = Turn | Wait | Ask | Settle | AskPace | GiveUp
 
 
-class Attempts:
+class Attempts(Narration):
     """The attempts of one call, as an iterator and as an async iterator."""
 
     def __init__(
@@ -86,19 +80,15 @@ class Attempts:
         delivery: Delivery | None = None,
         hedge: Hedge | None = None,
     ) -> None:
-        self.route = route
-        self.roads = roads
-        self.books = books
-        self.clock = clock
+        super().__init__(route, roads, books, clock, delivery or Delivery())
         self.deadlines = deadlines
-        self.delivery = delivery or Delivery()
         self.hedge = hedge
-        self._started, self._began_at = clock.monotonic(), clock.now()
-        self._begun: list[float] = []
-        self._book: Ledger | None = None
+        self._started = clock.monotonic()
         # LangChain has asked the rate limiter for the first attempt.
         self._may_send = True
         self._has_settled = False
+        # Whom to ask next, where that was decided as an attempt failed.
+        self._further: Turn | None = None
         self._last_error: BaseException | None = None
         self._ended: CallRecord | None = None
         self._last_word: OpenRouterFreeError | Attempt | None = None
@@ -166,6 +156,9 @@ class Attempts:
 
     def _next(self) -> Next:
         """Ask the route for the next action, and the rate limiter before a further attempt."""
+        further, self._further = self._further, None
+        if further is not None:
+            return further
         action = self._granted()
         if not isinstance(action, Turn) or self.roads.pace is None or self._may_send:
             return action
@@ -181,7 +174,7 @@ class Attempts:
             if not isinstance(action, Try):
                 return action
             if not action.candidate.paid:
-                return Turn(action.candidate, action.slot, action.generation, usual_s=action.usual_s)
+                return _turn(action)
             bought = self.books.reserve(action)
             if isinstance(bought, Turn):
                 return bought
@@ -296,6 +289,8 @@ class Attempts:
 
     async def _next_off_loop(self) -> Next:
         store = self.books.accounts.store
+        if self._further is not None:
+            return self._next()
         # Where somebody may be paid, or a rate limiter says no, one update is not all.
         quick = at_once(store, self._next) if not self.route.paid and not self.roads.pace else None
         if quick is not None:
@@ -322,10 +317,15 @@ class Attempts:
         # Where money or the list of models is booked beside, one update is not all.
         is_all = attempt.bill is None and not attempt.turn.candidate.paid and how.kind is not Kind.DELISTED
         read = at_once(store, work) if is_all else None
-        read = await self.off_loop(work) if read is None else read
+        if read is None:
+            read = await handed_over(work, lambda _: self.break_off()) if store.blocking else work()
         fold = self.books.tidying()
-        if fold is not None:
-            await self.off_loop(fold)
+        try:
+            if fold is not None:
+                await self.off_loop(fold)
+        except BaseException:
+            self.break_off()
+            raise
         return read
 
     def _bill(self, attempt: Attempt) -> Bill | None:
@@ -348,45 +348,49 @@ class Attempts:
             attempt.answer,
             sent=attempt.sent,
             lesson=lesson_of(self.route.needs.using(self.roads.uses(candidate)), candidate, how, said),
+            goes_on=self._goes_on(attempt, how),
         )
         if how.kind is Kind.WRONG_OBJECT:
             self._wrong = attempt
-        attempt.warnings, self._book = settled.warnings, settled.book
-        # In the order of the trail, which is not that of their beginnings where two ran at once.
-        self._begun.append(attempt.began_at)
+        attempt.warnings = settled.warnings
+        self.booked(attempt, settled)
         if settled.verdict.kind is Kind.DELISTED and not candidate.paid:
             self.roads.lookup.outdated()
             self.roads.delisted(attempt.turn.candidate.model, settled.verdict.reason)
         # Made already where the history keeps it.
-        story = attempt.story = attempt.story or self._story(attempt, settled)
-        return self.route.record(candidate, settled.verdict, story.attempts[-1])
+        story = attempt.story = attempt.story or self.story(attempt, settled)
+        if settled.onward is None:
+            return self.route.record(candidate, settled.verdict, story.attempts[-1])
+        self.route, self._further = settled.onward.route, _turn(settled.onward.action)
+        return settled.onward.read
+
+    def _goes_on(self, attempt: Attempt, how: Verdict) -> Callable[[Settled, float], Onward | None] | None:
+        """Return what decides whom to ask after a failed attempt; None where more than the book has a say in that."""
+        failed, free = not (how.ok or how.kind is Kind.ABANDONED), not attempt.turn.candidate.paid
+        asks_nobody = self.hedge is None and self.roads.pace is None and attempt.bill is None
+        if not (failed and free and asks_nobody) or attempt.committed or how.kind is Kind.DELISTED:
+            return None
+        left = self.call_ends - self.clock.monotonic()
+
+        def goes_on(settled: Settled, now: float) -> Onward | None:
+            assert settled.book is not None  # noqa: S101 - it is booked at this moment
+            story = attempt.story = self.story(attempt, settled)
+            candidate, told = attempt.turn.candidate, story.attempts[-1]
+            return onward(self.route, candidate, settled.verdict, told, settled.book, now, left)
+
+        return goes_on
+
+    def break_off(self) -> None:
+        """Give back the turn of a walk that ends before its next step."""
+        further, self._further = self._further, None
+        self._undo(further)
 
     def _end(self, attempt: Attempt, settled: Settled) -> CallRecord | None:
         """Return the record of a call that ends with this attempt; None if it goes on."""
-        story = attempt.story = self._story(attempt, settled)
+        if settled.onward is not None:
+            return None
+        story = attempt.story = self.story(attempt, settled)
         return story if story.outcome else None
-
-    def _story(self, attempt: Attempt, settled: Settled) -> CallRecord:
-        """Return what is to be told of the call when this attempt is over; its outcome is "" if the call goes on."""
-        told = attempt.told(settled)
-        said, candidate = attempt.completion(), attempt.turn.candidate
-        if settled.verdict.kind is Kind.ABANDONED and not attempt.outrun:
-            return self._record(_ABANDONED, settled.book, told)
-        if not settled.verdict.ok:
-            is_final = attempt.committed and not self.delivery.may_go_on(said)
-            return self._record("interrupted" if is_final else "", settled.book, told)
-        usage, prices = said.usage or {}, candidate.prices if candidate.paid else None
-        return self._record(
-            "answered",
-            settled.book,
-            told,
-            model=candidate.model,
-            paid=candidate.paid,
-            provider=None if said.provider is None else tidy(said.provider),
-            cost=cost_of(usage, prices, self.books.payments.need, self.books.now()),
-            prompt_tokens=_tokens(usage.get("prompt_tokens")),
-            completion_tokens=_tokens(usage.get("completion_tokens")),
-        )
 
     def _given_up(self) -> None:
         """Record the call in which nobody answered; make its last word.
@@ -395,7 +399,7 @@ class Attempts:
         """
         book, ending = self.books.look(), self.route.ending()
         is_left = bool(self.delivery.interruptions) and not self.delivery.invoked
-        record = self._ended = self._record("interrupted" if is_left else str(ending), book)
+        record = self._ended = self.record("interrupted" if is_left else str(ending), book)
         self.books.keep(record)
         wrong, now = self._wrong, self.books.now()
         if wrong is not None and self.roads.keeps and not is_left:
@@ -425,49 +429,6 @@ class Attempts:
             # An error's traceback holds this frame.
             del word, cause
 
-    # -- who listens
-
-    def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
-        """Tell the audience what the call has come to: an attempt has ended, a wait begins, or it is over."""
-        audience, moment = self.roads.audience, self._heard(record, attempt)
-        if audience is not None and moment is not None:
-            audience.emit(moment)
-
-    async def atell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
-        """The same on an event loop."""
-        audience, moment = self.roads.audience, self._heard(record, attempt)
-        if audience is not None and moment is not None:
-            await audience.aemit(moment)
-
-    def _heard(self, record: CallRecord | None, attempt: Attempt | None) -> Moment | None:
-        """Tell those who need no event loop; return what the others are to be told, if there is anybody."""
-        audience = self.roads.audience
-        if audience is None or not audience.listens(is_over=record is not None and bool(record.outcome)):
-            return None
-        moment = self._moment(record, attempt)
-        audience.hear(moment)
-        return None if moment.record.outcome == _ABANDONED else moment
-
-    def _moment(self, record: CallRecord | None, attempt: Attempt | None) -> Moment:
-        record = record or self._record("", self._book)
-        moment = Moment(record, self._began_at, self.clock.now(), tuple(self._begun))
-        if attempt is None:
-            return moment
-        return replace(moment, finish_reason=attempt.completion().finish_reason, answer=attempt.answer)
-
-    def _record(self, outcome: str, book: Ledger | None, *last: AttemptRecord, **of_answer: Any) -> CallRecord:
-        now = self.books.now()
-        return CallRecord(
-            now,
-            self.books.accounts.project,
-            outcome,
-            waited_s=self.route.waited,
-            attempts=(*self.route.trail, *last),
-            quota=None if book is None else book.quota(self.route.limits, now),
-            waits=tuple(self.route.pauses),
-            **of_answer,
-        )
-
     def fail(self, error: BaseException) -> None:
         """Remember the last failure as the cause of the call's."""
         self._last_error = error
@@ -477,5 +438,5 @@ class Attempts:
         self._last_error = self._last_word = self._wrong = None
 
 
-def _tokens(stated: object) -> int | None:
-    return stated if isinstance(stated, int) and not isinstance(stated, bool) and 0 <= stated < _ABSURD else None
+def _turn(action: Try) -> Turn:
+    return Turn(action.candidate, action.slot, action.generation, usual_s=action.usual_s)

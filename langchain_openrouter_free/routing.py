@@ -6,6 +6,7 @@ Knows no clock, no network and no LangChain: verdicts and the account's book go 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
@@ -39,6 +40,8 @@ UNBOOKABLE = (
 
 
 _IN_TIME = "the call ended before its turn"
+# What of a walk grows on its way.
+_GROWING = ("trail", "verdicts", "pauses", "_done", "_unbookable", "_asked", "_suitability")
 # How the service says that it wants money.
 OF_MONEY = frozenset({Kind.UNPAID, Kind.IN_DEBT, Kind.TOO_DEAR, Kind.KEY_LIMIT})
 
@@ -124,6 +127,14 @@ class Route:
 
     def __post_init__(self) -> None:
         self._suitability = Suitability(self.needs)
+
+    def copied(self) -> Route:
+        """Return the walk as it stands, to be gone on with on trial."""
+        other = copy(self)
+        for name in _GROWING:
+            setattr(other, name, copy(getattr(self, name)))
+        other.amends = self.amends.copied()
+        return other
 
     def step(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:
         """Decide what to do next, and book it in the same move.

@@ -71,6 +71,7 @@ RULES = {
     "traits",
     "timeouts",
     "rivals",
+    "onward",
     "delivery",
     "blanks",
     "tripwire",

@@ -1,0 +1,112 @@
+"""What is told of a call: its record for the history and the route trail, and each moment for those who listen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from langchain_openrouter_free.attempt import Attempt
+from langchain_openrouter_free.bookkeeping import Books, Settled
+from langchain_openrouter_free.budget import cost_of
+from langchain_openrouter_free.clock import Clock
+from langchain_openrouter_free.delivery import Delivery
+from langchain_openrouter_free.errors import AttemptRecord
+from langchain_openrouter_free.evidence import tidy
+from langchain_openrouter_free.history import CallRecord
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.roads import Moment, Roads
+from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.verdicts import Kind
+
+# The outcome of a call whose caller is gone: who would have to be awaited is not told of it.
+_ABANDONED = "abandoned"
+# More tokens than this are a mistake of the reply.
+_ABSURD = 10**9
+
+
+class Narration:
+    """One call, and who hears of it. It decides nothing."""
+
+    def __init__(self, route: Route, roads: Roads, books: Books, clock: Clock, delivery: Delivery) -> None:
+        self.route = route
+        self.roads = roads
+        self.books = books
+        self.clock = clock
+        self.delivery = delivery
+        self._began_at = clock.now()
+        self._begun: list[float] = []
+        self._book: Ledger | None = None
+
+    def booked(self, attempt: Attempt, settled: Settled) -> None:
+        """Take note of an attempt that is over, and of the book that is told of from now on."""
+        self._book = settled.book
+        # In the order of the trail, which is not that of their beginnings where two ran at once.
+        self._begun.append(attempt.began_at)
+
+    def story(self, attempt: Attempt, settled: Settled) -> CallRecord:
+        """Return what is to be told of the call when this attempt is over; its outcome is "" if the call goes on."""
+        told = attempt.told(settled)
+        said, candidate = attempt.completion(), attempt.turn.candidate
+        if settled.verdict.kind is Kind.ABANDONED and not attempt.outrun:
+            return self.record(_ABANDONED, settled.book, told)
+        if not settled.verdict.ok:
+            is_final = attempt.committed and not self.delivery.may_go_on(said)
+            return self.record("interrupted" if is_final else "", settled.book, told)
+        usage, prices = said.usage or {}, candidate.prices if candidate.paid else None
+        return self.record(
+            "answered",
+            settled.book,
+            told,
+            model=candidate.model,
+            paid=candidate.paid,
+            provider=None if said.provider is None else tidy(said.provider),
+            cost=cost_of(usage, prices, self.books.payments.need, self.books.now()),
+            prompt_tokens=_tokens(usage.get("prompt_tokens")),
+            completion_tokens=_tokens(usage.get("completion_tokens")),
+        )
+
+    def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
+        """Tell the audience what the call has come to: an attempt has ended, a wait begins, or it is over."""
+        audience, moment = self.roads.audience, self._heard(record, attempt)
+        if audience is not None and moment is not None:
+            audience.emit(moment)
+
+    async def atell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
+        """The same on an event loop."""
+        audience, moment = self.roads.audience, self._heard(record, attempt)
+        if audience is not None and moment is not None:
+            await audience.aemit(moment)
+
+    def _heard(self, record: CallRecord | None, attempt: Attempt | None) -> Moment | None:
+        """Tell those who need no event loop; return what the others are to be told, if there is anybody."""
+        audience = self.roads.audience
+        if audience is None or not audience.listens(is_over=record is not None and bool(record.outcome)):
+            return None
+        moment = self._moment(record, attempt)
+        audience.hear(moment)
+        return None if moment.record.outcome == _ABANDONED else moment
+
+    def _moment(self, record: CallRecord | None, attempt: Attempt | None) -> Moment:
+        record = record or self.record("", self._book)
+        moment = Moment(record, self._began_at, self.clock.now(), tuple(self._begun))
+        if attempt is None:
+            return moment
+        return replace(moment, finish_reason=attempt.completion().finish_reason, answer=attempt.answer)
+
+    def record(self, outcome: str, book: Ledger | None, *last: AttemptRecord, **of_answer: Any) -> CallRecord:
+        """Return the record of the call as it stands, with an attempt that is not on its trail yet."""
+        now = self.books.now()
+        return CallRecord(
+            now,
+            self.books.accounts.project,
+            outcome,
+            waited_s=self.route.waited,
+            attempts=(*self.route.trail, *last),
+            quota=None if book is None else book.quota(self.route.limits, now),
+            waits=tuple(self.route.pauses),
+            **of_answer,
+        )
+
+
+def _tokens(stated: object) -> int | None:
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) and 0 <= stated < _ABSURD else None

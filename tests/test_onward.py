@@ -1,0 +1,143 @@
+"""A failure and the next turn are booked in one step; nothing is kept of it where the walk ends there."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import threading
+from typing import Any
+
+import pytest
+from driving import PATHS, TWENTY, asked, book_of, drive, make
+
+from langchain_openrouter_free import AllModelsFailed, MemoryStore
+from langchain_openrouter_free.actions import Candidate
+from langchain_openrouter_free.errors import AttemptRecord
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.onward import onward
+from langchain_openrouter_free.quota import Limits
+from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.testing import FakeClock
+from langchain_openrouter_free.verdicts import Kind, verdict
+
+pytestmark = pytest.mark.one_simulator
+
+NOW = 1_800_000_000.0
+ONE, TWO = Candidate("test/one:free"), Candidate("test/two:free")
+TOLD = AttemptRecord(ONE.model, "overloaded", "model", 503, "busy", None, 0.1)
+
+
+class CountingStore(MemoryStore):
+    """A store that counts its updates, and may be told to let the nth one wait."""
+
+    def __init__(self, held: int = 0) -> None:
+        super().__init__()
+        self.updates, self.held = 0, held
+        self.blocking = bool(held)
+        self.asked, self.may_go, self.done = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def update(self, ref: Any, change: Any) -> Any:
+        self.updates += 1
+        if self.updates == self.held:
+            self.asked.set()
+            assert self.may_go.wait(10)
+        answer = super().update(ref, change)
+        self.done.release()
+        return answer
+
+
+def booked(store: MemoryStore) -> tuple[int, int]:
+    """Requests of the minute and of the day, as they stand in the book."""
+    windows = book_of(store).windows
+    return sum(windows.minutes.values()), sum(windows.days.values())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_model_that_fails_costs_one_update(sim: Simulator, path: str) -> None:
+    """A call of k failures and an answer updates its book k + 2 times: the first turn, each end."""
+    sim.script(dict.fromkeys(TWENTY[:5], "503"))
+    store = CountingStore()
+    router = make(sim, TWENTY[:6], state=store)
+    router.refresh()
+    before = store.updates
+    assert drive(router, path).outcomes == ["overloaded"] * 5 + ["ok"]
+    assert store.updates - before == 5 + 2
+
+
+def test_the_walk_stays_as_it_is() -> None:
+    """Who asks whom to ask next may be asked again: the walk and its book are not changed by that."""
+    route = Route((ONE, TWO), limits=Limits(20, 50))
+    book, action = route.step(Ledger(), NOW, 600.0)
+    route.took(action)
+    before, how = copy.deepcopy(route), verdict(Kind.OVERLOADED, "busy", status=503)
+    first = onward(route, ONE, how, TOLD, book, NOW, 600.0)
+    again = onward(route, ONE, how, TOLD, book, NOW, 600.0)
+    assert first is not None
+    assert again is not None
+    assert route == before
+    assert first.action == again.action
+    assert first.action.candidate.model == TWO.model
+    assert first.book == again.book
+    assert [told.model for told in first.route.trail] == [ONE.model]
+    assert first.book.windows.days != book.windows.days
+
+
+@pytest.mark.parametrize(
+    ("free", "left"), [((ONE,), 600.0), ((ONE, TWO), 0.0)], ids=["nobody is left", "no time is left"]
+)
+def test_what_is_no_free_attempt_is_left_to_the_next_step(free: tuple[Candidate, ...], left: float) -> None:
+    """Only a free attempt is granted ahead: an end, a wait and whatever costs money is decided when it is due."""
+    route = Route(free, limits=Limits(20, 50), patience=0.0)
+    book, action = route.step(Ledger(), NOW, 600.0)
+    route.took(action)
+    assert onward(route, ONE, verdict(Kind.OVERLOADED, "busy", status=503), TOLD, book, NOW, left) is None
+
+
+def test_a_task_that_is_cancelled_meanwhile_gives_the_turn_back(sim: Simulator) -> None:
+    """Cancelled while a thread books the failure and the next turn: only what was sent counts."""
+    sim.script({TWENTY[0]: "503"})
+    store = CountingStore(held=2)
+    clock = FakeClock()
+    make(sim, TWENTY[:2], clock=clock).refresh()
+    model = make(sim, TWENTY[:2], state=store, clock=clock, limits={"per_minute": 9, "per_day": 9})
+
+    async def run() -> None:
+        task = asyncio.create_task(model.ainvoke("hi"))
+        await asyncio.to_thread(store.asked.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        store.may_go.set()
+
+    asyncio.run(run())
+    for _ in range(3):
+        assert store.done.acquire(timeout=10)
+    assert asked(sim) == TWENTY[:1]
+    assert booked(store) == (1, 1)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_walk_that_ends_at_a_failure_gives_the_turn_back(sim: Simulator, path: str) -> None:
+    """Broken off by Ctrl-C in the user's own hook, before the next attempt: only what was sent counts."""
+    sim.script({TWENTY[0]: "503"})
+    store = MemoryStore()
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    model = make(sim, TWENTY[:2], state=store, limits={"per_minute": 9, "per_day": 9}, on_route=stop)
+    with pytest.raises(KeyboardInterrupt):
+        drive(model, path)
+    assert asked(sim) == TWENTY[:1]
+    assert booked(store) == (1, 1)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_quota_is_never_passed_on_the_way(sim: Simulator, path: str) -> None:
+    """Three requests a day are three requests, however many models fail."""
+    sim.script({"*": "503"})
+    model = make(sim, TWENTY, limits={"per_minute": None, "per_day": 3})
+    with pytest.raises(AllModelsFailed):
+        drive(model, path)
+    assert asked(sim) == TWENTY[:3]
