@@ -111,7 +111,7 @@ class Attempt:
         warnings: caps of the budget that its cost has come near to.
         bill: what it cost although it is a free one.
         outrun: another attempt, at once with this one, has spoken first.
-        story: what is to be told of the call, once the attempt is settled.
+        story: what is to be told of the call, once the attempt is settled and no other follows at once.
     """
 
     def __init__(self, owner: Walk, turn: Turn) -> None:

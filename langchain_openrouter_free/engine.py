@@ -357,12 +357,12 @@ class Attempts(Narration):
         if settled.verdict.kind is Kind.DELISTED and not candidate.paid:
             self.roads.lookup.outdated()
             self.roads.delisted(attempt.turn.candidate.model, settled.verdict.reason)
+        if settled.onward is not None:
+            self.route, self._further = settled.onward.route, _turn(settled.onward.action)
+            return settled.onward.read
         # Made already where the history keeps it.
         story = attempt.story = attempt.story or self.story(attempt, settled)
-        if settled.onward is None:
-            return self.route.record(candidate, settled.verdict, story.attempts[-1])
-        self.route, self._further = settled.onward.route, _turn(settled.onward.action)
-        return settled.onward.read
+        return self.route.record(candidate, settled.verdict, story.attempts[-1])
 
     def _goes_on(self, attempt: Attempt, how: Verdict) -> Callable[[Settled, float], Onward | None] | None:
         """Return what decides whom to ask after a failed attempt; None where more than the book has a say in that."""
@@ -374,8 +374,7 @@ class Attempts(Narration):
 
         def goes_on(settled: Settled, now: float) -> Onward | None:
             assert settled.book is not None  # noqa: S101 - it is booked at this moment
-            story = attempt.story = self.story(attempt, settled)
-            candidate, told = attempt.turn.candidate, story.attempts[-1]
+            candidate, told = attempt.turn.candidate, attempt.told(settled)
             return onward(self.route, candidate, settled.verdict, told, settled.book, now, left)
 
         return goes_on

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 from langchain_openrouter_free.values import value_type
@@ -390,6 +390,8 @@ def _waits(headers: Mapping[str, str] | None, meta: Json, availability: Json, me
     }
 
 
+# A busy service says the same second again and again.
+@lru_cache(maxsize=16)
 def http_date(value: str | None) -> float | None:
     """Return the date of a header as Unix seconds."""
     if not value:

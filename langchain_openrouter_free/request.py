@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_openrouter_free.actions import Candidate, Road
 from langchain_openrouter_free.answers import Terms, terms_of
@@ -58,6 +58,19 @@ _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", "
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
 
 
+class _Formed(NamedTuple):
+    """A conversation in the form that some models demand: what it was made of, and what was repaired."""
+
+    wired: list[dict[str, Any]]
+    messages: list[dict[str, Any]]
+    repairs: list[str]
+
+    @classmethod
+    def of(cls, wired: list[dict[str, Any]], form: Form) -> _Formed:
+        repairs: list[str] = []
+        return cls(wired, formed(wired, form, repairs), repairs)
+
+
 @dataclass(slots=True, kw_only=True)
 class Request(ABC):
     """What one call asks.
@@ -96,6 +109,7 @@ class Request(ABC):
     delivery: Delivery = field(default_factory=Delivery)
     accept: Acceptance = field(default_factory=Acceptance)
     _needed: Need | None = None
+    _formed: dict[Form, _Formed] = field(default_factory=dict)
 
     @abstractmethod
     def wire_messages(self, model: str | None) -> list[dict[str, Any]]:
@@ -217,14 +231,18 @@ class Request(ABC):
 
     def formed_messages(self, candidate: Candidate) -> list[dict[str, Any]]:
         """Return the messages in the form that a candidate demands."""
-        repairs: list[str] = []
         tools = candidate.takes is None or "tools" in candidate.takes
         form = form_of(candidate.model, candidate.forms, tools=tools)
-        said = [*self.wire_messages(candidate.model), *self.delivery.gone_on_from()]
-        messages = formed(said, form, repairs)
-        for repair in repairs:
+        wired, gone_on_from = self.wire_messages(candidate.model), self.delivery.gone_on_from()
+        known = self._formed.get(form)
+        if gone_on_from:
+            known = _Formed.of([*wired, *gone_on_from], form)
+        elif known is None or known.wired is not wired:
+            # Once for all who demand it: conversations are long, and models die by the dozen.
+            known = self._formed[form] = _Formed.of(wired, form)
+        for repair in known.repairs:
             log.debug("%s: %s", candidate.model, repair)
-        return messages
+        return known.messages
 
     def reforms(self, candidate: Candidate, refused: AbstractSet[str]) -> bool:
         """Tell whether a candidate is sent another history once it is known to have refused these forms."""
