@@ -78,8 +78,8 @@ _CODE_PATTERNS = (
 _FIELD_PATTERN = r"""{name}["'`]?\s*[:=]\s*["'`]?(?:\n[\s#*]*)?\s*["'`]?([A-Za-z0-9_\- ]+)"""
 _DAY_COUNTER = r"free_model_daily_requests\W+used\W+(\d+)\W+limit\W+(\d+)"
 _AFFORDS = r"(?i)can only afford (\d{1,9})\b"
-# Control characters inside strings are tolerated.
-_JSON = json.JSONDecoder(strict=False)
+# Reads what comes from a model or a gateway: control characters inside strings are tolerated.
+LENIENT = json.JSONDecoder(strict=False)
 _USER_ID = re.compile(r"""[,{]?\s{0,8}["']user_id["']\s*:\s*["'][^"']*["']""")
 # A key, as services quote those that they refuse, and what a proxy repeats of the header.
 _SECRET = re.compile(r"""\b(sk-|Bearer\s+(?=\S*\d))[^\s"'`,;<>()]{4,}""", re.IGNORECASE)
@@ -169,7 +169,7 @@ def _object_starts(text: str) -> list[int]:
 
 def _object_at(text: str, start: int) -> Json | None:
     try:
-        found, _ = _JSON.raw_decode(text, start)
+        found, _ = LENIENT.raw_decode(text, start)
     except (ValueError, RecursionError):
         source = text[start : text.rfind("}") + 1]
         if not source.startswith("{'") or len(source) > _LONGEST_REPR:

@@ -24,6 +24,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.evidence import LENIENT
 from langchain_openrouter_free.schemas import misfit
 from langchain_openrouter_free.settings import did_you_mean
 from langchain_openrouter_free.shapes import BEST_FIRST, Shape
@@ -31,8 +32,6 @@ from langchain_openrouter_free.values import value_type
 
 AUTO = "auto"
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_-]")
-# Control characters inside strings are tolerated.
-_JSON = json.JSONDecoder(strict=False)
 _TITLES = frozenset({"title", "description"})
 METHODS = (AUTO, "json_schema", "function_calling", "json_mode")
 _FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
@@ -151,7 +150,7 @@ def _arguments(message: AIMessage, tool_name: str | None) -> Any:
 def _object_in(text: str) -> Any:
     for words in _places(text):
         try:
-            found, _ = _JSON.raw_decode(words)
+            found, _ = LENIENT.raw_decode(words)
         except (ValueError, RecursionError):
             continue
         if isinstance(found, dict | list):

@@ -11,19 +11,18 @@ import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from langchain_openrouter_free.alike import Alike
-from langchain_openrouter_free.evidence import error_of, header
-
-Json = dict[str, Any]
+from langchain_openrouter_free.evidence import LENIENT, Json, error_of, header
 
 # An answer of this size is no answer: the longest output limit in the catalogue is far below it.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
+# Nor one of so many values, sixty bytes each once they are read, an object as three: as many as the likelihoods of
+# 27,000 tokens. What stands in the first mebibyte is not counted.
+MAX_REPLY_VALUES = 4_000_000
+_SHORT = 1024 * 1024
 # An error says what it says at its beginning: the longest body on record has 7 kB.
 MAX_ERROR_BYTES = 1024 * 1024
-# Control characters inside strings are tolerated.
-_JSON = json.JSONDecoder(strict=False)
 
 
 @dataclass(slots=True)
@@ -227,7 +226,7 @@ class ReplyReader:
         elif "event-stream" in (header(headers, "content-type") or "").lower():
             self._streamed = True
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
-        self._size = 0
+        self._size = self._values = 0
         self._body: list[str] = []
         self._tail: list[str] = []
         self._data: list[str] = []
@@ -246,6 +245,10 @@ class ReplyReader:
         self._size += len(data)
         if self._size > MAX_REPLY_BYTES:
             raise ReplyError(self.status, self.headers, f"a reply of more than {MAX_REPLY_BYTES} bytes")
+        if self._size > _SHORT:
+            self._values += data.count(b",") + data.count(b"[") + 3 * data.count(b"{")
+            if self._values > MAX_REPLY_VALUES:
+                raise ReplyError(self.status, self.headers, f"a reply of more than {MAX_REPLY_VALUES} values")
         text = self._decoder.decode(data)
         if self.status != 200 and self._size > MAX_ERROR_BYTES:
             raise ReplyError(self.status, self.headers, "".join([*self._body, text])[:MAX_ERROR_BYTES])
@@ -278,9 +281,9 @@ class ReplyReader:
         if self.status != 200:
             raise ReplyError(self.status, self.headers, text)
         try:
-            payload = _JSON.decode(text)
+            payload = LENIENT.decode(text)
         except (ValueError, RecursionError):
-            raise ReplyError(self.status, self.headers, text) from None
+            payload = None
         if not isinstance(payload, dict):
             raise ReplyError(self.status, self.headers, text)
         if error_of(payload) is not None:
@@ -445,7 +448,7 @@ def _objects(lines: list[str]) -> Iterable[Json | None]:
         return (_DONE,)
     text = joined.strip(" \t\r\n")  # blanks, by the rules of JSON
     try:
-        found, end = _JSON.raw_decode(text)
+        found, end = LENIENT.raw_decode(text)
     except (ValueError, RecursionError):
         end = -1
     if end == len(text):
@@ -459,7 +462,7 @@ def _joined_objects(text: str) -> Iterator[Json | None]:
     at = 0
     while at < len(text):
         try:
-            found, at = _JSON.raw_decode(text, at)
+            found, at = LENIENT.raw_decode(text, at)
         except (ValueError, RecursionError):
             yield None
             return
@@ -472,10 +475,7 @@ def _text_of(content: object) -> str:
     """Return text from a string or from a list of text parts."""
     if isinstance(content, str):
         return content
-    if content is None:
-        return ""
-    parts = _dicts(content)
-    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    return "".join(part["text"] for part in _dicts(content) if isinstance(part.get("text"), str))
 
 
 def _reasoning_of(said: Json, details: list[Json]) -> str:

@@ -100,9 +100,15 @@ def packed(start: bytes, size: int) -> bytes:
     return gzip.compress(start + b" " * size, 1)
 
 
+MANY = gzip.compress(b'{"choices": [' + b"[]," * 3_400_000, 1)
 BOMBS = {
     "an answer": (200, {**JSON, "Content-Encoding": "gzip"}, packed(b'{"choices": [', MAX_REPLY_BYTES + 1)),
     "a stream": (200, {**WELL[1], "Content-Encoding": "gzip"}, packed(b": ", MAX_REPLY_BYTES + 1)),
+    "small values": (
+        200,
+        {**JSON, "Content-Encoding": "gzip"},
+        MANY,
+    ),
     "an error": (500, {**JSON, "Content-Encoding": "gzip"}, packed(b'{"error": {"message": "', 200_000_000)),
     "one in another": (200, {**JSON, "Content-Encoding": "gzip, gzip"}, gzip.compress(packed(b"{", 1_000_000))),
     "what nobody asked for": (200, {**JSON, "Content-Encoding": "br"}, b"\x1b\xff\xff"),
