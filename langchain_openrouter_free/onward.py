@@ -1,6 +1,6 @@
 """Whom a call asks next, decided in the step of the books in which its attempt failed. Pure.
 
-Saves an update of the store for each model that fails: over a network, two round trips.
+Saves an update of the store for each model that fails: over a network, a round trip or two.
 """
 
 from __future__ import annotations
