@@ -85,6 +85,7 @@ RULES: tuple[Rule, ...] = (
         says=r"key limit exceeded|(?:weekly|daily|monthly|total) limit\)"
         r"|(?:spend(?:ing)?|budget) limit (?:exceeded|reached)",
         codes=_codes(200, 402, 403),
+        provider_fault=False,
     ),
     Rule(Kind.IN_DEBT, source=r"negative_balance"),
     Rule(Kind.IN_DEBT, says=r"negative (?:credit )?balance|balance is negative", provider_fault=False),
@@ -103,7 +104,14 @@ RULES: tuple[Rule, ...] = (
     Rule(Kind.BROKEN, codes=_codes(402), scope=Scope.MODEL),
     # -- content filters: the account's own blocks every model, a provider's only that one
     Rule(Kind.GUARDED, patterns=True),
-    Rule(Kind.GUARDED, says=r"request blocked|prompt injection"),
+    # A page that says so is a firewall's, and a provider's guardrail is that provider's.
+    Rule(Kind.GUARDED, says=r"request blocked|prompt injection", provider_fault=False, html=False),
+    Rule(
+        Kind.MODERATED,
+        says=r"request blocked|prompt injection|guardrail",
+        codes=_codes(200, 400, 403, 422),
+        provider_fault=True,
+    ),
     Rule(Kind.MODERATED, flagged=True),
     Rule(
         Kind.MODERATED,
