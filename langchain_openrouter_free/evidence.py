@@ -87,6 +87,8 @@ _SPACE = re.compile(r"\s+")
 # Neither a key nor an id of a user is a word of letters and digits alone, and as short as a provider's name.
 _ONE_WORD = 20
 _MESSAGE_CHARS = 300
+# Where a provider repeats what its model said that could not be used.
+_OF_THE_MODEL = "failed_generation"
 # Of longer words the beginning and the end are looked at: some services repeat the whole request before or behind what
 # they say. Rules go through a text again and again, so a megabyte made for that would keep a process busy for hours.
 _FIRST, _LAST = 12_288, 4_096
@@ -262,6 +264,9 @@ def _raw_text(raw: object) -> str:
     text = _text(raw)
     nested, _ = decode(text) if text.lstrip().startswith("{") else (None, "")
     inner = error_of(nested) if nested else None
+    if isinstance(inner, dict) and _OF_THE_MODEL in inner:
+        # The model's words are no refusal of the provider's.
+        text = json.dumps({key: value for key, value in inner.items() if key != _OF_THE_MODEL}, ensure_ascii=False)
     if isinstance(inner, dict) and isinstance(inner.get("message"), str):
         return f"{inner['message']} {text}"
     return text

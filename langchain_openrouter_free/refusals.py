@@ -182,6 +182,13 @@ RULES: tuple[Rule, ...] = (
         r"|single tool.calls? at once",
         codes=_codes(200, 400, 422),
     ),
+    # What the model made was of no use, and the provider says so itself: another one may do better.
+    Rule(
+        Kind.BAD_ARGUMENTS,
+        says=r"tool_use_failed|failed to parse (?:the )?tool.call|failed to call a function",
+        codes=_codes(200, 400, 422),
+    ),
+    Rule(Kind.FINISH_ERROR, says=r"json_validate_failed|failed to generate json", codes=_codes(200, 400, 422)),
     Rule(
         Kind.REJECTED,
         says=r"invalid schema for|invalid_function_parameters|no function named|must have \d+ items or fewer"

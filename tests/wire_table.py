@@ -47,6 +47,11 @@ def upstream(code: int, raw: Any, /, **meta: Any) -> dict[str, Any]:
     return err(code, "Provider returned error", raw=raw, provider_name="Someone", **meta)
 
 
+def made(code: str, message: str, said: str) -> str:
+    """What a provider says of an answer of its model that could not be used."""
+    return json.dumps({"error": {"message": message, "code": code, "failed_generation": said}})
+
+
 def limits(limit: int, reset_ms: int | None = None) -> dict[str, str]:
     """The rate limit headers as they stand inside a body."""
     told = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0"}
@@ -251,6 +256,11 @@ REFUSALS = [
     Case("400-tool-ids", 400, upstream(400, '{"message":"Duplicate tool call id in assistant message","type":"invalid_request_message_order"}'), "incompatible", "model"),
     Case("400-grammar", 400, upstream(400, '{"error":{"message":"failed to translate request: folding the request grammar","param":"tools"}'), "incompatible", "model"),
     Case("400-reasoning", 400, err(400, "Reasoning is mandatory for this endpoint and cannot be disabled."), "incompatible", "model"),
+    Case("400-call-not-json", 400, upstream(400, made("tool_use_failed", "Failed to parse tool call arguments as JSON", '{"a')), "bad_arguments", "model"),
+    Case("400-call-not-offered", 400, upstream(400, made("tool_use_failed", "attempted to call tool 'x' which was not in request.tools", "x")), "bad_arguments", "model"),
+    Case("400-no-json", 400, upstream(400, made("json_validate_failed", "Failed to generate JSON.", "A date is required")), "finish_error", "model"),
+    Case("400-no-json-but-words", 400, upstream(400, made("json_validate_failed", "Failed to generate JSON.", "prompt injection")), "finish_error", "model"),
+    Case("400-no-call-but-words", 400, upstream(400, made("tool_use_failed", "Failed to call a function.", f"find({PER_DAY!r})")), "bad_arguments", "model"),
     Case("400-not-found", 400, upstream(400, '{"code":400,"msg":"not found"}'), "broken", "model"),
     Case("400-unknown-words", 400, upstream(400, "hmm"), "doubtful", "model"),
     # -- the request
