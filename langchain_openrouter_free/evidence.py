@@ -220,6 +220,9 @@ def gather(
     meta = _first_dict(error.get("metadata"), (payload or {}).get("metadata"))
     availability = _first_dict(error.get("availability"), meta.get("availability"))
     earlier = _clipped(_earlier(meta.get("previous_errors") or error.get("previous_errors")))
+    if not error:
+        # Cut, or written into a log: what stands behind the name is said by the earlier ones.
+        earlier = text.partition("previous_errors")[2].lower()
     message, raw = _clipped(_text(error.get("message"))), _clipped(_raw_text(meta.get("raw")))
     source = "" if error else text
     whole = " ".join(part for part in (message, raw, _clipped(_reasons(meta)), source) if part)

@@ -32,7 +32,7 @@ class Rule:
     flagged: bool | None = None
     patterns: bool | None = None
     endpoints_left: bool | None = None
-    earlier: bool = False
+    earlier: str = ""
     scope: Scope | None = None
 
     def matches(self, seen: Evidence) -> bool:
@@ -46,7 +46,8 @@ class Rule:
             and _found(self.source, seen.limit_source)
             and _found(self.step, seen.routing_step)
             and _found(self.availability, seen.availability)
-            and (_found(self.says, seen.said) or (self.earlier and _found(self.says, seen.earlier)))
+            and _found(self.says, seen.said)
+            and _found(self.earlier, seen.earlier)
         )
 
 
@@ -58,6 +59,9 @@ def _codes(*codes: int | range) -> frozenset[int]:
     return frozenset(n for c in codes for n in (c if isinstance(c, range) else (c,)))
 
 
+# What refuses a request for its form may repeat the prompt, and a prompt may speak of limits.
+_OF_A_LIMIT = _codes(200, range(429, 600))
+
 # Sources of the wordings: recorded and documented replies of 2025-06 to 2026-10; `failed_routing_step` and
 # `limit_source` appeared during 2026 and are missing from older bodies, hence a second row by wording.
 RULES: tuple[Rule, ...] = (
@@ -65,9 +69,11 @@ RULES: tuple[Rule, ...] = (
     Rule(Kind.UNAUTHENTICATED, codes=_codes(401), provider_fault=False),
     # -- the account's free quota, also where an outer error of another kind hides it (`previous_errors`)
     Rule(Kind.DAY_LIMIT, source=r"free_tier_daily"),
-    Rule(Kind.DAY_LIMIT, says=r"free-models-per-day", earlier=True),
+    Rule(Kind.DAY_LIMIT, says=r"free-models-per-day", codes=_OF_A_LIMIT),
+    Rule(Kind.DAY_LIMIT, earlier=r"free-models-per-day"),
     Rule(Kind.MINUTE_LIMIT, source=r"free_tier_per_minute"),
-    Rule(Kind.MINUTE_LIMIT, says=r"free-models-per-min", earlier=True),
+    Rule(Kind.MINUTE_LIMIT, says=r"free-models-per-min", codes=_OF_A_LIMIT),
+    Rule(Kind.MINUTE_LIMIT, earlier=r"free-models-per-min"),
     # -- one model's limits; the same opening words and headers as the account's
     Rule(Kind.MODEL_LIMIT, source=r"shared_capacity"),
     Rule(

@@ -52,6 +52,11 @@ def made(code: str, message: str, said: str) -> str:
     return json.dumps({"error": {"message": message, "code": code, "failed_generation": said}})
 
 
+def repeated(prompt: str) -> str:
+    """What a server says of a form that it does not take: it repeats the prompt."""
+    return json.dumps({"detail": [{"loc": ["body", "messages"], "msg": "no good", "input": prompt}]})
+
+
 def limits(limit: int, reset_ms: int | None = None) -> dict[str, str]:
     """The rate limit headers as they stand inside a body."""
     told = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0"}
@@ -147,6 +152,7 @@ REFUSALS = [
         "day_limit",
         "account",
     ),
+    Case("minute-behind-a-400-cut", 400, json.dumps(upstream(400, "bad", previous_errors=[{"code": 429, "message": PER_MIN}] * 2))[:-40], "minute_limit", "account"),
     Case("source-in-a-log", 429, "limit_source: openrouter_free_tier_per_minute`, X-RateLimit-Limit: 20", "minute_limit", "account"),
     # -- one model's limits
     Case(
@@ -261,6 +267,9 @@ REFUSALS = [
     Case("400-no-json", 400, upstream(400, made("json_validate_failed", "Failed to generate JSON.", "A date is required")), "finish_error", "model"),
     Case("400-no-json-but-words", 400, upstream(400, made("json_validate_failed", "Failed to generate JSON.", "prompt injection")), "finish_error", "model"),
     Case("400-no-call-but-words", 400, upstream(400, made("tool_use_failed", "Failed to call a function.", f"find({PER_DAY!r})")), "bad_arguments", "model"),
+    Case("400-prompt-repeated", 400, upstream(400, repeated(f"My log says: {PER_DAY}")), "doubtful", "model"),
+    Case("403-prompt-repeated", 403, json.dumps(json.dumps(err(403, "a/b requires moderation on Someone", flagged_input=PER_DAY))), "moderated", "model"),
+    Case("422-prompt-repeated", 422, repeated(f"My log says: {PER_MIN}"), "rejected", "request"),
     Case("400-not-found", 400, upstream(400, '{"code":400,"msg":"not found"}'), "broken", "model"),
     Case("400-unknown-words", 400, upstream(400, "hmm"), "doubtful", "model"),
     # -- the request
