@@ -167,6 +167,16 @@ RULES: tuple[Rule, ...] = (
         provider_fault=False,
     ),
     Rule(Kind.BROKEN, codes=_codes(404, 410), provider_fault=True, scope=Scope.MODEL),
+    # -- the service's own check of the form: it names the field, which no model's rules need to be about
+    Rule(
+        Kind.REJECTED,
+        says=r'"code": ?"(?:invalid_(?:type|union|enum|literal|string|value|format|arguments)|too_(?:small|big)'
+        r"|unrecognized_keys)|invalid input: expected|expected \w+, received \w+"
+        r"|(?:number|string|array) must (?:be|contain) ",
+        codes=_codes(200, 400, 422),
+        provider_fault=False,
+        scope=Scope.REQUEST,
+    ),
     # -- the model's own limits on the request's size and form
     Rule(
         Kind.TOO_LONG,
@@ -177,7 +187,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Kind.TOO_LONG,
         says=r"maximum context|context.length|context.window|context_length_exceeded|context limit"
-        r"|reduce the length|supports? at most|max_tokens.{0,40}(?:too large|exceed|greater)"
+        r"|reduce the length|supports? at most"
+        r"|max_tokens.{0,40}(?:too large|exceed|greater(?! than (?:or equal to )?[01]\b))"
         r"|too many (?:input )?tokens|exceeds? the (?:model'?s? )?max(?:imum)?(?: number of)?(?: input)? tokens"
         r"|max_position_embeddings|token.{0,20}exceed",
         codes=_codes(200, 400, 404, 413, 422, 500),
@@ -289,7 +300,8 @@ def classify(
         # A cut or empty answer: its words are a model's, not the service's.
         return verdict(Kind.BROKEN, "a reply that is no whole answer", status=status)
     rule = next((row for row in _rows(seen.code) if row.matches(seen)), Rule(Kind.BROKEN))
-    names = named(seen) if rule.kind in _OF_THE_REQUEST else frozenset[str]()
+    # Where a row says whom it concerns, a name in it says nothing else.
+    names = named(seen) if rule.kind in _OF_THE_REQUEST and rule.scope is None else frozenset[str]()
     if names and rule.kind in (Kind.DOUBTFUL, Kind.REJECTED):
         # What this model lacks, others may have.
         rule = Rule(Kind.INCOMPATIBLE)

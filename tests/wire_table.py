@@ -57,6 +57,11 @@ def repeated(prompt: str) -> str:
     return json.dumps({"detail": [{"loc": ["body", "messages"], "msg": "no good", "input": prompt}]})
 
 
+def zod(message: str, *path: str | int) -> str:
+    """What the service's own check says of a field."""
+    return json.dumps([{"code": "invalid_type", "expected": "string", "path": path, "message": message}], indent=2)
+
+
 def limits(limit: int, reset_ms: int | None = None) -> dict[str, str]:
     """The rate limit headers as they stand inside a body."""
     told = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0"}
@@ -276,6 +281,11 @@ REFUSALS = [
     Case("400-schema", 400, upstream(400, "Invalid schema for function 'f': 'x' is not valid"), "rejected", "request"),
     Case("400-tool-choice", 400, upstream(400, "Invalid value for 'tool_choice': no function named 'g' was specified"), "rejected", "request"),
     Case("400-range", 400, err(400, "Expected temperature to be at most 2, received 5"), "rejected", "request"),
+    Case("400-field-missing", 400, err(400, zod("Required", "messages", 2, "tool_call_id")), "rejected", "request"),
+    Case("400-field-of-a-thought", 400, err(400, zod("Required", "messages", 1, "reasoning_details", 0, "signature")), "rejected", "request"),
+    Case("400-field-in-words", 400, err(400, "✖ Invalid input: expected string, received undefined\n  → at messages[2].tool_call_id"), "rejected", "request"),
+    Case("400-too-few", 400, err(400, "max_tokens: Number must be greater than or equal to 1"), "rejected", "request"),
+    Case("400-too-few-says-the-provider", 400, upstream(400, "max_tokens must be greater than 0; it is required"), "rejected", "request"),
     Case("400-empty", 400, err(400, "Input must have at least 1 token."), "rejected", "request"),
     Case("400-chain", 400, err(400, "'models' array must have 3 items or fewer."), "rejected", "request"),
     Case("400-other", 400, err(400, "no good"), "rejected", "request"),
