@@ -210,7 +210,9 @@ RULES: tuple[Rule, ...] = (
         Kind.REJECTED,
         says=r"invalid schema for|invalid_function_parameters|no function named|must have \d+ items or fewer"
         r"|(?:does not|should|must) match (?:the )?(?:pattern|regex)|invalid_json_schema"
-        r"|string_above_max|array_above_max",
+        r"|string_above_max|array_above_max|invalid function name|function name (?:was .{1,80} but must|is invalid)"
+        r"|tool names must be unique|(?:tool|function).{0,40}name\W.{0,60}must satisfy regular expression"
+        r"|tool_choice\W{1,3}does not match any",
         codes=_codes(200, 400, 422),
     ),
     Rule(

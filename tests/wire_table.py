@@ -279,6 +279,12 @@ REFUSALS = [
     Case("400-unknown-words", 400, upstream(400, "hmm"), "doubtful", "model"),
     # -- the request
     Case("400-schema", 400, upstream(400, "Invalid schema for function 'f': 'x' is not valid"), "rejected", "request"),
+    Case("400-tool-name-google", 400, upstream(400, "[FIELD_INVALID]\nInvalid function name. Must start with a letter or an underscore."), "rejected", "request"),
+    Case("400-tool-name-mistral", 400, upstream(400, "Function name was get weather but must be a-z, A-Z, 0-9, or contain underscores and dashes"), "rejected", "request"),
+    Case("400-tool-name-moonshot", 400, upstream(400, "Invalid request: function name is invalid, must start with a letter"), "rejected", "request"),
+    Case("400-tool-name-bedrock", 400, upstream(400, "Value 'a b' at 'toolConfig.tools.1.member.toolSpec.name' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-z]+"), "rejected", "request"),
+    Case("400-tool-name-twice", 400, upstream(400, "tools: Tool names must be unique."), "rejected", "request"),
+    Case("400-tool-choice-unknown", 400, upstream(400, "The tool specified in `tool_choice` does not match any of the specified `tools`"), "rejected", "request"),
     Case("400-tool-choice", 400, upstream(400, "Invalid value for 'tool_choice': no function named 'g' was specified"), "rejected", "request"),
     Case("400-range", 400, err(400, "Expected temperature to be at most 2, received 5"), "rejected", "request"),
     Case("400-field-missing", 400, err(400, zod("Required", "messages", 2, "tool_call_id")), "rejected", "request"),
