@@ -133,6 +133,7 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
             r"prefill",
             r"successive user",
             r"same number of function calls",
+            r"must be a response to a prece",
         ),
     ),
     (
@@ -146,6 +147,7 @@ _SENTENCES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
             r"developer instruction",
             r"only user and assistant roles",
             r"unknown variant \W{0,2}(?:system|developer)",
+            r"invalid value\W{1,3}(?:system|developer)\b",
         ),
     ),
 )

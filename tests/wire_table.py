@@ -264,6 +264,8 @@ REFUSALS = [
     Case("stream-context", 200, sse({"choices": [], "error": {"code": 400, "message": "prompt is too long: 20 tokens > 10 maximum"}}, done=False), "too_long", "request"),
     Case("400-system-role", 400, upstream(400, '{"error":{"message":"Developer instruction is not enabled for models/x"}}'), "incompatible", "model"),
     Case("400-order", 400, upstream(400, '{"message":"Unexpected role \'tool\' after role \'system\'","code":"3230"}'), "incompatible", "model"),
+    Case("400-result-without-call", 400, upstream(400, "Messages with role 'tool' must be a response to a preceding message with 'tool_calls'"), "incompatible", "model"),
+    Case("400-developer-role", 400, upstream(400, "Invalid value: 'developer'. Supported values are: 'system', 'assistant', 'user', 'function', and 'tool'."), "incompatible", "model"),
     Case("400-tool-ids", 400, upstream(400, '{"message":"Duplicate tool call id in assistant message","type":"invalid_request_message_order"}'), "incompatible", "model"),
     Case("400-grammar", 400, upstream(400, '{"error":{"message":"failed to translate request: folding the request grammar","param":"tools"}'), "incompatible", "model"),
     Case("400-reasoning", 400, err(400, "Reasoning is mandatory for this endpoint and cannot be disabled."), "incompatible", "model"),
