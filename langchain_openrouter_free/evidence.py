@@ -241,7 +241,7 @@ def gather(
         earlier=earlier,
         flagged=bool(meta.get("reasons") or meta.get("flagged_input")),
         blocked_patterns=bool(meta.get("patterns")),
-        html=_looks_like_html(text, headers),
+        html=not error and _looks_like_html(text, headers),
         error=bool(error),
         affords=_affords(whole),
         **_waits(headers, meta, availability, message),

@@ -187,7 +187,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Kind.TOO_LONG,
         says=r"maximum context|context.length|context.window|context_length_exceeded|context limit"
-        r"|reduce the length|supports? at most"
+        r"|reduce the length|reduce your message size|supports? at most"
         r"|max_tokens.{0,40}(?:too large|exceed|greater(?! than (?:or equal to )?[01]\b))"
         r"|too many (?:input )?tokens|exceeds? the (?:model'?s? )?max(?:imum)?(?: number of)?(?: input)? tokens"
         r"|max_position_embeddings|token.{0,20}exceed",
@@ -241,8 +241,10 @@ RULES: tuple[Rule, ...] = (
         r"|duplicate (?:tool|function) name",
         codes=_codes(200, 400, 422),
     ),
-    Rule(Kind.DOUBTFUL, codes=_codes(400, 409, 422), provider_fault=True),
+    Rule(Kind.DOUBTFUL, codes=_codes(400, 409, 413, 422), provider_fault=True),
     Rule(Kind.MISROUTED, codes=_codes(404, 405), html=True),
+    # The service judges requests in JSON: a page is that of a machine before it.
+    Rule(Kind.BROKEN, codes=_codes(400), html=True),
     Rule(Kind.MISROUTED, codes=_codes(range(300, 400))),
     Rule(Kind.REJECTED, codes=_codes(400, 405, 406, 409, 411, 413, 414, 415, 422, 431)),
     Rule(Kind.DELISTED, codes=_codes(404, 410)),
