@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from langchain_openrouter_free.alike import Alike
 from langchain_openrouter_free.evidence import LENIENT, Json, error_of, header
+from langchain_openrouter_free.indexing import ToolIndexer
 
 # An answer of this size is no answer: the longest output limit in the catalogue is far below it.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
@@ -165,36 +166,6 @@ def _joined_logprobs(first: Json | None, second: Json | None) -> Json | None:
         for key in dict.fromkeys([*first, *second])
         if isinstance(first.get(key) or second.get(key), list)
     }
-
-
-class ToolIndexer:
-    """Gives each tool call its own index where the wire's is missing or used twice."""
-
-    def __init__(self) -> None:
-        self._ids: dict[int, str | None] = {}
-        self._named: set[int] = set()
-        self._last = -1
-
-    def first_name(self, at: int, name: str | None) -> str | None:
-        """Return the name if it was not said before: chunks that are added up would say it twice."""
-        if name is None or at in self._named:
-            return None
-        self._named.add(at)
-        return name
-
-    def index(self, stated: object, call_id: str | None, name: str | None) -> int:
-        """Return the index of a piece: the stated one unless another call already owns it."""
-        at = stated if isinstance(stated, int) and stated >= 0 else None
-        if at is None:
-            begins = bool(name) and (call_id is None or call_id not in self._ids.values())
-            known = next((i for i, known_id in self._ids.items() if call_id and known_id == call_id), None)
-            at = known if known is not None else (len(self._ids) if begins or self._last < 0 else self._last)
-        elif call_id and name and self._ids.get(at) not in (None, call_id):
-            known = next((i for i, known_id in self._ids.items() if known_id == call_id), None)
-            at = known if known is not None else max(self._ids) + 1
-        self._ids[at] = self._ids.get(at) or call_id
-        self._last = at
-        return at
 
 
 class ReplyReader:

@@ -27,6 +27,7 @@ RULES = {
     "answers",
     "wire",
     "alike",
+    "indexing",
     "framing",
     "quota",
     "skew",

@@ -1,0 +1,45 @@
+"""Which tool call a piece of a stream belongs to, where the wire's index is missing or used twice. Pure."""
+
+from __future__ import annotations
+
+
+class ToolIndexer:
+    """Gives each tool call its own index where the wire's is missing or used twice."""
+
+    def __init__(self) -> None:
+        self._ids: dict[int, str | None] = {}
+        self._names: dict[int, str] = {}
+        # Stated index -> the call that it means by now, where it was used for a second one.
+        self._meant: dict[int, int] = {}
+        self._last = -1
+
+    def first_name(self, at: int, name: str | None) -> str | None:
+        """Return the name if it was not said before: chunks that are added up would say it twice."""
+        if name is None or at in self._names:
+            return None
+        self._names[at] = name
+        return name
+
+    def index(self, stated: object, call_id: str | None, name: str | None) -> int:
+        """Return the index of a piece: the stated one unless another call already owns it."""
+        known = next((i for i, known_id in self._ids.items() if call_id and known_id == call_id), None)
+        if not isinstance(stated, int) or stated < 0:
+            at = known if known is not None else self._last
+            if self._last < 0 or (name and (known is None or self._other(at, name))):
+                at = self._next()
+        else:
+            at = self._meant.get(stated, stated)
+            if call_id and known is not None and not self._other(known, name):
+                at = known if self._ids.get(at) not in (None, call_id) else at
+            elif name and (self._other(at, name) or (call_id and self._ids.get(at) not in (None, call_id))):
+                at = self._meant[stated] = self._next()
+        self._ids[at] = self._ids.get(at) or call_id
+        self._last = at
+        return at
+
+    def _next(self) -> int:
+        return max(self._ids, default=-1) + 1
+
+    def _other(self, at: int, name: str | None) -> bool:
+        """Tell whether a name is that of another call than the one there."""
+        return bool(name) and self._names.get(at, name) != name
