@@ -201,6 +201,7 @@ class ReplyReader:
         self._body: list[str] = []
         self._tail: list[str] = []
         self._data: list[str] = []
+        self._bare = False
         self._tools = ToolIndexer()
         self._alike = Alike()
         self._like = Delta()
@@ -275,8 +276,9 @@ class ReplyReader:
                 elif not line:
                     if self._data:
                         self._dispatch(deltas)
-                elif line[0] == "{" and not self._data:
-                    # An error body in the middle of a stream, without the framing.
+                elif (line[0] == "{" and not self._data) or (self._bare and line[0] in _OF_JSON):
+                    # A body without the framing, most often an error in the middle of a stream; it may have many lines.
+                    self._bare = True
                     self._data.append(line)
         except ReplyError as error:
             error.before = deltas
@@ -301,6 +303,7 @@ class ReplyReader:
 
     def _dispatch(self, deltas: list[Delta]) -> None:
         lines, self._data = self._data, []
+        self._bare = False
         if self.ended or (len(lines) == 1 and self._is_like(lines[0], deltas)):
             return
         for payload in _objects(lines):
@@ -402,6 +405,8 @@ class ReplyReader:
 
 _DONE: Json = {}
 _NO_CHOICE: Json = {}
+# How the lines of a JSON text begin that is written with blanks; no field of an event does.
+_OF_JSON = frozenset(' \t"{}[]')
 # A delta with other keys than these may say more than text.
 _BARE = frozenset({"role", "content"})
 
