@@ -225,7 +225,7 @@ class ReplyReader:
         if self.status != 200 and self._size > MAX_ERROR_BYTES:
             raise ReplyError(self.status, self.headers, "".join([*self._body, text])[:MAX_ERROR_BYTES])
         if self._streamed is None:
-            self._sniff(text)
+            text = self._sniff(text)
         if not self._streamed:
             self._body.append(text)
             return []
@@ -239,13 +239,18 @@ class ReplyReader:
         self._body.append(text)
         return [self._whole("".join(self._body))]
 
-    def _sniff(self, text: str) -> None:
-        """Decide by the first visible character: some gateways label a stream as JSON, or the reverse."""
+    def _sniff(self, text: str) -> str:
+        """Decide by the first visible characters: some gateways label a stream as JSON, or the reverse.
+
+        Returns what is to be read of a stream: what was kept until there were enough of them as well.
+        """
         seen = ("".join(self._body) + text).lstrip()
-        if seen:
-            self._streamed = seen.startswith((":", "data:", "event:", "id:", "retry:"))
+        if seen and not any(begin.startswith(seen) and begin != seen for begin in _BEGINS):
+            self._streamed = seen.startswith(_BEGINS)
             if self._streamed:
                 self._body.clear()
+                return seen
+        return text
 
     # -- plain JSON
 
@@ -405,6 +410,8 @@ class ReplyReader:
 
 _DONE: Json = {}
 _NO_CHOICE: Json = {}
+# How an event stream begins.
+_BEGINS = (":", "data:", "event:", "id:", "retry:")
 # How the lines of a JSON text begin that is written with blanks; no field of an event does.
 _OF_JSON = frozenset(' \t"{}[]')
 # A delta with other keys than these may say more than text.

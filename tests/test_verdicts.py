@@ -152,6 +152,18 @@ def test_pieces_do_not_matter(piece: int) -> None:
     assert said.completion().text == "grün 🌲"
 
 
+@pytest.mark.parametrize("begin", ["", "\r\n \r\n", ": x\n\n", "event: message\n", "id: 1\n"])
+@pytest.mark.parametrize("piece", range(1, 9))
+def test_a_stream_without_its_label_is_one(begin: str, piece: int) -> None:
+    """The first packet may hold no more than the beginning of the word by which a stream is known."""
+    raw = f'{begin}data: {{"choices":[{{"delta":{{"content":"a word"}},"finish_reason":"stop"}}]}}\n\n'.encode()
+    reader, said = ReplyReader(200, {"content-type": "application/json"}), Assembly()
+    for at in range(0, len(raw), piece):
+        for delta in reader.feed(raw[at : at + piece]):
+            said.add(delta)
+    assert said.completion().text == "a word"
+
+
 def test_the_later_of_two_deadlines_wins() -> None:
     """Two sources that contradict each other: the later moment counts."""
     body = {
