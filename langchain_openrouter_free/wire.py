@@ -191,6 +191,7 @@ class ReplyReader:
         self.finished = False
         self.ended = False
         self.lost = False
+        self._failed = False
         self._streamed: bool | None = None
         if status != 200:
             self._streamed = False
@@ -320,7 +321,7 @@ class ReplyReader:
                 delta = self._delta(payload)
                 deltas.append(delta)
                 self._learn(lines, delta)
-            elif self.finished:
+            elif self.finished and not self._failed:
                 # The answer was over; recorded after the caller's own max_tokens had cut it.
                 self.ended = True
                 deltas.append(Delta(usage=_mapping(payload.get("usage")), choice=False))
@@ -382,6 +383,8 @@ class ReplyReader:
             self._add_rarities(delta, said)
         if finish_reason is not None:
             self.finished = True
+            # What went wrong may be told in the next event.
+            self._failed = self._failed or finish_reason.lower() == "error"
         return delta
 
     def _add_rarities(self, delta: Delta, said: Json) -> None:

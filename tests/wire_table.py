@@ -319,6 +319,7 @@ REFUSALS = [
     Case("200-choice-error", 200, answer({"content": "par"}, "error", error={"code": 502, "message": "Provider disconnected"}), "broken", "provider"),
     Case("stream-worker-limit", 200, sse({"choices": [], "error": {"code": 502, "message": "Worker local total request limit reached (9/8)"}}, done=False), "overloaded", "model"),
     Case("stream-error-with-choice", 200, sse(event({"content": ""}, "error", error={"code": "server_error", "message": "Provider disconnected"})), "broken", "provider"),
+    Case("stream-error-told-late", 200, sse(event({"content": ""}, "error"), {"choices": [], "error": {"code": 429, "message": PER_MIN}}), "minute_limit", "account"),
     Case("stream-error-unframed", 200, ": OPENROUTER PROCESSING\n\n" + json.dumps(err(502, "gone")) + "\n\n", "broken", "provider"),
     Case("stream-error-unframed-in-lines", 200, ": OPENROUTER PROCESSING\n\n" + json.dumps(err(429, PER_DAY), indent=2), "day_limit", "account"),
     Case("no-stream-but-an-error", 200, json.dumps(err(429, PER_DAY), indent=2), "day_limit", "account", headers={"Content-Type": "text/event-stream"}),
