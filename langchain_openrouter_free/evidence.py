@@ -217,7 +217,7 @@ def gather(
         inner = error_of(nested) if nested is not None else None
         found = inner if isinstance(inner, dict) else {"message": found}
     error: Json = found if isinstance(found, dict) else {}
-    meta = _first_dict(error.get("metadata"), (payload or {}).get("metadata"))
+    meta = _first_dict(error.get("metadata"), (payload or {}).get("metadata"), _quoted_meta(error.get("message")))
     availability = _first_dict(error.get("availability"), meta.get("availability"))
     earlier = _clipped(_earlier(meta.get("previous_errors") or error.get("previous_errors")))
     if not error:
@@ -246,6 +246,15 @@ def gather(
         affords=_affords(whole),
         **_waits(headers, meta, availability, message),
     )
+
+
+def _quoted_meta(message: object) -> object:
+    """Return the metadata of an error that a proxy quotes in its own message."""
+    if not isinstance(message, str) or '"metadata"' not in message:
+        return None
+    quoted, _ = decode(message)
+    inner = error_of(quoted) if quoted is not None else None
+    return inner.get("metadata") if isinstance(inner, dict) else None
 
 
 def _first_dict(*candidates: object) -> Json:
