@@ -13,6 +13,8 @@ from langchain_openrouter_free.values import value_type
 _LENGTHS = {"minute": 60.0, "day": 86_400.0}
 # A reset further ahead than this is a misread unit or nonsense (no window is longer than a day).
 _FARTHEST = 25 * 3600.0
+# A minute's reset further ahead is another window's, or of another unit; clocks differ by less.
+_LATEST_MINUTE = 120.0
 _MOST = 1e9
 
 # The words of limits on single models (recorded 2025-04 to 2026-10).
@@ -44,12 +46,16 @@ def named_until(seen: Evidence, now: float, *, resets: bool, window: str | None 
         window: `"minute"`, `"day"` or None.
     """
     named = [_moment(wait, now, relative=True) for wait in seen.waits]
-    named += [_moment(at, now) for at in (*seen.dates, *(seen.resets if resets else ()))]
-    plausible = [at for at in named if at is not None]
-    if plausible:
-        return max(plausible)
+    named += [_moment(at, now) for at in seen.dates]
+    told = [at for at in (_moment(reset, now) for reset in seen.resets if resets) if at is not None]
+    if window == "minute":
+        told = [at for at in told if at <= now + _LATEST_MINUTE]
+    plausible = [*told, *(at for at in named if at is not None)]
     length = _LENGTHS.get(window or "")
-    return (now // length + 1) * length if length else None
+    if length and (not plausible or (window == "day" and not told)):
+        # A day is not over sooner because somebody on the way says when to try again.
+        plausible.append((now // length + 1) * length)
+    return max(plausible, default=None)
 
 
 @value_type()

@@ -213,6 +213,11 @@ REFUSALS = [
     Case("429-past-reset", 429, err(429, PER_MIN, headers=limits(20, 1_700_000_000_000)), "minute_limit", "account", until=NEXT_MINUTE),
     Case("429-reset-in-seconds", 429, err(429, PER_MIN), "minute_limit", "account", headers={"X-RateLimit-Reset": "1790000040"}, until=NEXT_MINUTE),
     Case("429-reset-relative", 429, err(429, PER_MIN), "minute_limit", "account", headers={"X-RateLimit-Reset": "40"}, until=NEXT_MINUTE),
+    Case("429-reset-relative-ms", 429, err(429, PER_MIN), "minute_limit", "account", headers={"X-RateLimit-Reset": "40000"}, until=NEXT_MINUTE),
+    Case("429-reset-of-the-day", 429, err(429, PER_MIN, headers=limits(20, MIDNIGHT_MS)), "minute_limit", "account", until=NEXT_MINUTE),
+    Case("429-day-and-a-second", 429, err(429, PER_DAY), "day_limit", "account", headers={"Retry-After": "1"}, until=MIDNIGHT),
+    Case("429-minute-and-more", 429, err(429, PER_MIN), "minute_limit", "account", headers={"Retry-After": "200"}, until=NOW + 200),
+    Case("429-model-day-and-a-second", 429, err(429, "Daily limit reached for a/b:free", retry_after_seconds=1), "model_limit", "model", until=MIDNIGHT),
     Case("capacity-documented", 429, {"error": {"message": "All providers for a/b are at capacity. Retry after 40 seconds.", "http_status": 429, "availability": {"code": "capacity_exhausted", "retry_after": 40}}}, "overloaded", "model", until=NOW + 40),
     # -- money
     Case("402-credits", 402, err(402, "Insufficient credits. Add more"), "unpaid", "account"),
