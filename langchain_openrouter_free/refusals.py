@@ -247,7 +247,9 @@ RULES: tuple[Rule, ...] = (
     Rule(Kind.BROKEN, codes=_codes(400), html=True),
     Rule(Kind.MISROUTED, codes=_codes(range(300, 400))),
     Rule(Kind.REJECTED, codes=_codes(400, 405, 406, 409, 411, 413, 414, 415, 422, 431)),
-    Rule(Kind.DELISTED, codes=_codes(404, 410)),
+    # The last words of a model differ from one to the next, but speak of a model; a bare 404 may be anybody's.
+    Rule(Kind.DELISTED, says=r"\bmodels?\b|thank you", codes=_codes(404, 410)),
+    Rule(Kind.BROKEN, codes=_codes(404, 410), scope=Scope.MODEL),
     # -- capacity and weather
     Rule(Kind.OVERLOADED, availability=r"capacity", scope=Scope.MODEL),
     Rule(

@@ -263,6 +263,10 @@ REFUSALS = [
     Case("404-deprecated", 404, "404 The free model has been deprecated. Transition to a/b for continued paid access.", "delisted", "model"),
     Case("404-tombstone", 404, '{"error":{"message":"Thank you for taking part.\nThis model was Z. Use it now:\nhttps://x","code":404},\n', "delisted", "model"),
     Case("404-deprecated-documented", 404, {"error": {"message": "X was a test", "availability": {"code": "model_deprecated", "fallback_models": ["a/paid"]}}}, "delisted", "model"),
+    Case("404-bare", 404, b"", "broken", "model"),
+    Case("404-of-a-gateway", 404, {"detail": "Not Found"}, "broken", "model"),
+    Case("404-without-words", 404, err(404, "Not Found"), "broken", "model"),
+    Case("404-model", 404, err(404, "Model not found"), "delisted", "model"),
     Case("404-provider", 404, upstream(404, ""), "broken", "model"),
     # -- the model's own limits and rules
     Case("400-context", 400, err(400, "This endpoint's maximum context length is 10 tokens. However, you requested about 20 tokens"), "too_long", "model"),
