@@ -11,6 +11,7 @@ import ast
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, cast
@@ -154,6 +155,10 @@ def decode(body: object) -> tuple[Json | None, str]:
     if isinstance(body, bytes | bytearray):
         body = bytes(body).decode("utf-8", errors="replace")
     text = "" if body is None else str(body).strip()
+    if text.startswith('"{') and text.endswith('}"'):
+        # Some proxies write the JSON text as a JSON string.
+        with suppress(ValueError):
+            text = str(_JSON.decode(text))
     for start in _object_starts(text):
         found = _object_at(text, start)
         if found is not None:
