@@ -346,7 +346,7 @@ def _step(meta: Json, text: str) -> str:
     value = meta.get("failed_routing_step")
     if isinstance(value, str) and value:
         return value.lower()
-    hit = re.search(r"""failed_routing_step["'`]?\s*[:=]?\s*["'`]([^"'`}]+)""", text)
+    hit = re.search(r"""failed_routing_step(?:["'`]?\s*[:=]\s*|\s+)["'`]([^"'`}]+)""", text)
     # A source comment may break the name over lines: " *   Providers".
     return _SPACE.sub(" ", re.sub(r"\n[\s*#/]*", " ", hit.group(1))).strip().lower() if hit else ""
 

@@ -259,6 +259,7 @@ REFUSALS = [
     Case("400-unknown-id", 400, err(400, "a/b:free is not a valid model ID"), "delisted", "model"),
     Case("404-delisted", 404, err(404, "No endpoints found for a/b:free."), "delisted", "model"),
     Case("404-delisted-funnel", 404, err(404, "No endpoints found for a/b:free.", routing_funnel=[{"step": "Initial Endpoints", "endpoint_count": 0}]), "delisted", "model"),
+    Case("404-delisted-no-step", 404, err(404, "No endpoints found for a/b:free.", failed_routing_step=None, provider_name=None), "delisted", "model"),
     Case("404-not-free", 404, err(404, "This model is unavailable for free. The paid version is available now - use this slug instead: a/b"), "delisted", "model"),
     Case("404-deprecated", 404, "404 The free model has been deprecated. Transition to a/b for continued paid access.", "delisted", "model"),
     Case("404-tombstone", 404, '{"error":{"message":"Thank you for taking part.\nThis model was Z. Use it now:\nhttps://x","code":404},\n', "delisted", "model"),
