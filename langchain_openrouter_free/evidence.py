@@ -296,10 +296,8 @@ def _reasons(meta: Json) -> str:
 
 
 def _earlier(rows: object) -> str:
-    """Return the words of `previous_errors`, whose entries have three known shapes."""
-    rows = rows if isinstance(rows, list) else []
-    words = [_text(row.get("message")) + " " + _text(row.get("raw")) for row in rows if isinstance(row, dict)]
-    return " | ".join(words).lower()
+    """Return the words of `previous_errors`; its entries have three known shapes, so no field is looked for."""
+    return _text(rows).lower()
 
 
 def _code(status: int | None, error: Json, meta: Json, said: str, text: str) -> int | None:

@@ -70,10 +70,10 @@ RULES: tuple[Rule, ...] = (
     # -- the account's free quota, also where an outer error of another kind hides it (`previous_errors`)
     Rule(Kind.DAY_LIMIT, source=r"free_tier_daily"),
     Rule(Kind.DAY_LIMIT, says=r"free-models-per-day", codes=_OF_A_LIMIT),
-    Rule(Kind.DAY_LIMIT, earlier=r"free-models-per-day"),
+    Rule(Kind.DAY_LIMIT, earlier=r"free-models-per-day|free_tier_daily"),
     Rule(Kind.MINUTE_LIMIT, source=r"free_tier_per_minute"),
     Rule(Kind.MINUTE_LIMIT, says=r"free-models-per-min", codes=_OF_A_LIMIT),
-    Rule(Kind.MINUTE_LIMIT, earlier=r"free-models-per-min"),
+    Rule(Kind.MINUTE_LIMIT, earlier=r"free-models-per-min|free_tier_per_minute"),
     # -- one model's limits; the same opening words and headers as the account's
     Rule(Kind.MODEL_LIMIT, source=r"shared_capacity"),
     Rule(
