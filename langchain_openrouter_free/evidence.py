@@ -88,6 +88,8 @@ _SPACE = re.compile(r"\s+")
 # Neither a key nor an id of a user is a word of letters and digits alone, and as short as a provider's name.
 _ONE_WORD = 20
 _MESSAGE_CHARS = 300
+# Where a server's check of the form (pydantic's, in vLLM and others) repeats the prompt: nothing of it is said by them.
+_REPEATED = r"""\\?["']input\\?["']\s*:"""
 # Where a provider repeats what its model said that could not be used.
 _OF_THE_MODEL = "failed_generation"
 # Of longer words the beginning and the end are looked at: some services repeat the whole request before or behind what
@@ -284,9 +286,9 @@ def _raw_text(raw: object) -> str:
     if isinstance(inner, dict) and _OF_THE_MODEL in inner:
         # The model's words are no refusal of the provider's.
         text = json.dumps({key: value for key, value in inner.items() if key != _OF_THE_MODEL}, ensure_ascii=False)
-    if isinstance(inner, dict) and isinstance(inner.get("message"), str):
-        return f"{inner['message']} {text}"
-    return text
+    said = inner.get("message") if isinstance(inner, dict) else None
+    parts = [said, text] if isinstance(said, str) else [text]
+    return " ".join(compiled(_REPEATED).split(part, maxsplit=1)[0] for part in parts)
 
 
 def _reasons(meta: Json) -> str:

@@ -287,6 +287,8 @@ REFUSALS = [
     Case("400-no-json-but-words", 400, upstream(400, made("json_validate_failed", "Failed to generate JSON.", "prompt injection")), "finish_error", "model"),
     Case("400-no-call-but-words", 400, upstream(400, made("tool_use_failed", "Failed to call a function.", f"find({PER_DAY!r})")), "bad_arguments", "model"),
     Case("400-prompt-repeated", 400, upstream(400, repeated(f"My log says: {PER_DAY}")), "doubtful", "model"),
+    Case("400-prompt-repeated-by-vllm", 400, upstream(400, json.dumps({"object": "error", "message": "[{'type': 'string_type', 'msg': 'Input should be a valid string', 'input': 'A name is required'}]", "code": 400})), "doubtful", "model"),
+    Case("400-prompt-repeated-for-the-form", 400, upstream(400, repeated("tools are not supported, a name is required")), "doubtful", "model"),
     Case("403-prompt-repeated", 403, json.dumps(json.dumps(err(403, "a/b requires moderation on Someone", flagged_input=PER_DAY))), "moderated", "model"),
     Case("422-prompt-repeated", 422, repeated(f"My log says: {PER_MIN}"), "rejected", "request"),
     Case("400-not-found", 400, upstream(400, '{"code":400,"msg":"not found"}'), "broken", "model"),
