@@ -203,6 +203,7 @@ class ReplyReader:
         self._tail: list[str] = []
         self._data: list[str] = []
         self._bare = False
+        self._spoke = False
         self._tools = ToolIndexer()
         self._alike = Alike()
         self._like = Delta()
@@ -359,7 +360,8 @@ class ReplyReader:
     def _delta(self, payload: Json) -> Delta:
         choices = payload.get("choices")
         choice = choices[0] if choices and isinstance(choices, list) and isinstance(choices[0], dict) else _NO_CHOICE
-        said = choice.get("delta") or choice.get("message")
+        # Some gateways say the whole message once more at the end of its stream.
+        said = choice.get("delta") or (None if self._spoke else choice.get("message"))
         if not isinstance(said, dict):
             said = _NO_CHOICE
         text = said.get("content")
@@ -381,6 +383,8 @@ class ReplyReader:
             delta.logprobs = _mapping(choice["logprobs"])
         if not said.keys() <= _BARE:
             self._add_rarities(delta, said)
+        if delta.has_content and choice.get("delta"):
+            self._spoke = True
         if finish_reason is not None:
             self.finished = True
             # What went wrong may be told in the next event.

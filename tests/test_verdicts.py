@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_table import ANSWERS, MIDNIGHT, NOW, REFUSALS, Case
+from wire_table import ANSWERS, MIDNIGHT, NOW, REFUSALS, Case, event, sse
 
 from langchain_openrouter_free.answers import judge
 from langchain_openrouter_free.refusals import classify, classify_listing
@@ -162,6 +162,23 @@ def test_a_stream_without_its_label_is_one(begin: str, piece: int) -> None:
         for delta in reader.feed(raw[at : at + piece]):
             said.add(delta)
     assert said.completion().text == "a word"
+
+
+@pytest.mark.parametrize("last", [{}, {"delta": {}}, {"delta": None}])
+def test_a_message_behind_its_pieces_is_not_said_twice(last: dict) -> None:
+    """A stream that ends with the whole message says it once; one of nothing but messages is read by them."""
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    message = {"role": "assistant", "content": "two words", "tool_calls": [call]}
+    whole = {"choices": [{"index": 0, **last, "message": message, "finish_reason": "stop"}]}
+    pieces = [event({"content": "two "}), event({"content": "words"}), event({"tool_calls": [call]})]
+    messages = [{"choices": [{"message": {"content": word}}]} for word in ("two ", "wor")]
+    rest = {"choices": [{"message": {"content": "ds", "tool_calls": [call]}, "finish_reason": "stop"}]}
+    for events in ([*pieces, whole], [whole], [*messages, rest]):
+        reader, said = ReplyReader(200, {"content-type": "text/event-stream"}), Assembly()
+        for delta in [*reader.feed(sse(*events).encode()), *reader.end()]:
+            said.add(delta)
+        assert said.completion().text == "two words"
+        assert [one.arguments for one in said.completion().tool_calls] == ['{"a": 1}']
 
 
 def test_the_later_of_two_deadlines_wins() -> None:
