@@ -232,6 +232,13 @@ RULES: tuple[Rule, ...] = (
         provider_fault=True,
         scope=Scope.MODEL,
     ),
+    # A provider that is strict about parameters need not have fellows.
+    Rule(
+        Kind.DOUBTFUL,
+        says=r"extra inputs|extra_forbidden|unrecognized request argument",
+        codes=_codes(400, 422),
+        provider_fault=True,
+    ),
     # -- the request itself
     Rule(
         Kind.REJECTED,

@@ -53,7 +53,7 @@ _QUOTE, _WORDS = r"""[\s"'`\\]*""", r"(?:[\w-]+ ){0,4}?"
 _NO = r"(?:not|n't|cannot|no endpoints? (?:were )?found that|no endpoints?(?: that)?) (?:currently |yet )?"
 _IS_NOT = r"(?:(?:is|are|was|were) (?:currently |yet )?not|isn't|aren't|not) (?:\w+ )?"
 _POSSIBLE = r"(?:supported|enabled|allowed|available|permitted|implemented|accepted)"
-_ODD = r"(?:unsupported|unknown|unrecognized|unexpected) (?:\w+ )?(?:parameter|argument|field|key)s?"
+_ODD = r"(?:unsupported|unknown|unrecognized|unexpected) (?:\w+ )?(?:parameter|argument|field|key)s?(?: supplied)?"
 
 
 def _refuses(said: str, noun: str) -> bool:

@@ -292,6 +292,9 @@ REFUSALS = [
     Case("403-prompt-repeated", 403, json.dumps(json.dumps(err(403, "a/b requires moderation on Someone", flagged_input=PER_DAY))), "moderated", "model"),
     Case("422-prompt-repeated", 422, repeated(f"My log says: {PER_MIN}"), "rejected", "request"),
     Case("400-not-found", 400, upstream(400, '{"code":400,"msg":"not found"}'), "broken", "model"),
+    Case("422-strict-about-a-parameter", 422, upstream(422, '{"detail":[{"type":"extra_forbidden","loc":["body","reasoning"],"msg":"Extra inputs are not permitted"}]}'), "doubtful", "model"),
+    Case("400-strict-about-a-tool", 400, upstream(400, "tools.0.custom.strict: Extra inputs are not permitted"), "doubtful", "model"),
+    Case("400-unknown-argument", 400, upstream(400, "Unrecognized request argument supplied: parallel_tool_calls"), "incompatible", "model"),
     Case("400-unknown-words", 400, upstream(400, "hmm"), "doubtful", "model"),
     # -- the request
     Case("400-schema", 400, upstream(400, "Invalid schema for function 'f': 'x' is not valid"), "rejected", "request"),
