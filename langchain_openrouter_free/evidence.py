@@ -160,7 +160,7 @@ def decode(body: object) -> tuple[Json | None, str]:
     if text.startswith('"{') and text.endswith('}"'):
         # Some proxies write the JSON text as a JSON string.
         with suppress(ValueError):
-            text = str(_JSON.decode(text))
+            text = str(LENIENT.decode(text))
     for start in _object_starts(text):
         found = _object_at(text, start)
         if found is not None:

@@ -62,6 +62,9 @@ def _codes(*codes: int | range) -> frozenset[int]:
 # What refuses a request for its form may repeat the prompt, and a prompt may speak of limits.
 _OF_A_LIMIT = _codes(200, range(429, 600))
 
+# The service's own sentence, whatever a proxy makes of its code: nothing but the name of an error stands before it.
+_FIRST_OF_ALL = r"\A.{0,80}?rate limit exceeded:? "
+
 # Sources of the wordings: recorded and documented replies of 2025-06 to 2026-10; `failed_routing_step` and
 # `limit_source` appeared during 2026 and are missing from older bodies, hence a second row by wording.
 RULES: tuple[Rule, ...] = (
@@ -70,9 +73,11 @@ RULES: tuple[Rule, ...] = (
     # -- the account's free quota, also where an outer error of another kind hides it (`previous_errors`)
     Rule(Kind.DAY_LIMIT, source=r"free_tier_daily"),
     Rule(Kind.DAY_LIMIT, says=r"free-models-per-day", codes=_OF_A_LIMIT),
+    Rule(Kind.DAY_LIMIT, says=_FIRST_OF_ALL + r"free-models-per-day", provider_fault=False),
     Rule(Kind.DAY_LIMIT, earlier=r"free-models-per-day|free_tier_daily"),
     Rule(Kind.MINUTE_LIMIT, source=r"free_tier_per_minute"),
     Rule(Kind.MINUTE_LIMIT, says=r"free-models-per-min", codes=_OF_A_LIMIT),
+    Rule(Kind.MINUTE_LIMIT, says=_FIRST_OF_ALL + r"free-models-per-min", provider_fault=False),
     Rule(Kind.MINUTE_LIMIT, earlier=r"free-models-per-min|free_tier_per_minute"),
     # -- one model's limits; the same opening words and headers as the account's
     Rule(Kind.MODEL_LIMIT, source=r"shared_capacity"),

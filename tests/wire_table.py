@@ -160,6 +160,9 @@ REFUSALS = [
     Case("minute-behind-a-400-nested", 400, upstream(400, "bad", previous_errors=[err(429, PER_MIN)]), "minute_limit", "account"),
     Case("day-behind-a-400-by-source", 400, upstream(400, "bad", previous_errors=[{"code": 429, "metadata": {"limit_source": "openrouter_free_tier_daily"}}]), "day_limit", "account"),
     Case("minute-behind-a-400-cut", 400, json.dumps(upstream(400, "bad", previous_errors=[{"code": 429, "message": PER_MIN}] * 2))[:-40], "minute_limit", "account"),
+    Case("day-as-a-400", 400, err(400, PER_DAY), "day_limit", "account"),
+    Case("day-as-a-404-of-a-proxy", 404, err(404, f"SomeError: XException - {PER_DAY}"), "day_limit", "account"),
+    Case("minute-as-a-400-in-words", 400, PER_MIN, "minute_limit", "account"),
     Case("source-in-a-log", 429, "limit_source: openrouter_free_tier_per_minute`, X-RateLimit-Limit: 20", "minute_limit", "account"),
     # -- one model's limits
     Case(
