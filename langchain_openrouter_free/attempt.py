@@ -68,11 +68,11 @@ class Walk(Protocol):
         """The whole call's deadline, on the monotonic scale."""
         ...
 
-    def settle(self, attempt: Attempt, how: Verdict) -> Verdict:
-        """Book and record how an attempt ended; return its reading."""
+    def settle(self, attempt: Attempt, how: Verdict, *, is_last: bool = False) -> Verdict:
+        """Book and record how an attempt ended; return its reading. `is_last`: nobody is asked after it."""
         ...
 
-    async def asettle(self, attempt: Attempt, how: Verdict) -> Verdict:
+    async def asettle(self, attempt: Attempt, how: Verdict, *, is_last: bool = False) -> Verdict:
         """The same where it may block."""
         ...
 
@@ -292,8 +292,10 @@ class Attempt:
         how = self._judged(error)
         try:
             self._source.close()
-        finally:
-            how = self._owner.settle(self, how)
+        except BaseException:
+            self._owner.settle(self, how, is_last=True)
+            raise
+        how = self._owner.settle(self, how)
         try:
             self._owner.tell(self.story, self)
             return self._leave(how, error)
@@ -310,8 +312,10 @@ class Attempt:
         how = self._judged(error)
         try:
             await self._source.aclose()
-        finally:
-            how = await self._owner.asettle(self, how)
+        except BaseException:
+            await self._owner.asettle(self, how, is_last=True)
+            raise
+        how = await self._owner.asettle(self, how)
         try:
             await self._owner.atell(self.story, self)
             return self._leave(how, error)

@@ -303,17 +303,24 @@ class Attempts(Narration):
             return work()
         return await asyncio.shield(asyncio.to_thread(work))
 
-    def settle(self, attempt: Attempt, how: Verdict) -> Verdict:
-        """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record."""
+    def settle(self, attempt: Attempt, how: Verdict, *, is_last: bool = False) -> Verdict:
+        """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record.
+
+        `is_last`: whatever its reading, nobody is asked after it.
+        """
         attempt.bill = self._bill(attempt)
-        read = self._settled(attempt, how)
-        self.books.tidy()
+        read = self._settled(attempt, how, is_last=is_last)
+        try:
+            self.books.tidy()
+        except BaseException:
+            self.break_off()
+            raise
         return read
 
-    async def asettle(self, attempt: Attempt, how: Verdict) -> Verdict:
+    async def asettle(self, attempt: Attempt, how: Verdict, *, is_last: bool = False) -> Verdict:
         """The same where it may block."""
         attempt.bill, store = self._bill(attempt), self.books.accounts.store
-        work = partial(self._settled, attempt, how)
+        work = partial(self._settled, attempt, how, is_last=is_last)
         # Where money or the list of models is booked beside, one update is not all.
         is_all = attempt.bill is None and not attempt.turn.candidate.paid and how.kind is not Kind.DELISTED
         read = at_once(store, work) if is_all else None
@@ -334,7 +341,7 @@ class Attempts(Narration):
         said = attempt.completion()
         return bill_of(attempt.model, said.model, said.usage, expected=self.roads.beside)
 
-    def _settled(self, attempt: Attempt, how: Verdict) -> Verdict:
+    def _settled(self, attempt: Attempt, how: Verdict, *, is_last: bool) -> Verdict:
         said, candidate = attempt.completion(), attempt.turn.candidate
         ends = partial(self._end, attempt)
         settled = self.books.settle(
@@ -348,7 +355,7 @@ class Attempts(Narration):
             attempt.answer,
             sent=attempt.sent,
             lesson=lesson_of(self.route.needs.using(self.roads.uses(candidate)), candidate, how, said),
-            goes_on=self._goes_on(attempt, how),
+            goes_on=None if is_last else self._goes_on(attempt, how),
         )
         if how.kind is Kind.WRONG_OBJECT:
             self._wrong = attempt

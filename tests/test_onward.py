@@ -18,6 +18,7 @@ from langchain_openrouter_free.onward import onward
 from langchain_openrouter_free.quota import Limits
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.sources import ServiceSource
 from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.verdicts import Kind, verdict
 
@@ -127,6 +128,32 @@ def test_a_walk_that_ends_at_a_failure_gives_the_turn_back(sim: Simulator, path:
         raise KeyboardInterrupt
 
     model = make(sim, TWENTY[:2], state=store, limits={"per_minute": 9, "per_day": 9}, on_route=stop)
+    with pytest.raises(KeyboardInterrupt):
+        drive(model, path)
+    assert asked(sim) == TWENTY[:1]
+    assert booked(store) == (1, 1)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_walk_that_ends_as_a_failure_is_closed_takes_no_turn(
+    sim: Simulator, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off while the reply of a failed attempt is closed: nobody is asked after it, and only it counts."""
+    sim.script({TWENTY[0]: "503"})
+    store = MemoryStore()
+    close, aclose = ServiceSource.close, ServiceSource.aclose
+
+    def stopped(source: ServiceSource) -> None:
+        close(source)
+        raise KeyboardInterrupt
+
+    async def astopped(source: ServiceSource) -> None:
+        await aclose(source)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ServiceSource, "close", stopped)
+    monkeypatch.setattr(ServiceSource, "aclose", astopped)
+    model = make(sim, TWENTY[:2], state=store, limits={"per_minute": 9, "per_day": 9})
     with pytest.raises(KeyboardInterrupt):
         drive(model, path)
     assert asked(sim) == TWENTY[:1]
