@@ -6,7 +6,9 @@ reader of the reply.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+import asyncio
+import types
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Generator, Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +141,27 @@ def _apieces(stream: AsyncIterable[bytes], unpacker: Unpacker | None) -> AsyncIt
     return aiter(stream) if unpacker is None else _unpacked_stream(stream, unpacker)
 
 
+@types.coroutine
+def _to_its_end(closing: Coroutine[Any, None, None]) -> Generator[Any, None, None]:
+    """Run what lets go of a connection to its end; a cancellation that comes meanwhile is passed on afterwards.
+
+    Broken off, it would leave the connection to nobody: neither closed nor to be used again. It takes a few turns of
+    the loop, and waits for no network.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while True:
+        try:
+            awaited = closing.send(None)
+        except StopIteration:
+            break
+        try:
+            yield awaited
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
 class _Counting:
     """A reply of one of the process's own clients counts as under way until it is over, once; a user's does not."""
 
@@ -246,6 +269,9 @@ class AsyncReply(_Counting):
     async def close(self) -> None:
         """Close the reply at once."""
         self._over()
+        await _to_its_end(self._closing())
+
+    async def _closing(self) -> None:
         close = getattr(self._bytes, "aclose", None)
         if close is not None:
             await close()

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import wraps
 from typing import Any, Self
 
@@ -17,11 +18,12 @@ import httpx
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
-from langchain_openrouter_free import AllModelsFailed, MemoryStore, direct
+from langchain_openrouter_free import AllModelsFailed, MemoryStore, StreamInterrupted, direct
 from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.deadlines import Deadline
 from langchain_openrouter_free.network import DeadlineBackend, keep_deadlines
 from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.transport import AsyncReply
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,46 @@ def test_closing_is_clean_and_not_final(sim: Simulator) -> None:
 
     asyncio.run(run())
     assert len({chat.connection for chat in sim.chats()}) == 4
+
+
+@pytest.mark.parametrize("fault", ["ok", "error-chunk", "503"])
+def test_whoever_is_cancelled_as_a_reply_is_closed_leaves_no_connection_behind(
+    sim: Simulator, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation in any turn of the loop while a reply is closed: it is passed on, and the pool holds nothing."""
+    sim.reset()
+    sim.script({"*": fault})
+    turn, close = 0, AsyncReply.close
+
+    async def cancelled_meanwhile(reply: AsyncReply) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        closing = asyncio.create_task(_after(turn, task.cancel))
+        try:
+            await close(reply)
+        finally:
+            await asyncio.shield(closing)
+
+    monkeypatch.setattr(AsyncReply, "close", cancelled_meanwhile)
+
+    async def run() -> None:
+        nonlocal turn
+        while turn < 6:
+            with suppress(asyncio.CancelledError, AllModelsFailed, StreamInterrupted):
+                async for _ in make(sim, TWENTY[:1], max_wait=0).astream("hi"):
+                    pass
+            turn += 1
+        pool = (await CLIENTS.asynchronous_to_keep())._transport._pool
+        assert pool._requests == []
+        assert all(one.is_idle() or one.is_closed() for one in pool.connections)
+
+    asyncio.run(run())
+
+
+async def _after(turns: int, work: Callable[[], object]) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    work()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
