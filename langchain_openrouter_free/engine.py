@@ -158,12 +158,19 @@ class Attempts(Narration):
         """Ask the route for the next action, and the rate limiter before a further attempt."""
         further, self._further = self._further, None
         if further is not None:
-            return further
+            if self._is_due(further):
+                return further
+            self._undo(further)
         action = self._granted()
         if not isinstance(action, Turn) or self.roads.pace is None or self._may_send:
             return action
         self._undo(action)
         return AskPace(self.roads.pace)
+
+    def _is_due(self, further: Turn) -> bool:
+        """Tell whether a turn that was taken ahead may be used: whoever listens may have taken long since."""
+        in_time = further.slot is None or further.slot.fits(self.books.now())
+        return in_time and self.call_ends > self.clock.monotonic()
 
     def _granted(self) -> Next:
         """Ask the route for the next action; a paid attempt must get its reservation as well."""
@@ -289,10 +296,11 @@ class Attempts(Narration):
 
     async def _next_off_loop(self) -> Next:
         store = self.books.accounts.store
-        if self._further is not None:
+        if self._further is not None and self._is_due(self._further):
             return self._next()
-        # Where somebody may be paid, or a rate limiter says no, one update is not all.
-        quick = at_once(store, self._next) if not self.route.paid and not self.roads.pace else None
+        # Where somebody may be paid, a rate limiter says no, or a turn comes too late, one update is not all.
+        is_all = not self.route.paid and not self.roads.pace and self._further is None
+        quick = at_once(store, self._next) if is_all else None
         if quick is not None:
             return quick
         return await handed_over(self._next, self._undo) if store.blocking else self._next()

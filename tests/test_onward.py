@@ -161,6 +161,42 @@ def test_a_walk_that_ends_as_a_failure_is_closed_takes_no_turn(
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_a_turn_that_comes_too_late_for_the_call_is_given_back(sim: Simulator, path: str) -> None:
+    """A listener has used up the call's time: nobody is asked any more, and nobody is blamed for it."""
+    sim.script({TWENTY[0]: "503"})
+    store, clock = MemoryStore(), FakeClock()
+    make(sim, TWENTY[:2], clock=clock).refresh()
+
+    def listen(route: dict[str, Any]) -> None:
+        clock.advance(5.0 if route["outcome"] is None else 0.0)
+
+    of_call: dict[str, Any] = {"limits": {"per_minute": 9, "per_day": 9}, "timeouts": {"call": 3}, "on_route": listen}
+    model = make(sim, TWENTY[:2], state=store, clock=clock, **of_call)
+    with pytest.raises(AllModelsFailed) as caught:
+        drive(model, path)
+    assert [attempt.model for attempt in caught.value.attempts] == asked(sim) == TWENTY[:1]
+    assert booked(store) == (1, 1)
+    assert book_of(store).cooldown(TWENTY[1], clock.now()) is None
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_turn_counts_in_the_minute_in_which_it_is_used(sim: Simulator, path: str) -> None:
+    """A listener has used up the minute: the next request counts in the next one."""
+    sim.script({TWENTY[0]: "503"})
+    store, clock = MemoryStore(), FakeClock(1_790_000_010.0 // 60 * 60 + 30)
+    make(sim, TWENTY[:2], clock=clock).refresh()
+
+    def listen(route: dict[str, Any]) -> None:
+        clock.advance(40.0 if route["outcome"] is None else 0.0)
+
+    limits = {"per_minute": 9, "per_day": 9}
+    model = make(sim, TWENTY[:2], state=store, clock=clock, limits=limits, on_route=listen)
+    assert drive(model, path).outcomes == ["overloaded", "ok"]
+    assert sorted(book_of(store).windows.minutes.values()) == [1, 1]
+    assert booked(store) == (2, 2)
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_quota_is_never_passed_on_the_way(sim: Simulator, path: str) -> None:
     """Three requests a day are three requests, however many models fail."""
     sim.script({"*": "503"})
