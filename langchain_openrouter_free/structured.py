@@ -40,8 +40,7 @@ _FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNOREC
 class StructuredParser(BaseCumulativeTransformOutputParser[Any]):
     """Read one object out of an answer, from its tool call or from its text.
 
-    On a stream it gives the object as far as it has come: of a pydantic class as soon as that accepts it, of a schema
-    key by key.
+    On a stream it gives the object as far as it has come, key by key; of a pydantic class only the whole.
 
     Attributes:
         schema_class: pydantic class to validate against; None returns the plain object.
@@ -128,7 +127,9 @@ class _Growth:
         elif isinstance(piece, BaseMessage):
             told = ChatGeneration(message=piece)
         self._told = told if self._told is None else self._told + told
-        yield from self._grown(partial=True)
+        # The beginning of an object may satisfy its class, with half a word in it.
+        if self._parser.schema_class is None:
+            yield from self._grown(partial=True)
 
     def ended(self) -> Iterator[Any]:
         """Yield the whole object if it is another than the last part; raise if it is none."""
