@@ -285,7 +285,9 @@ def structured(
         described = {"kwargs": {"method": method, "strict": strict}, "schema": shape.tool}
         asked["ls_structured_output_format"] = described
     model = bind(**asked, **extra)
-    parser = StructuredParser(schema_class=_class_of(schema), tool_name=None if schema is None else shape.name)
+    # With the raw answer a wrong object may come as well: where nobody gave a right one, or where it was streamed.
+    plain, name = shape.schema if include_raw else None, None if schema is None else shape.name
+    parser = StructuredParser(schema_class=_class_of(schema), json_schema=plain, tool_name=name)
     if not include_raw:
         return model | parser
     return RunnableMap(raw=model) | RunnableLambda(_Reading(parser), name="parsed")

@@ -108,9 +108,20 @@ def test_include_raw_gives_the_last_answer_instead_of_an_error(sim: Simulator, k
     assert isinstance(found["raw"], AIMessage)
     assert "unexpected" in found["raw"].text
     assert found["raw"].response_metadata["route"]["attempts"][0]["outcome"] == "overloaded"
-    if kind in ("pydantic", "v1"):
-        assert found["parsed"] is None
-        assert isinstance(found["parsing_error"], OutputParserException)
+    assert found["parsed"] is None
+    assert isinstance(found["parsing_error"], OutputParserException)
+
+
+@pytest.mark.parametrize("path", ["stream", "astream"])
+@pytest.mark.parametrize("kind", ["typed", "schema"])
+def test_include_raw_tells_of_a_wrong_object_that_was_streamed(sim: Simulator, kind: str, path: str) -> None:
+    """What was streamed cannot be taken back, and is not passed off as a right one."""
+    sim.script({M1: {"do": "wrong-schema", "speed": 200, "reasoning": False}})
+    model = make(sim, serve(sim, one=ALL, two=ALL))
+    _, found = ask(model.with_structured_output(KINDS[kind], include_raw=True), path)
+    assert "unexpected" in found["raw"].text
+    assert found["parsed"] is None
+    assert isinstance(found["parsing_error"], OutputParserException)
 
 
 @pytest.mark.parametrize("path", PATHS)
