@@ -377,8 +377,8 @@ def header_values(headers: Mapping[str, object]) -> dict[str, str]:
     for name, value in headers.items():
         if name.lower() in ("authorization", "content-length", "host", "transfer-encoding"):
             raise ConfigurationError(f"default_headers: {name!r} is set by the router; use api_key or base_url.")
-        text = str(value)
-        if not text.isascii() or not text.isprintable() or not name.isascii() or not name.strip():
+        text = str(value).strip(" ")
+        if not (text.isascii() and text.isprintable() and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII)):
             raise ConfigurationError(f"default_headers: {name!r} holds characters that a header cannot carry.")
         checked[name] = text
     return checked

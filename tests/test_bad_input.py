@@ -89,6 +89,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a billed plugin": ({"extra_body": {"plugins": [{"id": "web"}]}}, "cost money"),
     "a key in the headers": ({"default_headers": {"Authorization": "x"}}, "api_key"),
     "a header with a line break": ({"default_headers": {"X-A": "a\nb"}}, "header"),
+    "a header with blanks in its name": ({"default_headers": {"X Request Source": "docs"}}, "header"),
+    "a header with a colon in its name": ({"default_headers": {"X-A:": "docs"}}, "header"),
     "a title HTTP cannot carry": ({"app_title": "Grün\n"}, "header"),
     "a wrong type": ({"max_tokens": "many"}, "max_tokens"),
 }
@@ -150,6 +152,13 @@ def test_bad_calls_send_nothing(sim: Simulator, name: str, path: str) -> None:
         drive(make(sim), path, prompt, **kwargs)
     assert words in str(caught.value)
     assert sim.chats() == []
+
+
+def test_blanks_around_a_title_are_not_sent(sim: Simulator) -> None:
+    """HTTP knows no such value, and nobody means them."""
+    sim.reset()
+    drive(make(sim, app_title=" Demo "), "invoke")
+    assert sim.chats()[0].headers["x-title"] == "Demo"
 
 
 def test_two_thousand_models_are_fine(sim: Simulator) -> None:
