@@ -180,6 +180,8 @@ def body(
     """
     named = {_ALIASES.get(name, name): value for name, value in kwargs.items() if name not in _NOT_SENT}
     per_call_extra = named.pop("extra_body", None) or {}
+    if not isinstance(per_call_extra, Mapping):
+        raise ConfigurationError(f"extra_body={per_call_extra!r} must be a table.")
     known = PER_CALL | set(FIELDS)
     unknown = next((name for name in named if name not in known), None)
     if unknown is not None:

@@ -130,6 +130,7 @@ def sim() -> Iterator[Simulator]:
 
 BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]] = {
     "no messages": ([], {}, RequestRejected, "no messages"),
+    "a list as extra_body": ("hi", {"extra_body": [1]}, ConfigurationError, "extra_body=[1] must be a table"),
     "an unknown role": ([ChatMessage(role="wizard", content="x")], {}, RequestRejected, "wizard"),
     "NaN in a call": ("hi", {"temperature": math.nan}, ConfigurationError, "temperature"),
     "an unknown parameter": ("hi", {"temprature": 1}, ConfigurationError, "did you mean 'temperature'"),
