@@ -80,6 +80,7 @@ def test_tool_choice(ask):
     ]
     named = {"type": "function", "function": {"name": "get_weather"}}
     assert [name for name, _ in calls(ask("Hello!", tools=[MAGIC, WEATHER], tool_choice=named))] == ["get_weather"]
+    assert calls(ask("Hello!", tools=[WEATHER], tool_choice={"type": "auto"})) == []
     assert len(calls(ask(said, tools=[WEATHER], parallel_tool_calls=False))) == 1
 
 

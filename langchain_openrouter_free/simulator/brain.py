@@ -221,7 +221,7 @@ def _wanted(body: Json, row: Row, prompt: Prompt, task: Task | None) -> list[Jso
     named = named_choice(body) if choice else None
     if named is not None:
         return [tool for tool in tools if tool["name"] == named]
-    must = choice in {"required", "any"}
+    must = choice in ("required", "any")
     if task is None:
         answered = bool(prompt.messages) and prompt.messages[-1].get("role") == "tool"
         fitting = [] if answered and not must else [tool for tool in tools if _is_for(tool, prompt.said)]
