@@ -33,6 +33,7 @@ from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
 from langchain_openrouter_free.fields import names_of, sentence_of
 from langchain_openrouter_free.implied import ImpliedStreams, is_implied
 from langchain_openrouter_free.lookback import Lookback
+from langchain_openrouter_free.messages import tools_to_wire
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.oversight import Oversight
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
@@ -274,8 +275,8 @@ class ChatOpenRouterFree(
         messages: list[BaseMessage],
         tools: Sequence[Any] | None = None,
     ) -> int:
-        """Return an estimate of the tokens of messages; no tokenizer is downloaded."""
-        return count_tokens_approximately(messages, tools=list(tools) if tools else None)
+        """Return an estimate of the tokens of messages, and of tools in any form; no tokenizer is downloaded."""
+        return count_tokens_approximately(messages, tools=[*tools_to_wire(tools)] if tools else None)
 
     def close(self) -> None:
         """Close the HTTP connections of this process's threads; the next call opens new ones."""

@@ -27,6 +27,7 @@ from langchain_core.exceptions import (
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
 from langchain_core.runnables import ConfigurableField
 from pitfall_helpers import FIRST, SECOND, THIRD, Heard, cache_key, quiet
+from pydantic import BaseModel
 
 from langchain_openrouter_free import (
     ChatOpenRouterFree,
@@ -289,6 +290,17 @@ def test_pitfall_14_errors_tell_callbacks_no_headers_and_no_key(sim: Simulator, 
 # -- 15: counting tokens
 
 
+class Small(BaseModel):
+    """A number."""
+
+    number: int
+
+
+def tool_of_a_function(number: int) -> str:
+    """Say a number."""
+    return str(number)
+
+
 def test_pitfall_15_token_counting_needs_neither_network_nor_tokenizer():
     model = ChatOpenRouterFree(models=[FIRST], api_key="sk-or-v1-offline", base_url="http://127.0.0.1:9/api/v1")
     tool = {"type": "function", "function": {"name": "f", "description": "d" * 400, "parameters": {}}}
@@ -298,6 +310,8 @@ def test_pitfall_15_token_counting_needs_neither_network_nor_tokenizer():
     talk = [SystemMessage("be brief"), HumanMessage("hello " * 500), AIMessage("yes"), HumanMessage("and now?")]
     assert model.get_num_tokens_from_messages(talk) > 400
     assert model.get_num_tokens_from_messages(talk, tools=[tool]) > model.get_num_tokens_from_messages(talk)
+    for other in (tool_of_a_function, Small):
+        assert model.get_num_tokens_from_messages(talk, tools=[other]) > model.get_num_tokens_from_messages(talk)
     trimmed = trim_messages(talk, max_tokens=60, token_counter=model, include_system=True, start_on="human")
     assert trimmed == [talk[0], talk[3]]
 
