@@ -25,6 +25,7 @@ from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE
 from langchain_openrouter_free.stores.redis import RedisStore
+from langchain_openrouter_free.stores.sheltered import Unusable
 
 ADDED: PageRef[int] = PageRef("added", str, int, lambda base, mine, there: (there or 0) + mine - (base or 0))
 KEY = "sk-or-v1-planted"
@@ -232,6 +233,29 @@ class TestOutage:
         assert [store.update(ADDED, one_more) for _ in range(20)] == list(range(2, 22))
         assert time.monotonic() - began < 1.0
         assert len(said) == 1
+
+    def test_a_return_that_fails_loses_nothing(self, own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The server is back and tells what others have written, and is away again before it has taken what is ours."""
+        store = RedisStore(own.url, warn=lambda _: None, monotonic=(clock := Clock()))
+        other = RedisStore(own.url, warn=fail)
+        for _ in range(10):
+            store.update(ADDED, one_more)
+        run, answers = store._run, iter([False, True, False])
+
+        def breaks(*asked: Any) -> list[Any]:
+            if not next(answers):
+                raise Unusable("away", "is away")
+            return run(*asked)
+
+        monkeypatch.setattr(store, "_run", breaks)
+        store.update(ADDED, one_more)
+        other.update(ADDED, lambda count: ((count or 0) + 5, None))
+        clock.now = 31.0
+        assert store.update(ADDED, one_more) == 12  # asked and told no, then away again
+        assert store.last_seen(ADDED) == 10  # a part of what was left then may be spent, whatever others did since
+        monkeypatch.undo()
+        clock.now = 62.0
+        assert counted(store, ADDED) == counted(other, ADDED) == 10 + 2 + 5
 
     @pytest.mark.parametrize("path", PATHS)
     def test_free_calls_go_on(self, path: str, sim: Simulator, own: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -13,9 +15,11 @@ from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
+from store_helpers import Clock, counted
 
 from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted
 from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
 
@@ -193,3 +197,38 @@ def test_no_key_is_in_the_file(tmp_path: Path) -> None:
         make(sim, state=store).invoke("hi")
         store.close()
         assert sim.api_key.encode() not in b"".join(part.read_bytes() for part in tmp_path.iterdir())
+
+
+def test_what_comes_back_of_one_page_does_not_wait_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is locked again between two pages that come back: what others wrote of the first is not forgotten."""
+    pages = [PageRef(name, str, int, lambda base, mine, there: (there or 0) + mine - (base or 0)) for name in "ab"]
+    clock, file = Clock(), tmp_path / "state.sqlite3"
+    store = SqliteStore(file, warn=lambda _: None, patience=0.0, monotonic=clock)
+    other = SqliteStore(file)
+    holder = contextlib.closing(sqlite3.connect(file, isolation_level=None))
+
+    def add(store: SqliteStore, number: int) -> None:
+        for page in pages:
+            store.update(page, lambda count: ((count or 0) + number, None))
+
+    add(store, 100)
+    with holder as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        add(store, 10)
+        lock.execute("ROLLBACK")
+        add(other, 5)
+        update = store._update
+
+        def locked_behind_it(*how: Any) -> Any:
+            answer = update(*how)
+            lock.execute("BEGIN IMMEDIATE")
+            return answer
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "_update", locked_behind_it)
+            clock.now = 31.0
+            store.update(pages[0], lambda count: ((count or 0) + 1, None))
+        lock.execute("ROLLBACK")
+    clock.now = 62.0
+    assert [counted(store, page) for page in pages] == [116, 115]
+    assert [counted(other, page) for page in pages] == [116, 115]

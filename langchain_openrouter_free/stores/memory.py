@@ -34,6 +34,11 @@ class MemoryStore:
             self._pages[ref.key] = page
             return answer
 
+    def forget(self, key: str) -> None:
+        """Let go of a page; the next update begins it anew."""
+        with self._lock:
+            self._pages.pop(key, None)
+
     def append(self, log: str, at: float, text: str) -> None:
         """Add one row to a log; of a full one the row added first is dropped."""
         with self._lock:

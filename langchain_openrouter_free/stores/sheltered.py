@@ -79,8 +79,8 @@ class Sheltered(ABC):
         # When the backend is tried again; None while it is in use.
         self._back_at: float | None = None
         self._warned: set[str] = set()
-        # What the outage has changed: pages that can be joined, and rows.
-        self._astray: dict[str, tuple[PageRef[Any], Any]] = {}
+        # What the outage has changed: pages that can be joined, as they were before it and as they are, and rows.
+        self._astray: dict[str, tuple[PageRef[Any], Any, Any]] = {}
         self._rows: deque[Row] = deque(maxlen=_MOST_KEPT)
 
     # -- what a backend does; each raises `Unusable`
@@ -150,8 +150,12 @@ class Sheltered(ABC):
         return self._do(lambda: self._fold(log, before, ref, change, most), without)
 
     def last_seen(self, ref: PageRef[Page]) -> Page | None:
-        """Return a page as it was last seen in the backend; None where it never was."""
-        seen: Page | None = self._last_seen(ref.key)
+        """Return a page as it was last seen in the backend, before the outage if there is one; None where it never was.
+
+        A try to come back that fails may see more of it than that: what is kept here does not begin there.
+        """
+        kept = self._astray.get(ref.key)
+        seen: Page | None = self._last_seen(ref.key) if kept is None else kept[1]
         return seen
 
     @property
@@ -203,7 +207,7 @@ class Sheltered(ABC):
         def changed(page: Page | None) -> tuple[Page, Answer]:
             new, answer = change(self._or_last(ref, page))
             if ref.merge is not None and (ref.key in self._astray or len(self._astray) < _MOST_KEPT):
-                self._astray[ref.key] = (ref, new)
+                self._astray[ref.key] = (ref, self.last_seen(ref), new)
             return new, answer
 
         answer = memory.update(ref, changed)
@@ -225,11 +229,12 @@ class Sheltered(ABC):
     def _bring_back(self) -> None:
         """Join what the outage has counted with what is there; each page and row once."""
         while self._astray:
-            key, (ref, mine) = next(iter(self._astray.items()))
-            base = self._last_seen(key)
+            key, (ref, base, mine) = next(iter(self._astray.items()))
             if mine is not base:
                 self._update(ref, partial(_joined, ref, base, mine))
             del self._astray[key]
+            # If the backend fails again before all is back, what is kept of this page begins with what is there now.
+            self._memory.forget(key)
         while self._rows:
             self._append(*self._rows[0])
             self._rows.popleft()
