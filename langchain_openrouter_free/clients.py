@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import httpx
 
+from langchain_openrouter_free import forks
 from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.values import value_type
 
@@ -105,6 +106,7 @@ class Clients:
         self._tls: ssl.SSLContext | None = None
         self._sync: tuple[int, Pools[Direct]] | None = None
         self._loops: dict[int, _OfLoop] = {}
+        forks.renewed(self)
 
     def sync(self) -> Counted[Direct]:
         """Return this process's client for one request, the first with room; a forked child gets its own.
@@ -184,6 +186,10 @@ class Clients:
                     del self._loops[id(loop)]
             for counted in pools.clients:
                 await counted.client.aclose()
+
+    def forked(self) -> None:
+        """Go on in a forked process."""
+        self._lock = threading.Lock()
 
     def count(self) -> int:
         """Return how many event loops have clients."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from langchain_openrouter_free import forks
 from langchain_openrouter_free.catalogue import FRESH, Absence, Listing, Row
 from langchain_openrouter_free.stores import PageRef, StateStore
 from langchain_openrouter_free.values import value_type
@@ -324,5 +324,4 @@ class Listings:
 
 
 LISTINGS = Listings()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=LISTINGS.forked)
+forks.renewed(LISTINGS)

@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from langchain_openrouter_free import forks
 from langchain_openrouter_free.actions import Candidate
 from langchain_openrouter_free.roads import Roads
 from langchain_openrouter_free.skew import Heard
@@ -31,6 +32,7 @@ class Portal:
         self._lock = threading.Lock()
         self._running: tuple[int, threading.Thread, asyncio.AbstractEventLoop] | None = None
         self._loose: set[asyncio.Task[Any]] = set()
+        forks.renewed(self)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop, and wait for what it returns. Who is interrupted meanwhile cancels it."""
@@ -64,6 +66,10 @@ class Portal:
                 thread.start()
                 self._running = (os.getpid(), thread, loop)
             return self._running[2]
+
+    def forked(self) -> None:
+        """Go on in a forked process."""
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """End the loop and close its connections; the next hedged call starts another one."""

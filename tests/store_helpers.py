@@ -215,9 +215,10 @@ def forking(path: str, _: Path) -> Any:
     return counted(SqliteStore(path, warn=fail))
 
 
-def forking_in_a_crowd(path: str, _: Path) -> Any:
+def forking_in_a_crowd(place: str, _: Path) -> Any:
     """Fork again and again while threads update through the same store."""
-    store = SqliteStore(path, warn=fail)
+    store = opened(place, warn=fail)
+    counted(store)
     crowd = [threading.Thread(target=lambda: [store.update(COUNT, one_more) for _ in range(100)]) for _ in range(3)]
     for thread in crowd:
         thread.start()

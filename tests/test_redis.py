@@ -94,6 +94,10 @@ class TestServer:
         assert sorted(in_other_process("counting", shared.url, tmp_path / "log")) == list(range(1, 1001))
 
     @needs_fork
+    def test_forks_while_threads_wait_for_the_server(self, shared: Server, tmp_path: Path) -> None:
+        assert in_other_process("forking_in_a_crowd", shared.url, tmp_path / "log") == 400
+
+    @needs_fork
     def test_killed_processes_lose_and_double_nothing(self, shared: Server, tmp_path: Path) -> None:
         found = in_other_process("granting", shared.url, tmp_path / "log")
         assert found["grants"] == list(range(1, 1001))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from langchain_openrouter_free import forks
 from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
 
 # How many rows a log keeps: nobody may ever fold it.
@@ -26,6 +27,7 @@ class MemoryStore:
         self._pages: dict[str, Any] = {}
         self._logs: dict[str, deque[tuple[float, str]]] = {}
         self._lock = threading.Lock()
+        forks.renewed(self)
 
     def update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
         """Replace the page that `ref` names by what `change` makes of it, and return its answer."""
@@ -74,6 +76,10 @@ class MemoryStore:
                 left = (row for place, row in enumerate(rows) if place not in taken)
                 self._logs[log] = deque(left, maxlen=_MOST_ROWS)
             return len(old)
+
+    def forked(self) -> None:
+        """Go on in a forked process."""
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:

@@ -356,6 +356,13 @@ class RedisStore(Sheltered):
 
     # -- other processes
 
+    def forked(self) -> None:
+        """Go on in a forked process, with a client of its own: the parent's has locks as well."""
+        super().forked()
+        # The parent's connections are the parent's; to close them would ask its pool, and wait for its lock.
+        self._client.auto_close_connection_pool = False
+        self._client, self._scripts = self._made(self.url), {}
+
     def __getstate__(self) -> dict[str, Any]:
         names = ("degraded", "machines", "warn", "patience", "retry_after", "monotonic", "wall")
         return {"url": self.url, "prefix": self.prefix, **{name: getattr(self, f"_{name}") for name in names}}

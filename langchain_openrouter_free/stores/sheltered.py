@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
+from langchain_openrouter_free import forks
 from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.memory import MemoryStore
 
@@ -82,6 +83,7 @@ class Sheltered(ABC):
         # What the outage has changed: pages that can be joined, as they were before it and as they are, and rows.
         self._astray: dict[str, tuple[PageRef[Any], Any, Any]] = {}
         self._rows: deque[Row] = deque(maxlen=_MOST_KEPT)
+        forks.renewed(self)
 
     # -- what a backend does; each raises `Unusable`
 
@@ -167,6 +169,10 @@ class Sheltered(ABC):
         """Close this process's connection; a later update opens a new one."""
         with self._lock:
             self._let_go()
+
+    def forked(self) -> None:
+        """Go on in a forked process."""
+        self._lock = threading.RLock()
 
     # -- the outage
 
