@@ -8,6 +8,7 @@ import logging
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ class TestOutage:
         assert store.update(ADDED, one_more) == 3
         assert store.degraded
         clock.now = 31.0
-        assert store.update(ADDED, one_more) == 3  # what was there before is gone with the server; two came back
+        assert store.update(ADDED, one_more) == 4  # what was there before is gone with the server, but known here
         assert not store.degraded
 
     def test_read_only(self, own: Server, said: list[str]) -> None:
@@ -320,6 +321,28 @@ class TestMoney:
             with pytest.raises(error, match=words):
                 drive(model, "invoke")
         assert len(sim.bill) == served + 1
+
+    def test_a_server_that_has_lost_all(self, sim: Simulator, own: Server) -> None:
+        """Restarted empty between two calls: what is spent is spent."""
+        sim.reset(Scenario(models=[FLAT, "test/m01:free"], scripts={"test/m01:free": "503"}))
+        model = make(
+            sim,
+            ["test/m01:free"],
+            state=RedisStore(own.url, warn=fail),
+            allow_paid=True,
+            paid_models=[FLAT["id"]],
+            budget="$0.60 total",
+            max_wait=0,
+        )
+        assert drive(model, "invoke").meta["route"]["paid"]
+        own.stop()
+        own.start()
+        for _ in range(2):
+            with pytest.raises(BudgetExceeded):
+                drive(model, "invoke")
+            own.forget()
+        assert [entry.cost for entry in sim.bill] == [Decimal("0.5")]
+        assert len([chat for chat in sim.chats() if chat.model == "test/m01:free"]) == 1  # it still cools down
 
 
 class TestClocks:

@@ -143,7 +143,8 @@ class RedisStore(Sheltered):
     Where the server is away, slow, read-only, full or fails over, a warning is given and the state is kept in this
     process's memory, beginning with what was last seen: free calls go on with counters of this process. Paid ones stop
     (`degraded="stop"`), or this machine spends its part of what was left of the budget when it last saw it
-    (`"local-share"`). When the server is back, what was counted meanwhile is added to what is there.
+    (`"local-share"`). When the server is back, what was counted meanwhile is added to what is there. What it has lost
+    is begun with what the first of those who still know it last saw.
 
     Machines' clocks differ; what is shared is written in the server's time. `ahead` is what this machine's clock must
     be corrected by, measured with every answer.
@@ -267,7 +268,10 @@ class RedisStore(Sheltered):
         return self._read(ref, version, text)
 
     def _read(self, ref: PageRef[Page], version: bytes | None, text: bytes | None) -> tuple[str, Any]:
-        """Return the version and the page that the server has; a page that cannot be read is begun anew."""
+        """Return the version and the page that the server has; a page that cannot be read is begun anew.
+
+        Of a page that it has lost, what this process last saw of it, where its owner says how to join pages.
+        """
         stands = (version or b"").decode("ascii", "replace")
         known = self._known.get(ref.key)
         if known is not None and stands and known[0] == stands:
@@ -278,6 +282,9 @@ class RedisStore(Sheltered):
                 page = ref.decode(text.decode("utf-8"))
             except (ValueError, RecursionError):
                 self._set_aside(ref.key, text)
+        elif known is not None and ref.merge is not None:
+            # Restarted without a file, or failed over to one that had less: what was counted was counted all the same.
+            page = known[1]
         self._known[ref.key] = (stands, page)
         return stands, page
 
