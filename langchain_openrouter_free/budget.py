@@ -64,7 +64,8 @@ class Budget:
     def parse(cls, given: object) -> Budget:
         """Read `"$0.50/day"`, `"2 USD/month"`, `"1.00"` (in total), a number, a `Budget`, or `"unlimited"`.
 
-        Several amounts may be joined by commas: `"$0.01/call, $1/day"`.
+        Several amounts may be joined by commas: `"$0.01/call, $1/day"`. A comma between digits is refused: it could
+        be meant as part of a number.
 
         Raises:
             ValueError: if it is not an amount, is negative or zero, names a window twice, or names none at all.
@@ -72,8 +73,7 @@ class Budget:
         if isinstance(given, str) and given.strip().lower() == UNLIMITED:
             return cls()
         if isinstance(given, Mapping):
-            named = {str(name): amount for name, amount in given.items()}
-            given = cls(**{_CAPS.get(name, name): amount for name, amount in named.items()})
+            given = cls(**_named(given))
         elif isinstance(given, int | float | Decimal) and not isinstance(given, bool):
             given = cls(total=_dollars(given))
         elif isinstance(given, str):
@@ -102,8 +102,26 @@ class Budget:
         return replace(self, **{_CAPS[window]: Decimal(max(cap, 1)) / NANO for window, cap in caps.items()})
 
 
+def _named(table: Mapping[Any, Any]) -> dict[str, Any]:
+    """Read a table of amounts, by either name of their windows."""
+    found: dict[str, Any] = {}
+    for name, amount in table.items():
+        window = _CAPS.get(str(name), str(name))
+        if window not in _CAPS.values():
+            raise ValueError(f"budget={table!r}: {name!r} is none of {', '.join(_CAPS)}")
+        if window in found:
+            raise ValueError(f"budget={table!r} names an amount for {name!r} twice")
+        found[window] = amount
+    return found
+
+
 def _amounts(text: str) -> dict[str, Decimal]:
     """Read amounts in words."""
+    if re.search(r"\d,\d", text):
+        raise ValueError(
+            f"budget={text!r} may be one amount or two: write '1500' for a thousand and a half, '0.50' for a half, and "
+            "a blank behind a comma between amounts"
+        )
     found: dict[str, Decimal] = {}
     for part in text.split(","):
         hit = re.match(_AMOUNT, part, re.IGNORECASE)

@@ -38,6 +38,19 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a free id as paid": ({"allow_paid": True, "budget": "$1", "paid_models": ["a/b:free"]}, "free id"),
     "paid twice": ({"allow_paid": True, "budget": "$1", "paid_models": ["a/b", "a/b"]}, "twice"),
     "a budget of nothing": ({"allow_paid": True, "budget": "$0", "paid_models": ["a/b"]}, "positive"),
+    "a budget of thousands": (
+        {"allow_paid": True, "budget": "$1,500/month", "paid_models": ["a/b"]},
+        "one amount or two",
+    ),
+    "a budget with a decimal comma": ({"allow_paid": True, "budget": "1,50/day", "paid_models": ["a/b"]}, "0.50"),
+    "a budget that names a window twice": (
+        {"allow_paid": True, "budget": {"day": 1, "per_day": 2}, "paid_models": ["a/b"]},
+        "twice",
+    ),
+    "a budget for a week": (
+        {"allow_paid": True, "budget": {"week": 1}, "paid_models": ["a/b"]},
+        "none of call, day, month, total",
+    ),
     "a negative budget": ({"allow_paid": True, "budget": -1, "paid_models": ["a/b"]}, "positive"),
     "a budget in words": ({"allow_paid": True, "budget": "a lot", "paid_models": ["a/b"]}, "no amount"),
     "a budget without an amount": ({"allow_paid": True, "budget": Budget(), "paid_models": ["a/b"]}, "unlimited"),
