@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
-from store_helpers import Clock, counted
+from money_world import FLAT
+from store_helpers import Clock, counted, opened
 
-from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted
+from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree, FreeQuotaExhausted
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.sqlite import SqliteStore
@@ -232,3 +233,25 @@ def test_what_comes_back_of_one_page_does_not_wait_for_another(tmp_path: Path, m
     clock.now = 62.0
     assert [counted(store, page) for page in pages] == [116, 115]
     assert [counted(other, page) for page in pages] == [116, 115]
+
+
+@pytest.mark.parametrize("kind", ["file", "server"])
+def test_a_page_that_is_overwritten_is_gone_on_with(
+    kind: str, tmp_path: Path, sim: Simulator, request: pytest.FixtureRequest
+) -> None:
+    """Somebody writes what cannot be read over the book of money: what this process knows to be spent is spent."""
+    sim.reset(Scenario(models=[FLAT, TWENTY[0]], scripts={TWENTY[0]: "503"}))
+    place = str(tmp_path / "state.sqlite3") if kind == "file" else request.getfixturevalue("shared").url
+    paying = {"allow_paid": True, "paid_models": [FLAT["id"]], "budget": "$0.60 total", "project": "one"}
+    model = make(sim, TWENTY[:1], state=opened(place, warn=lambda _: None), max_wait=0, **paying)
+    assert drive(model, "invoke").meta["route"]["paid"]
+    if kind == "file":
+        with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
+            assert other.execute("UPDATE pages SET text = '{' WHERE key = 'project:one'").rowcount == 1
+    else:
+        with request.getfixturevalue("shared").client() as client:
+            client.hset("openrouter-free:{one}:project", mapping={"version": "another", "text": "{"})
+    for _ in range(2):
+        with pytest.raises(BudgetExceeded):
+            drive(model, "invoke")
+    assert len(sim.bill) == 1

@@ -270,21 +270,19 @@ class RedisStore(Sheltered):
     def _read(self, ref: PageRef[Page], version: bytes | None, text: bytes | None) -> tuple[str, Any]:
         """Return the version and the page that the server has; a page that cannot be read is begun anew.
 
-        Of a page that it has lost, what this process last saw of it, where its owner says how to join pages.
+        Of one that is lost or unreadable, what this process last saw of it, where its owner says how to join pages.
         """
         stands = (version or b"").decode("ascii", "replace")
         known = self._known.get(ref.key)
         if known is not None and stands and known[0] == stands:
             return known
-        page = None
+        # Restarted without a file, or failed over to one that had less: what was counted was counted all the same.
+        page = None if known is None or ref.merge is None else known[1]
         if text is not None:
             try:
                 page = ref.decode(text.decode("utf-8"))
             except (ValueError, RecursionError):
                 self._set_aside(ref.key, text)
-        elif known is not None and ref.merge is not None:
-            # Restarted without a file, or failed over to one that had less: what was counted was counted all the same.
-            page = known[1]
         self._known[ref.key] = (stands, page)
         return stands, page
 

@@ -60,15 +60,14 @@ class SqliteStore(Sheltered):
     transaction: those of a process wait for each other on a lock of its own, those of several on the file's.
 
     The file never breaks a call. Where it cannot be used (locked for longer than `patience`, read-only, full,
-    in a place that cannot be written, of a newer version, not ours), a warning is given, once for each kind
-    of trouble and store, and the pages are kept in memory, beginning with those last seen in the file; logs
-    begin empty there, and keep their last 1000 rows. After `retry_after` the file is tried again; see `Sheltered` for
-    what comes back into it. A damaged file is moved to
-    `<name>.corrupt-<UTC time>` and a new one begun. A single page that cannot be read is begun anew and its
-    text kept in the table `set_aside`: of each the first megabyte, and of all the newest 16. A file that is
-    deleted or replaced while in use is noticed at the next update, which goes to the new one.
-
-    In the file a log has no end but that of the disk: somebody has to fold it.
+    in a place that cannot be written, of a newer version, not ours), a warning is given, once for each kind of
+    trouble and store, and the pages are kept in memory, beginning with those last seen in the file; logs begin
+    empty there, and keep their last 1000 rows. After `retry_after` the file is tried again; see `Sheltered` for
+    what comes back into it. A damaged file is moved to `<name>.corrupt-<UTC time>` and a new one begun. A single
+    page that cannot be read is begun anew (a page whose owner says how to join pages with what this process last
+    saw of it) and its text kept in the table `set_aside`: of each the first megabyte, and of all the newest 16. A
+    file that is deleted or replaced while in use is noticed at the next update, which goes to the new one. In the
+    file a log has no end but that of the disk: somebody has to fold it.
 
     Commits outlive the process however it ends; a power cut can take the last of them. Before a fork this
     process's connections are closed (that waits for a running update), and each side opens its own. A store
@@ -261,7 +260,8 @@ class SqliteStore(Sheltered):
         file.set_aside(ref.key, text)
         what = f"has a page that cannot be read ({ref.key})"
         self._warn_once("page", f"{what}: it is begun anew, and its text is kept in the table set_aside.")
-        return None, None
+        # Whoever knows what was counted goes on from there.
+        return None, None if ref.merge is None else self._last_seen(ref.key)
 
     @property
     def _path(self) -> Path:
