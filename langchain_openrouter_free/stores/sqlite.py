@@ -66,8 +66,9 @@ class SqliteStore(Sheltered):
     what comes back into it. A damaged file is moved to `<name>.corrupt-<UTC time>` and a new one begun. A single
     page that cannot be read is begun anew (a page whose owner says how to join pages with what this process last
     saw of it) and its text kept in the table `set_aside`: of each the first megabyte, and of all the newest 16. A
-    file that is deleted or replaced while in use is noticed at the next update, which goes to the new one. In the
-    file a log has no end but that of the disk: somebody has to fold it.
+    file that is deleted or replaced while in use is noticed at the next update, which goes to the new one.
+
+    In the file a log has no end but that of the disk: somebody has to fold it.
 
     Commits outlive the process however it ends; a power cut can take the last of them. Before a fork this
     process's connections are closed (that waits for a running update), and each side opens its own. A store
