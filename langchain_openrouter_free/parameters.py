@@ -70,7 +70,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (1, 10_000_000),
     "top_k": (0, 10_000_000),
     "top_logprobs": (0, 20),
+    "seed": (-(2**63), 2**63 - 1),
 }
+_WHOLE = frozenset({"max_tokens", "top_k", "top_logprobs", "seed"})
 
 
 UNSAID: Any = object()
@@ -138,7 +140,7 @@ def check(params: Mapping[str, Any]) -> None:
     """Refuse numbers that no model takes.
 
     Raises:
-        ConfigurationError: for NaN, infinity, or a number out of the common range.
+        ConfigurationError: for NaN, infinity, what is no number, or one out of the common range.
     """
     settings.finite(params)
     tools, stop = params.get("tools"), params.get("stop")
@@ -149,7 +151,11 @@ def check(params: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"stop={stop!r} must be a text, or a list of texts.")
     for name, (least, most) in _RANGES.items():
         value = params.get(name)
-        if isinstance(value, int | float) and not least <= value <= most:
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or (name in _WHOLE and value != int(value)):
+            raise ConfigurationError(f"{name}={value!r} must be a {'whole ' * (name in _WHOLE)}number.")
+        if not least <= value <= most:
             raise ConfigurationError(f"{name}={value!r} is out of its range, {least:g} to {most:g}.")
 
 

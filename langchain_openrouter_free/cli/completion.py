@@ -15,7 +15,8 @@ def run(options: Options, *, shell: str) -> None:
     """Print it."""
     out = options.output()
     if shell not in _SHELLS:
-        out.fail("UsageError", f"no completion for {shell!r}{settings.did_you_mean(shell, _SHELLS)}: {_SHELLS}.", 2)
+        hint = settings.did_you_mean(shell, _SHELLS)
+        out.fail("UsageError", f"no completion for {shell!r}{hint}: {', '.join(_SHELLS)}.", 2)
     script = get_completion_script(prog_name=_NAME, complete_var="_OPENROUTER_FREE_COMPLETE", shell=shell)
     if not out.result({"shell": shell, "script": script}):
         print(script)

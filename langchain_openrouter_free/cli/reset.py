@@ -12,7 +12,8 @@ def run(options: Options, *, what: str, yes: bool) -> None:
     """Forget it, once that is confirmed."""
     out = options.output()
     if what not in _WHAT:
-        out.fail("UsageError", f"there is no {what!r} to reset{settings.did_you_mean(what, _WHAT)}: {_WHAT}.", 2)
+        hint = settings.did_you_mean(what, _WHAT)
+        out.fail("UsageError", f"there is no {what!r} to reset{hint}: {', '.join(_WHAT)}.", 2)
     chat = model(options)
     if what == "cooldowns":
         out.ask("Let every model of this account be asked again at once?", yes=yes)
