@@ -224,7 +224,10 @@ def gather(
         inner = error_of(nested) if nested is not None else None
         found = inner if isinstance(inner, dict) else {"message": found}
     error: Json = found if isinstance(found, dict) else {}
-    meta = _first_dict(error.get("metadata"), (payload or {}).get("metadata"), _quoted_meta(error.get("message")))
+    said_of_it = error.get("metadata")
+    # Some proxies write it as text.
+    meta = decode(said_of_it)[0] if isinstance(said_of_it, str) else said_of_it
+    meta = _first_dict(meta, (payload or {}).get("metadata"), _quoted_meta(error.get("message")))
     availability = _first_dict(error.get("availability"), meta.get("availability"))
     earlier = _clipped(_earlier(meta.get("previous_errors") or error.get("previous_errors")))
     if not error:

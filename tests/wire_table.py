@@ -163,6 +163,7 @@ REFUSALS = [
     Case("day-as-a-400", 400, err(400, PER_DAY), "day_limit", "account"),
     Case("day-as-a-404-of-a-proxy", 404, err(404, f"SomeError: XException - {PER_DAY}"), "day_limit", "account"),
     Case("minute-as-a-400-in-words", 400, PER_MIN, "minute_limit", "account"),
+    Case("metadata-as-text", 429, {"error": {"message": "x", "code": 429, "metadata": json.dumps({"limit_source": "openrouter_free_tier_daily"})}}, "day_limit", "account"),
     Case("source-in-a-log", 429, "limit_source: openrouter_free_tier_per_minute`, X-RateLimit-Limit: 20", "minute_limit", "account"),
     # -- one model's limits
     Case(
