@@ -425,6 +425,7 @@ class Attempts(Narration):
             raw = self.roads.message(wrong.turn.candidate, said)
             error = no_valid_object(self.route, book, now, raw, said)
         if is_left:
+            error.__cause__ = self._last_error
             self.fail(error)
             error = self.delivery.left_alone(error, self.route.trail)
         error.route = record.as_route()

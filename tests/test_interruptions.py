@@ -32,6 +32,7 @@ from langchain_openrouter_free.delivery import CONTINUE
 from langchain_openrouter_free.restarts import RestartableChunk, restartable
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
+from langchain_openrouter_free.wire import ReplyError
 
 pytestmark = [
     pytest.mark.one_simulator,
@@ -159,6 +160,9 @@ def test_where_nobody_takes_over_the_caller_is_told_what_he_has(sim: Simulator, 
     assert caught.value.partial == caught.value.partial_message.text == told.text == told.message.text == "one two "
     assert [one.outcome for one in caught.value.attempts] == ["cut", "overloaded", "overloaded"]
     assert caught.value.route["outcome"] == "interrupted"
+    ended = caught.value.__cause__
+    assert isinstance(ended, AllModelsFailed)
+    assert isinstance(ended.__cause__, ReplyError)
 
 
 @pytest.mark.parametrize("path", STREAMS)
