@@ -37,7 +37,7 @@ _ROWS_KEPT = 60 * 86_400
 _SET_ASIDE_KEPT = 30 * 86_400
 # More rows than these are dropped, the oldest first.
 _MOST_ROWS = 20_000
-# After a lost race others are let through for up to so many seconds, more after each.
+# After a race that is lost again others are let through for up to so many seconds, more after each.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_5, 0.02
 # Of so many last readings of the server's clock the one with the shortest way counts.
 _READINGS = 16
@@ -299,7 +299,7 @@ class RedisStore(Sheltered):
         self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None] | None = None
     ) -> Answer:
         """Change a page until nobody has written in between."""
-        ends, pause = self._monotonic() + self._patience * 4, _SHORTEST_PAUSE
+        ends, pause = self._monotonic() + self._patience * 4, 0.0
         version, page = self._known[ref.key] if ref.key in self._known else self._look(ref)
         while True:
             new, answer = change(page)
@@ -307,11 +307,14 @@ class RedisStore(Sheltered):
             stands = self._write(ref, version, page, new, made)
             if stands is None:
                 return answer
-            version, page = stands
             if self._monotonic() >= ends:
                 raise Unusable("contended", "has a page that others write all the time")
-            time.sleep(random.uniform(0, pause))  # noqa: S311 - only so that losers do not march in step
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            if pause:
+                time.sleep(random.uniform(0, pause))  # noqa: S311 - only so that losers do not march in step
+                # What stood there before the pause has been written over by now.
+                stands = self._look(ref)
+            version, page = stands
+            pause = min(max(pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     def _write(
         self, ref: PageRef[Page], version: str, page: Page | None, new: Page, row: Row | None
