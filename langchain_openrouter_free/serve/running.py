@@ -15,7 +15,6 @@ import uvicorn
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.serve.guard import ADDRESSES, LOOPBACK, App
 
-PORT = 8788
 # What stands for all addresses of a machine.
 _ALL = ("0.0.0.0", "::")  # noqa: S104 - it is asked whether that was said
 # Heads of requests end somewhere: larger ones are refused with a 4xx by the server, in bytes.
