@@ -45,6 +45,11 @@ _ABSURD = 10**9
 _SHORTEST_SPAN = 0.2
 
 
+def tokens_of(stated: object) -> int | None:
+    """Return a number of tokens as a reply states it; None for what is no such number."""
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) and 0 <= stated < _ABSURD else None
+
+
 class AttemptFailed(Exception):
     """An attempt ended without an answer, for a reason that is already judged."""
 
@@ -274,8 +279,8 @@ class Attempt:
 
     def measured(self, said: Completion) -> Measured:
         """Return what the attempt showed of its model's speed."""
-        first, tokens = self._watch.first_token_s, (said.usage or {}).get("completion_tokens")
-        if first is None or not isinstance(tokens, int) or isinstance(tokens, bool) or not 0 <= tokens < _ABSURD:
+        first, tokens = self._watch.first_token_s, tokens_of((said.usage or {}).get("completion_tokens"))
+        if first is None or tokens is None:
             return Measured(first)
         seconds = self._watch.last_content_s - first
         # What came in one piece says nothing about its speed.

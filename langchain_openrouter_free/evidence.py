@@ -224,10 +224,9 @@ def gather(
         inner = error_of(nested) if nested is not None else None
         found = inner if isinstance(inner, dict) else {"message": found}
     error: Json = found if isinstance(found, dict) else {}
-    said_of_it = error.get("metadata")
-    # Some proxies write it as text.
-    meta = decode(said_of_it)[0] if isinstance(said_of_it, str) else said_of_it
-    meta = _first_dict(meta, (payload or {}).get("metadata"), _quoted_meta(error.get("message")))
+    meta = _first_dict(
+        _read(error.get("metadata")), (payload or {}).get("metadata"), _quoted_meta(error.get("message"))
+    )
     availability = _first_dict(error.get("availability"), meta.get("availability"))
     earlier = _clipped(_earlier(meta.get("previous_errors") or error.get("previous_errors")))
     if not error:
@@ -256,6 +255,11 @@ def gather(
         affords=_affords(whole),
         **_waits(headers, meta, availability, message),
     )
+
+
+def _read(value: object) -> object:
+    """Return what should be a table; some proxies write it as text."""
+    return decode(value)[0] if isinstance(value, str) else value
 
 
 def _quoted_meta(message: object) -> object:

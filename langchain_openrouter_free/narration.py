@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from langchain_openrouter_free.attempt import Attempt
+from langchain_openrouter_free.attempt import Attempt, tokens_of
 from langchain_openrouter_free.bookkeeping import Books, Settled
 from langchain_openrouter_free.budget import cost_of
 from langchain_openrouter_free.clock import Clock
@@ -20,8 +20,6 @@ from langchain_openrouter_free.verdicts import Kind
 
 # The outcome of a call whose caller is gone: who would have to be awaited is not told of it.
 _ABANDONED = "abandoned"
-# More tokens than this are a mistake of the reply.
-_ABSURD = 10**9
 
 
 class Narration:
@@ -61,8 +59,8 @@ class Narration:
             paid=candidate.paid,
             provider=None if said.provider is None else tidy(said.provider),
             cost=cost_of(usage, prices, self.books.payments.need, self.books.now()),
-            prompt_tokens=_tokens(usage.get("prompt_tokens")),
-            completion_tokens=_tokens(usage.get("completion_tokens")),
+            prompt_tokens=tokens_of(usage.get("prompt_tokens")),
+            completion_tokens=tokens_of(usage.get("completion_tokens")),
         )
 
     def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
@@ -106,7 +104,3 @@ class Narration:
             waits=tuple(self.route.pauses),
             **of_answer,
         )
-
-
-def _tokens(stated: object) -> int | None:
-    return stated if isinstance(stated, int) and not isinstance(stated, bool) and 0 <= stated < _ABSURD else None

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.simulator import Simulator
@@ -86,3 +88,43 @@ def book_of(store: MemoryStore) -> Ledger:
 def asked(sim: Simulator) -> list[str]:
     """Ids of the models that were asked, in order."""
     return [str(chat.model) for chat in sim.chats()]
+
+
+class HeldStore(MemoryStore):
+    """A store on a slow disk: its nth update waits until it is let go (0: none does). It counts its updates."""
+
+    def __init__(self, held: int = 0) -> None:
+        super().__init__()
+        self.blocking = bool(held)
+        self.asked, self.may_go = threading.Event(), threading.Event()
+        self.begun, self.updates = 0, 0
+        self.changed = threading.Condition()
+        self._held = held
+
+    def update(self, ref: Any, change: Any) -> Any:
+        with self.changed:
+            self.begun += 1
+            is_held = self.begun == self._held
+        if is_held:
+            self.asked.set()
+            assert self.may_go.wait(10)
+        answer = super().update(ref, change)
+        with self.changed:
+            self.updates += 1
+            self.changed.notify_all()
+        return answer
+
+    def cancel_meanwhile(self, model: ChatOpenRouterFree, updates: int) -> None:
+        """Cancel a call while its update is held; return when there have been so many updates."""
+
+        async def run() -> None:
+            task = asyncio.create_task(model.ainvoke("hi"))
+            assert await asyncio.to_thread(self.asked.wait, 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            self.may_go.set()
+
+        asyncio.run(run())
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.updates == updates, 10)

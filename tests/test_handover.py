@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
 
 import pytest
-from driving import TWENTY, book_of, make
+from driving import TWENTY, HeldStore, book_of, make
 
-from langchain_openrouter_free import MemoryStore
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
@@ -78,46 +76,15 @@ async def test_what_the_thread_raises_is_raised() -> None:
         await handed_over(fail, lambda _: None)
 
 
-class HeldStore(MemoryStore):
-    """A store on a slow disk: an update waits until it is let go."""
-
-    blocking = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may_go, self.asked = threading.Event(), threading.Event()
-        self.updates = 0
-        self.changed = threading.Condition()
-
-    def update(self, ref: Any, change: Any) -> Any:
-        self.asked.set()
-        assert self.may_go.wait(10)
-        answer = super().update(ref, change)
-        with self.changed:
-            self.updates += 1
-            self.changed.notify_all()
-        return answer
-
-
 def test_a_call_that_is_cancelled_while_it_takes_a_slot() -> None:
     """The slot goes back into the account's minute and day, and nothing is sent."""
-    store = HeldStore()
+    store = HeldStore(held=1)
     with Simulator() as sim:
         clock = FakeClock()
         make(sim, TWENTY[:1], clock=clock).refresh()
         model = make(sim, TWENTY[:1], state=store, clock=clock, limits={"per_minute": 3, "per_day": 3})
 
-        async def run() -> None:
-            task = asyncio.create_task(model.ainvoke("hi"))
-            await asyncio.to_thread(store.asked.wait, 10)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            store.may_go.set()
-
-        asyncio.run(run())
-        with store.changed:
-            assert store.changed.wait_for(lambda: store.updates == 2, 10)
+        store.cancel_meanwhile(model, updates=2)
         book = book_of(store)
         assert sum(book.windows.days.values()) == 0
         assert not any(book.windows.minutes.values())

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import threading
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, asked, book_of, drive, make
+from driving import PATHS, TWENTY, HeldStore, asked, book_of, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore
 from langchain_openrouter_free.actions import Candidate
@@ -29,25 +27,6 @@ ONE, TWO = Candidate("test/one:free"), Candidate("test/two:free")
 TOLD = AttemptRecord(ONE.model, "overloaded", "model", 503, "busy", None, 0.1)
 
 
-class CountingStore(MemoryStore):
-    """A store that counts its updates, and may be told to let the nth one wait."""
-
-    def __init__(self, held: int = 0) -> None:
-        super().__init__()
-        self.updates, self.held = 0, held
-        self.blocking = bool(held)
-        self.asked, self.may_go, self.done = threading.Event(), threading.Event(), threading.Semaphore(0)
-
-    def update(self, ref: Any, change: Any) -> Any:
-        self.updates += 1
-        if self.updates == self.held:
-            self.asked.set()
-            assert self.may_go.wait(10)
-        answer = super().update(ref, change)
-        self.done.release()
-        return answer
-
-
 def booked(store: MemoryStore) -> tuple[int, int]:
     """Requests of the minute and of the day, as they stand in the book."""
     windows = book_of(store).windows
@@ -58,7 +37,7 @@ def booked(store: MemoryStore) -> tuple[int, int]:
 def test_a_model_that_fails_costs_one_update(sim: Simulator, path: str) -> None:
     """A call of k failures and an answer updates its book k + 2 times: the first turn, each end."""
     sim.script(dict.fromkeys(TWENTY[:5], "503"))
-    store = CountingStore()
+    store = HeldStore()
     router = make(sim, TWENTY[:6], state=store)
     router.refresh()
     before = store.updates
@@ -98,22 +77,12 @@ def test_what_is_no_free_attempt_is_left_to_the_next_step(free: tuple[Candidate,
 def test_a_task_that_is_cancelled_meanwhile_gives_the_turn_back(sim: Simulator) -> None:
     """Cancelled while a thread books the failure and the next turn: only what was sent counts."""
     sim.script({TWENTY[0]: "503"})
-    store = CountingStore(held=2)
+    store = HeldStore(held=2)
     clock = FakeClock()
     make(sim, TWENTY[:2], clock=clock).refresh()
     model = make(sim, TWENTY[:2], state=store, clock=clock, limits={"per_minute": 9, "per_day": 9})
 
-    async def run() -> None:
-        task = asyncio.create_task(model.ainvoke("hi"))
-        await asyncio.to_thread(store.asked.wait, 10)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        store.may_go.set()
-
-    asyncio.run(run())
-    for _ in range(3):
-        assert store.done.acquire(timeout=10)
+    store.cancel_meanwhile(model, updates=3)
     assert asked(sim) == TWENTY[:1]
     assert booked(store) == (1, 1)
 

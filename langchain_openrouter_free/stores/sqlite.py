@@ -341,8 +341,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _guard  # noqa: PLW0603 - a lock that threads which are not here any more may wait for
     _guard = threading.RLock()
-    for store in _forking:
-        store._lock = threading.RLock()  # noqa: SLF001 - one module
+    # The stores' own locks are made anew by `forks`.
     _forking.clear()
 
 
