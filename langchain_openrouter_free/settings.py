@@ -44,7 +44,7 @@ _MOST_REQUESTS = 10_000_000
 # What most accounts have: 20 a minute, and 50 a day until credits were bought once (the service's limits page).
 _USUAL = Limits(per_minute=20, per_day=50, guessed=True)
 _SERVICE_HOST = "openrouter.ai"
-_SLOWEST_PACE = 0.001
+_SLOWEST_PACE, _HUGE = 0.001, 1e308  # a whole number may be more than a float holds
 _WINDOWS = ("per_minute", "per_day")
 _PERCENT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
 
@@ -189,7 +189,7 @@ def silence(given: object) -> float | Literal["p95"] | None:
     """Read `hedge_after`: seconds, `"p95"`, or None for never."""
     if given is None or given == "p95":
         return "p95" if given else None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < _HUGE:
         raise ConfigurationError(f"hedge_after={given!r} must be a positive number of seconds, 'p95', or None.")
     return float(given)
 
@@ -222,7 +222,7 @@ def seconds(value: object, field: str) -> float:
         return _NO_LIMIT
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ConfigurationError(f"{field}={value!r} must be a positive number of seconds, or None.")
-    return min(float(value), _NO_LIMIT)
+    return float(min(value, _NO_LIMIT))
 
 
 def store(state: object) -> StateStore:
@@ -422,7 +422,7 @@ def paid_rps(given: object) -> float | Literal["balance"] | None:
     """Read the most paid requests a second: a number, or `"balance"` for one for each dollar of it."""
     if given is None or given == "balance":
         return "balance" if given else None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not _SLOWEST_PACE <= given < math.inf:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not _SLOWEST_PACE <= given < _HUGE:
         raise ConfigurationError(
             f"paid_rps={given!r} must be a number of requests a second, {_SLOWEST_PACE:g} or more, or 'balance'."
         )

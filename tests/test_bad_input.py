@@ -79,6 +79,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "temperature out of range": ({"temperature": 5}, "range"),
     "no tokens": ({"max_tokens": 0}, "max_tokens"),
     "a negative timeout": ({"timeout": -1}, "timeout"),
+    "a silence that no float holds": ({"hedge_after": 10**400}, "hedge_after"),
+    "a pace that no float holds": ({"paid_rps": 10**400}, "paid_rps"),
     "an unknown timeout": ({"timeouts": {"frist_token": 3}}, "did you mean 'first_token'"),
     "a deadline of no model": ({"timeouts": {"models": {"a b": {"stall": 3}}}}, "pattern"),
     "an unknown deadline of a model": ({"timeouts": {"models": {"a/*": {"stal": 3}}}}, "did you mean 'stall'"),
