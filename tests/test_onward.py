@@ -23,6 +23,9 @@ from langchain_openrouter_free.verdicts import Kind, verdict
 pytestmark = pytest.mark.one_simulator
 
 NOW = 1_800_000_000.0
+# Half a minute from either end of one: a request that leaves near an end counts in both.
+MIDWAY = 1_790_000_010.0 // 60 * 60 + 30
+NINE = {"per_minute": 9, "per_day": 9}
 ONE, TWO = Candidate("test/one:free"), Candidate("test/two:free")
 TOLD = AttemptRecord(ONE.model, "overloaded", "model", 503, "busy", None, 0.1)
 
@@ -80,7 +83,7 @@ def test_a_task_that_is_cancelled_meanwhile_gives_the_turn_back(sim: Simulator) 
     store = HeldStore(held=2)
     clock = FakeClock()
     make(sim, TWENTY[:2], clock=clock).refresh()
-    model = make(sim, TWENTY[:2], state=store, clock=clock, limits={"per_minute": 9, "per_day": 9})
+    model = make(sim, TWENTY[:2], state=store, clock=clock, limits=NINE)
 
     store.cancel_meanwhile(model, updates=3)
     assert asked(sim) == TWENTY[:1]
@@ -96,7 +99,7 @@ def test_a_walk_that_ends_at_a_failure_gives_the_turn_back(sim: Simulator, path:
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
-    model = make(sim, TWENTY[:2], state=store, limits={"per_minute": 9, "per_day": 9}, on_route=stop)
+    model = make(sim, TWENTY[:2], state=store, clock=FakeClock(MIDWAY), limits=NINE, on_route=stop)
     with pytest.raises(KeyboardInterrupt):
         drive(model, path)
     assert asked(sim) == TWENTY[:1]
@@ -122,7 +125,7 @@ def test_a_walk_that_ends_as_a_failure_is_closed_takes_no_turn(
 
     monkeypatch.setattr(ServiceSource, "close", stopped)
     monkeypatch.setattr(ServiceSource, "aclose", astopped)
-    model = make(sim, TWENTY[:2], state=store, limits={"per_minute": 9, "per_day": 9})
+    model = make(sim, TWENTY[:2], state=store, clock=FakeClock(MIDWAY), limits=NINE)
     with pytest.raises(KeyboardInterrupt):
         drive(model, path)
     assert asked(sim) == TWENTY[:1]
@@ -152,14 +155,13 @@ def test_a_turn_that_comes_too_late_for_the_call_is_given_back(sim: Simulator, p
 def test_a_turn_counts_in_the_minute_in_which_it_is_used(sim: Simulator, path: str) -> None:
     """A listener has used up the minute: the next request counts in the next one."""
     sim.script({TWENTY[0]: "503"})
-    store, clock = MemoryStore(), FakeClock(1_790_000_010.0 // 60 * 60 + 30)
+    store, clock = MemoryStore(), FakeClock(MIDWAY)
     make(sim, TWENTY[:2], clock=clock).refresh()
 
     def listen(route: dict[str, Any]) -> None:
         clock.advance(40.0 if route["outcome"] is None else 0.0)
 
-    limits = {"per_minute": 9, "per_day": 9}
-    model = make(sim, TWENTY[:2], state=store, clock=clock, limits=limits, on_route=listen)
+    model = make(sim, TWENTY[:2], state=store, clock=clock, limits=NINE, on_route=listen)
     assert drive(model, path).outcomes == ["overloaded", "ok"]
     assert sorted(book_of(store).windows.minutes.values()) == [1, 1]
     assert booked(store) == (2, 2)
