@@ -4,7 +4,8 @@ Owns the keys, the scripts that the server runs, and how an update is made atomi
 
 An update is optimistic: a page is changed here, and the server takes the new one only if nobody has written in between.
 Who was the last to write begins with what he wrote: one round trip; others with a look: two. A lost race costs one
-more. Every key has an expiry, and all that one step touches shares a hash tag, so that a cluster keeps it in one place.
+more. A page has its line beside it (`ancestry`), so that what the server has lost of it is added again by those who
+know it. Every key has an expiry, and all that one step touches shares a hash tag, so that a cluster keeps it together.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from langchain_openrouter_free.stores import ancestry
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable
 
@@ -45,8 +47,8 @@ _READINGS = 16
 # Each answers with the server's time first: it costs no round trip of its own.
 _LOOK = """
 local now = redis.call('TIME')
-local page = redis.call('HMGET', KEYS[1], 'version', 'text')
-return {now[1], now[2], page[1], page[2]}
+local page = redis.call('HMGET', KEYS[1], 'version', 'line', 'text')
+return {now[1], now[2], page[1], page[2], page[3]}
 """
 _ADD = """
 local function add(first, at, text, most, kept)
@@ -65,21 +67,22 @@ local function add(first, at, text, most, kept)
   for place = first, first + 3 do redis.call('EXPIRE', KEYS[place], kept) end
 end
 """
-# Page; expected version ('' for none), new version (the same for a page that stays), text, seconds kept; then the keys
-# of a log and a row, if there is one.
+# Page; expected version ('' for none), new version (the same for a page that stays), line, text, seconds kept; then the
+# keys of a log and a row, if there is one.
 _WRITE = (
     _ADD
     + """
 local now = redis.call('TIME')
 local version = redis.call('HGET', KEYS[1], 'version') or ''
 if version ~= ARGV[1] then
-  return {now[1], now[2], 0, version, redis.call('HGET', KEYS[1], 'text')}
+  local page = redis.call('HMGET', KEYS[1], 'line', 'text')
+  return {now[1], now[2], 0, version, page[1], page[2]}
 end
 if ARGV[2] ~= ARGV[1] then
-  redis.call('HSET', KEYS[1], 'version', ARGV[2], 'text', ARGV[3])
+  redis.call('HSET', KEYS[1], 'version', ARGV[2], 'line', ARGV[3], 'text', ARGV[4])
 end
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-if #KEYS > 1 then add(2, ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]) end
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+if #KEYS > 1 then add(2, ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]) end
 return {now[1], now[2], 1}
 """
 )
@@ -109,9 +112,9 @@ return found
 # Page key, then the log's: the page, and the oldest rows of before a moment.
 _OLDEST = """
 local now = redis.call('TIME')
-local page = redis.call('HMGET', KEYS[1], 'version', 'text')
+local page = redis.call('HMGET', KEYS[1], 'version', 'line', 'text')
 local names = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
-local found = {now[1], now[2], page[1], page[2]}
+local found = {now[1], now[2], page[1], page[2], page[3]}
 for _, name in ipairs(names) do
   found[#found + 1] = name
   found[#found + 1] = redis.call('HGET', KEYS[3], name)
@@ -123,12 +126,12 @@ _FOLD = """
 local now = redis.call('TIME')
 local version = redis.call('HGET', KEYS[1], 'version') or ''
 if version ~= ARGV[1] then return {now[1], now[2], 0} end
-for place = 5, #ARGV do
+for place = 6, #ARGV do
   if redis.call('HEXISTS', KEYS[3], ARGV[place]) == 0 then return {now[1], now[2], 0} end
 end
-redis.call('HSET', KEYS[1], 'version', ARGV[2], 'text', ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-for place = 5, #ARGV do
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'line', ARGV[3], 'text', ARGV[4])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+for place = 6, #ARGV do
   redis.call('HDEL', KEYS[3], ARGV[place])
   redis.call('ZREM', KEYS[4], ARGV[place])
   redis.call('ZREM', KEYS[5], ARGV[place])
@@ -137,14 +140,30 @@ return {now[1], now[2], 1}
 """
 
 
+class _Stand(NamedTuple):
+    """What an update begins with.
+
+    Attributes:
+        version: what the server has now; empty for nothing.
+        line: the line of the page.
+        page: the page; more than what the server has, where that has lost something.
+        is_kept: whether it is what the server has.
+    """
+
+    version: str
+    line: str
+    page: Any
+    is_kept: bool
+
+
 class RedisStore(Sheltered):
     """Keep pages and logs on a Redis or Valkey server, for all machines that share it.
 
     Where the server is away, slow, read-only, full or fails over, a warning is given and the state is kept in this
     process's memory, beginning with what was last seen: free calls go on with counters of this process. Paid ones stop
     (`degraded="stop"`), or this machine spends its part of what was left of the budget when it last saw it
-    (`"local-share"`). When the server is back, what was counted meanwhile is added to what is there. What it has lost
-    is begun with what the first of those who still know it last saw.
+    (`"local-share"`). When the server is back, what was counted meanwhile is added to what is there. So is what it has
+    lost, by those who still know it: of a server that was emptied, or that failed over to one which had less.
 
     Machines' clocks differ; what is shared is written in the server's time. `ahead` is what this machine's clock must
     be corrected by, measured with every answer.
@@ -194,8 +213,8 @@ class RedisStore(Sheltered):
         self._patience, self._wall = patience, wall
         self._client = self._made(url)
         self._scripts: dict[str, Any] = {}
-        # key -> version, page: what this process knows the server to have, or to have had.
-        self._known: dict[str, tuple[str, Any]] = {}
+        # What this process knows the server to have, or to have had.
+        self._known: dict[str, ancestry.Ancestry[Any]] = {}
         self._readings: deque[tuple[float, float]] = deque(maxlen=_READINGS)
 
     def _made(self, url: str) -> redis.Redis:
@@ -228,7 +247,7 @@ class RedisStore(Sheltered):
         return f"The shared state at {self._place}"
 
     def _last_seen(self, key: str) -> Any:
-        return self._known[key][1] if key in self._known else None
+        return self._known[key].page if key in self._known else None
 
     def _let_go(self) -> None:
         self._client.close()
@@ -263,28 +282,40 @@ class RedisStore(Sheltered):
         secret = urlsplit(self.url).password
         return str(error).replace(secret, "***") if secret else str(error)
 
-    def _look(self, ref: PageRef[Page]) -> tuple[str, Any]:
-        version, text = self._run(_LOOK, [self._page_key(ref.key)])
-        return self._read(ref, version, text)
+    def _look(self, ref: PageRef[Page]) -> _Stand:
+        return self._read(ref, *self._run(_LOOK, [self._page_key(ref.key)]))
 
-    def _read(self, ref: PageRef[Page], version: bytes | None, text: bytes | None) -> tuple[str, Any]:
-        """Return the version and the page that the server has; a page that cannot be read is begun anew.
+    def _read(self, ref: PageRef[Page], version: bytes | None, line: bytes | None, text: bytes | None) -> _Stand:
+        """Return what the server has, joined with what this process knows and the server has lost."""
+        stands = _ascii(version)
+        if ref.key not in self._known:
+            # Pages that nobody can join are whole lists of models: one of each is enough.
+            self._known[ref.key] = ancestry.Ancestry(keeps_steps=ref.merge is not None)
+        known = self._known[ref.key]
+        if stands and known.version == stands:
+            return _Stand(stands, known.line, known.page, is_kept=True)
+        page = None if text is None else self._decoded(ref, text)
+        if page is None:
+            # Restarted without a file, or overwritten: what was counted was counted all the same.
+            return _Stand(stands, known.line, None if ref.merge is None else known.page, is_kept=False)
+        # A version without a line of its own is taken for the next of what is known.
+        comes_from = ancestry.line_of(stands, line or b"") or known.line
+        lost = known.lost(comes_from)
+        if lost is None:
+            known.see(stands, comes_from, page)
+            return _Stand(stands, comes_from, page, is_kept=True)
+        for before, after in lost.changes:
+            page = ref.merged(before, after, page)
+        # What is known stays so until this is written: it may be lost as well.
+        return _Stand(stands, lost.line, page, is_kept=False)
 
-        Of one that is lost or unreadable, what this process last saw of it, where its owner says how to join pages.
-        """
-        stands = (version or b"").decode("ascii", "replace")
-        known = self._known.get(ref.key)
-        if known is not None and stands and known[0] == stands:
-            return known
-        # Restarted without a file, or failed over to one that had less: what was counted was counted all the same.
-        page = None if known is None or ref.merge is None else known[1]
-        if text is not None:
-            try:
-                page = ref.decode(text.decode("utf-8"))
-            except (ValueError, RecursionError):
-                self._set_aside(ref.key, text)
-        self._known[ref.key] = (stands, page)
-        return stands, page
+    def _decoded(self, ref: PageRef[Page], text: bytes) -> Page | None:
+        """Read a page; None, and its text set aside, where that cannot be."""
+        try:
+            return ref.decode(text.decode("utf-8"))
+        except (ValueError, RecursionError):
+            self._set_aside(ref.key, text)
+            return None
 
     def _set_aside(self, key: str, text: bytes) -> None:
         name = f"{self._page_key(key)}:set-aside"
@@ -300,39 +331,45 @@ class RedisStore(Sheltered):
     ) -> Answer:
         """Change a page until nobody has written in between."""
         ends, pause = self._monotonic() + self._patience * 4, 0.0
-        version, page = self._known[ref.key] if ref.key in self._known else self._look(ref)
+        known = self._known.get(ref.key)
+        stand = self._look(ref) if known is None else _Stand(known.version, known.line, known.page, bool(known.version))
         while True:
-            new, answer = change(page)
+            new, answer = change(stand.page)
             made = None if row is None else row(answer)
-            stands = self._write(ref, version, page, new, made)
-            if stands is None:
+            other = self._write(ref, stand, new, made)
+            if other is None:
                 return answer
             if self._monotonic() >= ends:
                 raise Unusable("contended", "has a page that others write all the time")
             if pause:
                 time.sleep(random.uniform(0, pause))  # noqa: S311 - only so that losers do not march in step
                 # What stood there before the pause has been written over by now.
-                stands = self._look(ref)
-            version, page = stands
+                other = self._look(ref)
+            stand = other
             pause = min(max(pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
-    def _write(
-        self, ref: PageRef[Page], version: str, page: Page | None, new: Page, row: Row | None
-    ) -> tuple[str, Page | None] | None:
-        """Put a page in the place of the one of this version; return what stands there if it is another."""
-        same = new is page and version != ""
-        text = "" if same else ref.encode(new)
-        fresh = version if same else uuid.uuid4().hex
-        keys, arguments = [self._page_key(ref.key)], [version, fresh, text, _PAGE_KEPT]
+    def _write(self, ref: PageRef[Page], stand: _Stand, new: Page, row: Row | None) -> _Stand | None:
+        """Put a page in the place of the one that stands there; return what does if it is another."""
+        same = new is stand.page and stand.is_kept
+        line, text = ("", "") if same else (_next(stand.line), ref.encode(new))
+        fresh = stand.version if same else ancestry.version_of(line)
+        keys, arguments = [self._page_key(ref.key)], [stand.version, fresh, line, text, _PAGE_KEPT]
         if row is not None:
             log, at, told = row
             keys += self._log_keys(log)
             arguments += [repr(float(at)), told, _MOST_ROWS, _ROWS_KEPT]
-        said = self._run(_WRITE, keys, *arguments)
-        if said[0] == 1:
-            self._known[ref.key] = (fresh, new)
-            return None
-        return self._read(ref, said[1] or None, said[2])
+        is_done, *there = self._run(_WRITE, keys, *arguments)
+        if is_done != 1:
+            return self._read(ref, *there)
+        if not same:
+            self._wrote(ref.key, stand, line, new)
+        return None
+
+    def _wrote(self, key: str, stand: _Stand, line: str, new: Any) -> None:
+        known = self._known[key]
+        if stand.page is not known.page:
+            known.see(stand.version, stand.line, stand.page)
+        known.write(ancestry.version_of(line), line, new)
 
     def _append(self, log: str, at: float, text: str) -> None:
         self._run(_APPEND, self._log_keys(log), repr(float(at)), text, _MOST_ROWS, _ROWS_KEPT)
@@ -349,15 +386,16 @@ class RedisStore(Sheltered):
         keys = [self._page_key(ref.key), *self._log_keys(log)]
         ends = self._monotonic() + self._patience * 4
         while True:
-            version, text, *rows = self._run(_OLDEST, keys, repr(float(before)), most)
+            version, line, text, *rows = self._run(_OLDEST, keys, repr(float(before)), most)
             names, texts = rows[::2], [told.decode("utf-8") for told in rows[1::2]]
             if not names:
                 return 0
-            stands, page = self._read(ref, version, text)
-            new, fresh = change(page, texts), uuid.uuid4().hex
-            said = self._run(_FOLD, keys, stands, fresh, ref.encode(new), _PAGE_KEPT, *names)
+            stand = self._read(ref, version, line, text)
+            new, newest = change(stand.page, texts), _next(stand.line)
+            fresh = ancestry.version_of(newest)
+            said = self._run(_FOLD, keys, stand.version, fresh, newest, ref.encode(new), _PAGE_KEPT, *names)
             if said[0] == 1:
-                self._known[ref.key] = (fresh, new)
+                self._wrote(ref.key, stand, newest, new)
                 return len(names)
             if self._monotonic() >= ends:
                 raise Unusable("contended", "has a log that others fold all the time")
@@ -377,6 +415,14 @@ class RedisStore(Sheltered):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+def _ascii(said: bytes | None) -> str:
+    return (said or b"").decode("ascii", "replace")
+
+
+def _next(line: str) -> str:
+    return ancestry.after(line, uuid.uuid4().hex[: ancestry.TOKEN])
 
 
 def _share(degraded: str, machines: int | None) -> float:
