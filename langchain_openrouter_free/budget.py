@@ -89,15 +89,15 @@ class Budget:
         named = {window: getattr(self, name) for window, name in _CAPS.items()}
         return {window: int(cap * NANO) for window, cap in named.items() if cap is not None}
 
-    def shared(self, taken: Mapping[str, int], share: float) -> Budget:
-        """Return the part of what is left that one of several may spend alone; a call's cap stays.
+    def lowered(self, taken: Mapping[str, int], amount: int) -> Budget:
+        """Return the caps under which only so much more may be spent; a call's cap stays.
 
         Args:
             taken: what is spent or held back of each window, in nano-dollars.
-            share: from 0 to 1.
+            amount: in nano-dollars.
         """
         known = {window: cap for window, cap in self.caps().items() if window in taken}
-        caps = {window: taken[window] + int((cap - taken[window]) * share) for window, cap in known.items()}
+        caps = {window: min(cap, taken[window] + amount) for window, cap in known.items()}
         # A cap of nothing would be none.
         return replace(self, **{_CAPS[window]: Decimal(max(cap, 1)) / NANO for window, cap in caps.items()})
 

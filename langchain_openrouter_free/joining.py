@@ -60,6 +60,9 @@ def joined_purses(base: Purse | None, mine: Purse, there: Purse | None) -> Purse
         reservations=_added(base.reservations, mine.reservations, there.reservations),
         disputes=_added(base.disputes, mine.disputes, there.disputes),
         warned=_both(base.warned, mine.warned, there.warned, max),
+        parts=_both(
+            base.parts, mine.parts, there.parts, lambda one, other: max(one, other, key=lambda part: part.until)
+        ),
     )
 
 

@@ -89,7 +89,7 @@ class Payments:
             touched.append(pocket)
             bought = self._hold_back(pocket, bought, prices, now)
             # Asked afterwards: the update is what finds out.
-            if isinstance(bought, Held) and self._is_blind(pocket):
+            if isinstance(bought, Held) and self._is_blind(pocket, now):
                 bought = None
         if not isinstance(bought, Held):
             self._change(touched, partial(Purse.settled, key=key, cost=0, now=now))
@@ -100,41 +100,56 @@ class Payments:
 
         def change(purse: Purse | None) -> tuple[Purse, Held | Shortfall]:
             book, tokens = (purse or Purse()).turned_to(now), held.max_tokens
-            budget = self._budget(pocket, now)
-            room = book.room(budget, now)
+            budget, kept = self._means(pocket, book, now)
+            room = book.room(budget, now, kept=kept)
             if room is not None and need.max_tokens is None:
                 most = money.affordable_tokens(prices, need, room, now)
                 tokens = tokens if most is None else max(min(tokens, most), min(tokens, LEAST_TOKENS))
             amount = money.worst_case(prices, need, tokens, now)
-            short = book.shortfall(budget, amount, now, pocket.whose)
+            short = book.shortfall(budget, amount, now, pocket.whose, kept=kept)
             if short is not None:
                 return book, short
-            return book.reserved_for(held.key, amount, now), Held(held.key, tokens)
+            book = book.reserved_for(held.key, amount, now)
+            if self._share and not self._is_degraded:
+                book = book.with_part(self._holder, budget, self._share, now)
+            return book, Held(held.key, tokens)
 
         return self.store.update(pocket.page, change)
 
-    def _budget(self, pocket: Pocket, now: float) -> Budget:
-        """Return what may be spent: all of the budget, or this machine's part while it does not see the others'."""
+    @property
+    def _is_degraded(self) -> bool:
+        return bool(getattr(self.store, "degraded", False))
+
+    @property
+    def _share(self) -> float:
+        return getattr(self.store, "paid_share", 0.0)
+
+    @property
+    def _holder(self) -> str:
+        return getattr(self.store, "holder", "")
+
+    def _means(self, pocket: Pocket, book: Purse, now: float) -> tuple[Budget, int]:
+        """Return the caps, and what of them is kept for others; while those are not seen, this one's part alone."""
         budget = pocket.budget or Budget()
-        seen = self._seen_before(pocket)
-        if seen is None:
-            return budget
-        before = seen.turned_to(now)
-        taken = {window: before.spent(window) + before.reserved for window in budget.caps() if window != "call"}
-        return budget.shared(taken, self.store.paid_share)  # type: ignore[attr-defined]
+        if not self._is_degraded:
+            return budget, book.kept_from(self._holder, now)
+        seen, part = self._part(pocket, now)
+        if part is None:
+            # Nothing may be spent; `_is_blind` finds that out.
+            return budget, 0
+        taken = {window: seen.spent(window) + seen.reserved for window in budget.caps() if window != "call"}
+        return budget.lowered(taken, part), 0
 
-    def _seen_before(self, pocket: Pocket) -> Purse | None:
-        """Return the page as it was when the store lost sight of it, where a part of what was left may be spent."""
-        if not getattr(self.store, "degraded", False) or not getattr(self.store, "paid_share", 0.0):
-            return None
-        seen: Purse | None = self.store.last_seen(pocket.page)  # type: ignore[attr-defined]
-        return seen
+    def _part(self, pocket: Pocket, now: float) -> tuple[Purse, int | None]:
+        """Return the page as it was when the store lost sight of it, and what was kept of it for this process then."""
+        last_seen = getattr(self.store, "last_seen", None)
+        seen: Purse = (last_seen(pocket.page) if last_seen else None) or Purse()
+        return seen.turned_to(now), seen.part_of(self._holder, now)
 
-    def _is_blind(self, pocket: Pocket) -> bool:
+    def _is_blind(self, pocket: Pocket, now: float) -> bool:
         """Tell whether a cap cannot be kept."""
         capped = pocket.budget is not None and pocket.budget.caps().keys() - {"call"}
-        lost = bool(capped) and bool(getattr(self.store, "degraded", False))
-        return lost and self._seen_before(pocket) is None
+        return bool(capped) and self._is_degraded and self._part(pocket, now)[1] is None
 
     def named(self, key: str, generation: str) -> None:
         """Book the service's id of an answer while it is coming: if this process dies, its cost can be asked for."""

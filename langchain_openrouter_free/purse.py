@@ -18,6 +18,10 @@ from langchain_openrouter_free.values import value_type
 
 # A reservation whose attempt never came back counts as spent when this has passed, in seconds.
 LEASE = 3600.0
+# So long the part is kept that one who shares a book may spend without seeing it, since it was last seen, in seconds.
+PART_KEPT = 300.0
+# What clocks may differ by, in seconds: the part is not touched so long before its end.
+_PART_ENDS = 5.0
 # `GET /generation` knows nothing of an answer before about this long, in seconds; recorded: 404 for minutes.
 _KNOWN_AFTER = 30.0
 # What is in dispute for longer stays as it was booked: "unknown, counted".
@@ -105,6 +109,18 @@ class Dispute(NamedTuple):
     again: float = 0.0
 
 
+class Part(NamedTuple):
+    """What others must leave to one who shares the book: it may spend that where it cannot see the book any more.
+
+    Attributes:
+        amount: how much.
+        until: Unix seconds at which it is everyone's again.
+    """
+
+    amount: int
+    until: float
+
+
 @value_type()
 class Purse:
     """One project's (or account's) book of money, in nano-dollars.
@@ -116,6 +132,7 @@ class Purse:
         disputes: the service's id of an answer -> what was booked for it unseen.
         unknown: the part of `spent_total` whose true cost nobody will tell any more.
         warned: window -> the highest percentage that was warned of.
+        parts: who shares the book -> what is kept for it.
     """
 
     day: str = ""
@@ -127,6 +144,7 @@ class Purse:
     disputes: Mapping[str, Dispute] = field(default_factory=dict)
     unknown: int = 0
     warned: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
     def encode(self) -> str:
         """Write the book as text."""
@@ -152,6 +170,9 @@ class Purse:
                 str(key): Dispute(int(kept[0]), str(kept[1]), *map(_moment, kept[2:]))
                 for key, kept in page.get("disputes", {}).items()
             }
+            page["parts"] = {
+                str(owner): Part(int(kept[0]), _moment(kept[1])) for owner, kept in page.get("parts", {}).items()
+            }
             book = cls(**page)
             if not all(isinstance(n, int) for n in (book.spent_day, book.spent_month, book.spent_total, book.unknown)):
                 raise ValueError("amounts that are no whole numbers")
@@ -170,23 +191,34 @@ class Purse:
         """Return what is settled in a window."""
         return {"call": 0, "day": self.spent_day, "month": self.spent_month, "total": self.spent_total}[window]
 
-    def shortfall(self, budget: Budget, amount: int, now: float, whose: str = "project") -> Shortfall | None:
-        """Return the first cap that `amount` more would pass, or None if there is room."""
+    def shortfall(
+        self, budget: Budget, amount: int, now: float, whose: str = "project", *, kept: int = 0
+    ) -> Shortfall | None:
+        """Return the first cap that `amount` more would pass, or None if there is room; `kept` is others'."""
         book = self.turned_to(now)
         for window, cap in budget.caps().items():
-            held = 0 if window == "call" else book.reserved
+            held = 0 if window == "call" else book.reserved + kept
             if book.spent(window) + held + amount > cap:
                 return Shortfall(window, cap, book.spent(window), held, amount, frees_at(window, now), whose)
         return None
 
-    def room(self, budget: Budget, now: float) -> int | None:
-        """Return how much may still be reserved; None for an unlimited budget."""
+    def room(self, budget: Budget, now: float, *, kept: int = 0) -> int | None:
+        """Return how much may still be reserved; None for an unlimited budget. `kept` is others'."""
         book = self.turned_to(now)
         left = [
-            cap - book.spent(window) - (0 if window == "call" else book.reserved)
+            cap - book.spent(window) - (0 if window == "call" else book.reserved + kept)
             for window, cap in budget.caps().items()
         ]
         return min(left) if left else None
+
+    def part_of(self, owner: str, now: float) -> int | None:
+        """Return what is kept for one who shares the book, in nano-dollars; None for nothing, or not any more."""
+        part = self.parts.get(owner)
+        return part.amount if part is not None and now < part.until - _PART_ENDS else None
+
+    def kept_from(self, owner: str, now: float) -> int:
+        """Return what is kept for all the others who share the book."""
+        return sum(part.amount for name, part in self.parts.items() if name != owner and now < part.until)
 
     def due(self, now: float, *, again: bool = False) -> tuple[str, ...]:
         """Return the answers that `GET /generation` may tell the cost of by now, the oldest first.
@@ -239,6 +271,15 @@ class Purse:
         book = self.turned_to(now)
         held = Reservation(amount, now + LEASE, "", now, book.day)
         return replace(book, reservations={**book.reservations, key: held})
+
+    def with_part(self, owner: str, budget: Budget, share: float, now: float) -> Purse:
+        """Return the book with a part of what is left kept for one who shares it, as far as it is not others' yet."""
+        windows = replace(budget, per_call=None)
+        left, kept = self.room(windows, now), self.kept_from(owner, now)
+        parts = {name: part for name, part in self.parts.items() if name != owner and now < part.until}
+        if left is not None and left > kept:
+            parts[owner] = Part(min(int(left * share), left - kept), now + PART_KEPT)
+        return replace(self, parts=parts)
 
     def named(self, key: str, generation: str) -> Purse:
         """Return the book with the service's id for the answer that `key` is held back for."""

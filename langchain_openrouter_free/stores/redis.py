@@ -161,9 +161,10 @@ class RedisStore(Sheltered):
 
     Where the server is away, slow, read-only, full or fails over, a warning is given and the state is kept in this
     process's memory, beginning with what was last seen: free calls go on with counters of this process. Paid ones stop
-    (`degraded="stop"`), or this machine spends its part of what was left of the budget when it last saw it
-    (`"local-share"`). When the server is back, what was counted meanwhile is added to what is there. So is what it has
-    lost, by those who still know it: of a server that was emptied, or that failed over to one which had less.
+    (`degraded="stop"`), or go on with the part of what was left of the budget that was kept for this process when it
+    last paid, and kept from all others: `"local-share"`. When the server is back, what was counted meanwhile is added
+    to what is there. So is what it has lost, by those who still know it: of a server that was emptied, or that failed
+    over to one which had less.
 
     Machines' clocks differ; what is shared is written in the server's time. `ahead` is what this machine's clock must
     be corrected by, measured with every answer.
@@ -208,7 +209,7 @@ class RedisStore(Sheltered):
         """
         super().__init__(warn=warn, retry_after=retry_after, monotonic=monotonic)
         self.url, self.prefix = url, prefix
-        self.paid_share = _share(degraded, machines)
+        self.paid_share, self.holder = _share(degraded, machines), uuid.uuid4().hex
         self._degraded, self._machines = degraded, machines
         self._patience, self._wall = patience, wall
         self._client = self._made(url)
@@ -405,6 +406,7 @@ class RedisStore(Sheltered):
     def forked(self) -> None:
         """Go on in a forked process, with a client of its own: the parent's has locks as well."""
         super().forked()
+        self.holder = uuid.uuid4().hex
         # The parent's connections are the parent's; to close them would ask its pool, and wait for its lock.
         self._client.auto_close_connection_pool = False
         self._client, self._scripts = self._made(self.url), {}

@@ -48,12 +48,15 @@ class Sheltered(ABC):
 
     Attributes:
         blocking: whether an update may wait on a disk or a network.
-        paid_share: what part of what was left of a budget may be spent during an outage; 0 stops paid calls.
+        paid_share: what part of what is left of a budget is kept for this process, which may spend it during an outage;
+            0 stops paid calls.
+        holder: by what name it is kept.
         ahead: seconds by which the clock that is shared is ahead of this machine's.
     """
 
     blocking = True
     paid_share = 0.0
+    holder = ""
 
     @property
     def ahead(self) -> float:

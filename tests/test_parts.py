@@ -1,0 +1,163 @@
+"""`local-share`: who is cut off from the shared state spends what was kept for it, and nobody else spends that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import redis_server
+from driving import PATHS, drive, make
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from money_world import FLAT
+from redis_server import Server
+from store_helpers import Clock
+
+from langchain_openrouter_free import AllModelsFailed, BudgetExceeded
+from langchain_openrouter_free.budget import NANO, Budget
+from langchain_openrouter_free.joining import joined_purses
+from langchain_openrouter_free.purse import PART_KEPT, Part, Purse
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.stores.redis import RedisStore
+from langchain_openrouter_free.testing import FakeClock
+
+NOW = 1_790_000_000.0
+TEN = Budget(total=Decimal(10))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if redis_server.PROGRAM is None:
+        pytest.skip(redis_server.MISSING)
+    with redis_server.served(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+class Machine:
+    """One of those who share the server; it can be cut off."""
+
+    def __init__(self, server: Server, sim: Simulator, name: str, budget: str, machines: int, **kwargs: Any) -> None:
+        self._server, self._name, self._clock = server, name, Clock()
+        self.rejoin()
+        url = server.url.replace("//", f"//{name}:{name}@")
+        self.store = RedisStore(
+            url, degraded="local-share", machines=machines, warn=lambda _: None, monotonic=self._clock
+        )
+        paid = {"allow_paid": True, "paid_models": [FLAT["id"]], "budget": budget, "project": "team", "max_wait": 0}
+        self.model = make(sim, ["test/m01:free"], state=self.store, **paid, **kwargs)
+
+    def _acl(self, *rules: str) -> None:
+        with self._server.client() as client:
+            client.execute_command("ACL", "SETUSER", self._name, "reset", f">{self._name}", "~*", "+@all", *rules)
+
+    def cut_off(self) -> None:
+        self._acl("off")
+        with self._server.client() as client:
+            client.execute_command("CLIENT", "KILL", "USER", self._name)
+
+    def rejoin(self) -> None:
+        self._acl("on")
+        self._clock.now += 31.0
+
+    def pay(self, path: str = "invoke") -> bool:
+        try:
+            return bool(drive(self.model, path).meta["route"]["paid"])
+        except (BudgetExceeded, AllModelsFailed):
+            return False
+
+
+def down() -> Scenario:
+    return Scenario(models=[FLAT, "test/m01:free"], scripts={"test/m01:free": "503"})
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_one_machine_of_two_is_cut_off(path: str, sim: Simulator, server: Server) -> None:
+    """Together they spend the budget and no more, though neither sees what the other does."""
+    server.forget()
+    sim.reset(down())
+    one, two = (Machine(server, sim, name, "$4.20 total", 2) for name in ("one", "two"))
+    assert one.pay(path)
+    assert two.pay(path)
+    one.cut_off()
+    # $3.70 was left when it last saw the book, after its own.
+    assert [one.pay(path) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert [two.pay(path) for _ in range(5)] == [True] * 2 + [False] * 3
+    one.rejoin()
+    # What is left is kept for either of them, and is no whole attempt: it is everyone's when that ends.
+    assert not one.pay(path)
+    assert not two.pay(path)
+    assert sum(entry.cost for entry in sim.bill) == Decimal("3.5")
+    assert {found.spent for found in one.model.spending().windows if found.window == "total"} == {"3.5"}
+
+
+def test_who_has_paid_nothing_yet_has_no_part(sim: Simulator, server: Server) -> None:
+    """What is kept for a machine is kept with what it pays for: before, others may have spent all."""
+    server.forget()
+    sim.reset(down())
+    one = Machine(server, sim, "one", "$4 total", 2)
+    one.model.spending()
+    one.cut_off()
+    with pytest.raises(AllModelsFailed, match="the budget cannot be kept"):
+        drive(one.model, "invoke")
+    one.rejoin()
+    assert one.pay()
+
+
+@pytest.mark.parametrize(("later", "spends"), [(PART_KEPT - 10, True), (PART_KEPT - 4, False)])
+def test_a_part_has_an_end(later: float, spends: bool, sim: Simulator, server: Server) -> None:  # noqa: FBT001
+    """A machine that is gone must not keep the others from the budget for good."""
+    server.forget()
+    sim.reset(down())
+    clock = FakeClock()
+    one = Machine(server, sim, "one", "$4 total", 2, clock=clock)
+    assert one.pay()
+    clock.advance(later)
+    one.cut_off()
+    assert one.pay() is spends
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["pay", "pay", "pay", "cut", "rejoin"]), st.integers(0, 2)), max_size=30)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_no_budget_is_passed_by_who_is_cut_off(sim: Simulator, server: Server, steps: list[tuple[str, int]]) -> None:
+    server.forget()
+    sim.reset(down())
+    machines = [Machine(server, sim, name, "$6.20 total", 3) for name in ("one", "two", "three")]
+    does: dict[str, Callable[[Machine], Any]] = {
+        "pay": Machine.pay,
+        "cut": Machine.cut_off,
+        "rejoin": Machine.rejoin,
+    }
+    for what, who in steps:
+        does[what](machines[who])
+    assert sum(entry.cost for entry in sim.bill) <= Decimal("6.20")
+    for machine in machines * 2:
+        machine.rejoin()
+        machine.pay()
+    billed = sum(entry.cost for entry in sim.bill)
+    assert billed <= Decimal("6.20")
+    [told] = [found for found in machines[0].model.spending().windows if found.window == "total"]
+    assert Decimal(told.spent) == billed
+
+
+def test_a_part_is_of_what_is_left_and_not_kept_already() -> None:
+    one = Purse().with_part("one", TEN, 0.5, NOW)
+    assert one.part_of("one", NOW) == 5 * NANO
+    both = one.with_part("two", TEN, 0.6, NOW)
+    assert both.part_of("two", NOW) == 5 * NANO
+    assert both.with_part("three", TEN, 0.5, NOW).part_of("three", NOW) is None
+    assert both.room(TEN, NOW, kept=both.kept_from("one", NOW)) == 5 * NANO
+    assert both.kept_from("", NOW + PART_KEPT) == 0
+    assert both.with_part("one", TEN, 0.5, NOW + PART_KEPT).parts.keys() == {"one"}
+    assert Purse().with_part("one", Budget(), 0.5, NOW).parts == {}
+    assert Purse.decode(both.encode()) == both
+
+
+def test_of_two_opinions_of_a_part_the_later_one_stays() -> None:
+    base = Purse(parts={"one": Part(5, NOW), "two": Part(5, NOW)})
+    mine, there = (Purse(parts={"one": Part(amount, NOW + amount)}) for amount in (3, 4))
+    assert joined_purses(base, mine, there).parts == {"one": Part(4, NOW + 4)}
