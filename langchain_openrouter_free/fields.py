@@ -44,7 +44,14 @@ class Fields(BaseModel):
         ConfigurationError: at construction, for anything that cannot work.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, arbitrary_types_allowed=True, defer_build=True)
+    # Pydantic shows what it was given in its own errors, which stand above ours in a traceback: keys, passwords.
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        arbitrary_types_allowed=True,
+        defer_build=True,
+        hide_input_in_errors=True,
+    )
 
     models: list[str] = Field(default_factory=lambda: [AUTO])
     """Free ids, best first; each must end in `:free` (or be `openrouter/free`). Patterns such as `"qwen/*"` stand for

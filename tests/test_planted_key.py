@@ -20,7 +20,7 @@ import planted
 import pytest
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
-from langchain_openrouter_free import ChatOpenRouterFree, OpenRouterFreeError
+from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, OpenRouterFreeError
 from langchain_openrouter_free.simulator import Scenario, Simulator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +51,25 @@ def test_what_the_package_says_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
     found = planted.leaked()
     assert {name.partition(":")[0] for name in found} == {"OpenRouterFreeError", "log"}
     assert planted.leaked() == []
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"max_wait": -1, "api_key": planted.KEY},
+        {"api_key": f"{planted.KEY} # mine"},
+        {"api_key": [planted.KEY]},
+        {"api_key": "sk-x", "default_headers": {"X-Token": f"{planted.KEY}\n"}},
+        {"api_key": "sk-x", "state": f"redis://:{planted.KEY}@host:port/0"},
+    ],
+)
+def test_a_mistake_in_the_configuration_puts_no_secret_into_the_traceback(mistake: dict[str, Any]) -> None:
+    """Nor the end of one, which is what an error that shortens its input leaves of it."""
+    with pytest.raises(ConfigurationError) as caught:
+        ChatOpenRouterFree(**mistake)
+    # The lines of code in it are this test's.
+    told = "".join(str(one) for one in (caught.value, caught.value.__cause__, caught.value.__context__))
+    assert planted.KEY[-8:] not in told
 
 
 def test_headers_of_ones_own_and_a_servers_password_are_in_no_repr() -> None:
