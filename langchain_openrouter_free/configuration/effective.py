@@ -200,7 +200,7 @@ def constructor_arguments(
     own = {aliases.get(name, name): value for name, value in given.items()}
     found = effective(own, profile, dotenv=dotenv)
     around = {name: usable(name, one.value) for name, one in found.settings.items() if name not in own}
-    tables = {name: found.settings[name].value for name in given if isinstance(given[name], Mapping)}
+    tables = {name: found.settings[aliases.get(name, name)].value for name in given if isinstance(given[name], Mapping)}
     chosen = {"profile_name": found.profile} if found.profile else {}
     return {**around, **chosen, **given, **tables}
 
