@@ -108,6 +108,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a header with a colon in its name": ({"default_headers": {"X-A:": "docs"}}, "header"),
     "a title HTTP cannot carry": ({"app_title": "Grün\n"}, "header"),
     "a wrong type": ({"max_tokens": "many"}, "max_tokens"),
+    "a profile by its number": ({"profile_name": 1}, "profile_name=1 must be the name"),
+    "several profiles": ({"profile_name": ["batch", "chat"]}, "must be the name"),
     "a table under another name": ({"request_timeout": {"connect": 5}}, "request_timeout"),
 }
 

@@ -115,7 +115,9 @@ def confirmed_file() -> Path:
     return user_file().with_name("trusted")
 
 
-def _check_profile(profile: str | None, files: Iterable[Document]) -> None:
+def _check_profile(profile: object, files: Iterable[Document]) -> None:
+    if not isinstance(profile, str | None):
+        raise ConfigurationError(f"profile_name={profile!r} must be the name of a profile.")
     known = {name: one for one in files for name in one.table.get("profiles", {})}
     if profile is None or profile in known:
         return
