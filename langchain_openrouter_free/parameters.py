@@ -75,6 +75,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 _WHOLE = frozenset({"max_tokens", "top_k", "top_logprobs", "seed"})
 
 
+_YEAR = 366 * 86_400.0
 UNSAID: Any = object()
 # Options that leave open what is answered: how long, in which order, and what follows where a stream breaks off.
 UNASKED = frozenset({"hedge_after", "max_wait", "on_interrupt", "sticky", "timeout", "timeouts"})
@@ -119,6 +120,8 @@ class Options:
         wait = kwargs.pop("max_wait", None)
         if wait is not None and (isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0):
             raise ConfigurationError(f"max_wait={wait!r} must be 0 or more seconds.")
+        # A whole number may be more than a float holds; no call waits for longer than a year.
+        wait = wait if wait is None else min(wait, _YEAR)
         kwargs.pop("model_name", None)
         sensitive = kwargs.pop("sensitive", False)
         if not isinstance(sensitive, bool):

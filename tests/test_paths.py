@@ -157,6 +157,11 @@ def test_timeouts_can_be_lifted(sim: Simulator, path: str) -> None:
         assert drive(make(sim, timeouts=none), path).outcomes == ["ok"]
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_call_may_wait_for_as_long_as_no_float_holds(sim: Simulator, path: str) -> None:
+    assert drive(make(sim), path, max_wait=10**400).outcomes == ["ok"]
+
+
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["invoke", "ainvoke"])
 def test_a_plain_reply_may_take_longer_than_a_first_token(sim: Simulator, path: str) -> None:
