@@ -202,10 +202,8 @@ class Fields(BaseModel):
         settings.store(self.state)
         settings.privacy(self.privacy, self.provider)
         settings.fees(self.credit_fee)
-        if not 0 <= self.max_wait < float("inf"):
-            raise ConfigurationError(f"max_wait={self.max_wait!r} must be 0 or more seconds.")
-        if self.max_retries is not None and self.max_retries < 0:
-            raise ConfigurationError(f"max_retries={self.max_retries!r} must be 0 or more.")
+        check_wait(self.max_wait)
+        check_moves(self.max_retries)
         return self
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -286,6 +284,18 @@ class Fields(BaseModel):
     def _accounts(self) -> Accounts:
         """Return whose quota and money it is."""
         return self._meaning().accounts(settings.store(self.state), settings.project(self.project))
+
+
+def check_wait(seconds: float) -> None:
+    """Refuse what is no `max_wait`."""
+    if not 0 <= seconds < float("inf"):
+        raise ConfigurationError(f"max_wait={seconds!r} must be 0 or more seconds.")
+
+
+def check_moves(most: int | None) -> None:
+    """Refuse what is no `max_retries`."""
+    if most is not None and most < 0:
+        raise ConfigurationError(f"max_retries={most!r} must be 0 or more.")
 
 
 def _secret(name: str) -> SecretStr | None:

@@ -144,6 +144,9 @@ def test_a_profile_of_the_users_own_lies_over_the_projects(place: Place) -> None
         ("PROJECT", "2024", "project", "2024"),
         ("USER", "true", "user", "true"),
         ("STOP", "END", "stop", "END"),
+        ("ACCEPT", "empty", "accept", "empty"),
+        ("ACCEPT", "empty, refusal", "accept", ["empty", "refusal"]),
+        ("ACCEPT", "{announced = false}", "accept", {"announced": False}),
         ("SEED", "", "seed", None),
         ("TEMPERATURE", "0", "temperature", 0),
     ],
@@ -196,6 +199,14 @@ def test_paid_ids_with_prices_can_be_written_in_a_file(place: Place) -> None:
         ("x = ", ["{file}:2: not TOML"]),
         ("x = 1\ny = [\nz = 2", ["{file}:4: not TOML"]),
         ('base_url = "ftp://x"', ["{file}:2: base_url='ftp://x' is no http(s) URL"]),
+        ("temperature = 9", ["{file}:2: temperature=9.0 is out of its range"]),
+        ("max_tokens = 0", ["{file}:2: max_tokens=0 is out of its range"]),
+        ("max_wait = -1", ["{file}:2: max_wait=-1.0 must be 0 or more"]),
+        ("max_retries = -1", ["{file}:2: max_retries=-1 must be 0 or more"]),
+        ('accept = "emty"', ["{file}:2: accept: 'emty' is no row (did you mean 'empty'?)"]),
+        ('app_title = "Grün"', ["{file}:2: default_headers: 'X-Title' holds characters"]),
+        ('paid_models = ["x/y:free"]', ["{file}:2: paid_models: 'x/y:free' is a free id"]),
+        ('paid_models = [{model = "x/y", prompt_price = "1"}]', ["{file}:2: paid_models: x/y needs prompt_price and"]),
         ("max_wait = 1\nmodles = 1\nstopp = 2", ["{file}:3: unknown key 'modles'", "{file}:4: unknown key 'stopp'"]),
     ],
 )  # fmt: skip
@@ -211,6 +222,10 @@ def test_mistakes_in_variables_are_told_by_name(place: Place) -> None:
     with pytest.raises(ConfigurationError, match="OPENROUTER_FREE_MAX_WAIT: max_wait must be a number"):
         ChatOpenRouterFree()
     place.patch.delenv("OPENROUTER_FREE_MAX_WAIT")
+    place.patch.setenv("OPENROUTER_FREE_TEMPERATURE", "9")
+    with pytest.raises(ConfigurationError, match="OPENROUTER_FREE_TEMPERATURE: temperature=9"):
+        ChatOpenRouterFree()
+    place.patch.delenv("OPENROUTER_FREE_TEMPERATURE")
     place.patch.setenv("OPENROUTER_FREE_MODLES", "auto")
     with pytest.raises(ConfigurationError, match=r"OPENROUTER_FREE_MODLES.*did you mean OPENROUTER_FREE_MODELS"):
         ChatOpenRouterFree()

@@ -8,15 +8,18 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
-from langchain_openrouter_free import settings
+from langchain_openrouter_free import parameters, settings
 from langchain_openrouter_free.budget import Budget
-from langchain_openrouter_free.fields import Fields
+from langchain_openrouter_free.candidates import Candidates
+from langchain_openrouter_free.fields import Fields, check_moves, check_wait
+from langchain_openrouter_free.paid import PaidModel
+from langchain_openrouter_free.selection import AUTO
 
 # Settings that no other module may print or write, and that no file under version control may hold.
 SECRETS = frozenset({"api_key"})
@@ -117,8 +120,16 @@ _WRITTEN: Mapping[str, Any] = {
 # What chooses the configuration is no part of it.
 _CHOOSERS = frozenset({"profile_name"})
 
+
+def _paid(given: Sequence[Any]) -> None:
+    """Check paid models as the model itself does, whether or not they may be asked."""
+    named = [PaidModel(**one) if isinstance(one, Mapping) else one for one in given]
+    Candidates.named([AUTO], named, None, allow_paid=False)
+
+
 # What each value is checked by beside its type, so that an error can name its line.
 CHECKS: Mapping[str, Callable[[Any], object]] = {
+    **{name: lambda given, name=name: parameters.check({name: given}) for name in parameters.FIELDS},  # type: ignore[misc]
     "models": settings.free_models,
     "budget": Budget.parse,
     "account_budget": Budget.parse,
@@ -136,6 +147,12 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
     "default_headers": settings.header_values,
     "extra_body": lambda given: settings.extra_body(given, unbounded=True),
     "provider": lambda given: settings.privacy("any", given),
+    "paid_models": _paid,
+    "accept": settings.acceptance,
+    "max_wait": check_wait,
+    "max_retries": check_moves,
+    "app_url": lambda given: settings.header_values({"HTTP-Referer": given}),
+    "app_title": lambda given: settings.header_values({"X-Title": given}),
 }
 
 
