@@ -392,6 +392,11 @@ class Listing:
         frees, were = (sum(map(says_free, rows)) for rows in (self.rows, before.rows))
         return len(self.rows) < _MUCH * len(before.rows) or (were >= _TELLING and frees < _MUCH_FREE * were)
 
+    def amended(self, later: Listing) -> Listing:
+        """Return it with what a later list says of the ids that both have; it is no list of the service's any more."""
+        rows = {model: later.rows.get(model, known) for model, known in self.rows.items()}
+        return self if rows == self.rows else replace(self, rows=rows, memo={}, tag="")
+
     def prices(self, model: str) -> Prices | None:
         """Return what a paid id costs, or None where it is missing or its cost cannot be bounded."""
         known: dict[str, Prices | None] = self.memo.setdefault("prices", {})

@@ -5,7 +5,8 @@ vanished meanwhile is told by the service itself); after that a new one is waite
 there is no other. Nobody fetches twice at once.
 
 A list that has much less than the copy before it does not replace that one at once: it is believed when lists have said
-so for an hour, or when the copy is too old to serve.
+so for an hour, or when the copy is too old to serve. What it says of the ids that it has counts at once: it may be that
+one of them costs money now.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ class Listings:
             if before is not None and 0 <= now - before.at < USABLE and listing.is_much_less(before):
                 kept.doubted = now if kept.doubted is None else kept.doubted
                 if now - kept.doubted < _BELIEVED:
-                    kept.again = (now, now + _LOOK_AGAIN)
+                    kept.again, kept.listing = (now, now + _LOOK_AGAIN), before.amended(listing)
                     return False
             kept.doubted, kept.listing = None, listing.after(before)
             if before is not None:

@@ -164,7 +164,7 @@ class ServiceLookup:
         return Fetch(self.service.url, known, paid, suffices=not serves and not is_service(self.service.url))
 
     def _judged(self, fetch: Fetch) -> Listing | None:
-        """Return the copy that is to be kept; None where there is none that is believed."""
+        """Return the copy that is to be kept; None where no list could be had."""
         now, account = self.clock.now(), self.shelf.account
         before, listing = LISTINGS.last(account), fetch.listing(now)
         serves = f"the copy of {at(before.at)}" if before else "what came with the package"
@@ -177,7 +177,6 @@ class ServiceLookup:
             return None
         if not LISTINGS.keep(account, listing, now):
             log.warning("the list of models has lost much at once, and is not believed yet: %s serves", serves)
-            return None
         return LISTINGS.last(account)
 
     def cost(self, answer: str) -> int | None:

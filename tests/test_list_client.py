@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, drive, make
+from driving import PATHS, TWENTY, asked, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free import ChatOpenRouterFree, NoSuitableModel
+from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore, NoSuitableModel
 from langchain_openrouter_free.catalogue import FRESH, SUSPECT, Listing
 from langchain_openrouter_free.fetching import LISTS, Fetch, Fetched, Unpacked
 from langchain_openrouter_free.listings import LISTINGS, USABLE
@@ -259,6 +259,23 @@ def test_a_list_that_has_lost_much(before: tuple[int, int], after: tuple[int, in
         assert len(refresh(model, "sync")) == (after if believed else before)[0]
         clock.advance(1)
         assert len(refresh(model, "sync")) == after[0]
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_what_costs_money_by_a_list_that_has_lost_much_is_not_asked(colour: str) -> None:
+    """Only what such a list lacks is doubted: an id that has a price in it is proven free by nothing any more."""
+    store = MemoryStore()
+    with Simulator() as sim:
+        model = make(sim, TWENTY[:2], state=store)
+        sim.serve([{"id": one, "pricing": ZERO} for one in TWENTY])
+        refresh(model, colour)
+        dear = {"id": TWENTY[0], "pricing": {"prompt": "0.000001", "completion": "0"}}
+        sim.serve([dear, {"id": TWENTY[1], "pricing": ZERO}])
+        assert refresh(model, colour) == sorted(TWENTY[1:])
+        assert drive(model, "invoke").meta["route"]["model"] == TWENTY[1]
+        LISTINGS.clear()  # as another process begins
+        assert drive(make(sim, TWENTY[:2], state=store), "invoke").meta["route"]["model"] == TWENTY[1]
+        assert TWENTY[0] not in asked(sim)
 
 
 def test_what_all_may_use_is_another_list() -> None:
