@@ -199,11 +199,13 @@ def body(
     if stop is not None:
         named["stop"] = stop
     params = {name: value for name, value in {**own, **named}.items() if value is not None}
-    check(params)
     params |= settings.extra_body({**extra, **per_call_extra}, unbounded=unbounded)
     # Under its other name a limit would stand beside the one that a reservation goes by.
     if "max_completion_tokens" in params:
         params["max_tokens"] = params.pop("max_completion_tokens")
+    check(params)
+    # A reservation, and the room in a context, go by whole numbers.
+    params |= {name: int(params[name]) for name in _WHOLE & params.keys() if isinstance(params[name], float)}
     if not unbounded:
         settings.refuse_costs(params)
     return params

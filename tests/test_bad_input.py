@@ -12,6 +12,7 @@ from langchain_core.messages import ChatMessage, HumanMessage
 
 from langchain_openrouter_free import (
     Budget,
+    BudgetExceeded,
     ChatOpenRouterFree,
     ConfigurationError,
     NoSuitableModel,
@@ -148,6 +149,19 @@ def sim() -> Iterator[Simulator]:
 
 BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]] = {
     "no messages": ([], {}, RequestRejected, "no messages"),
+    "an answer of less than nothing": (
+        "hi",
+        {"extra_body": {"max_tokens": -1}},
+        ConfigurationError,
+        "max_tokens=-1 is out of its range",
+    ),
+    "no answer by another name": (
+        "hi",
+        {"extra_body": {"max_completion_tokens": 0}},
+        ConfigurationError,
+        "max_tokens=0 is out of its range",
+    ),
+    "a text for tools": ("hi", {"extra_body": {"tools": "x"}}, ConfigurationError, "tools='x' must be a list"),
     "a list as extra_body": ("hi", {"extra_body": [1]}, ConfigurationError, "extra_body=[1] must be a table"),
     "an unknown role": ([ChatMessage(role="wizard", content="x")], {}, RequestRejected, "wizard"),
     "NaN in a call": ("hi", {"temperature": math.nan}, ConfigurationError, "temperature"),
@@ -182,6 +196,17 @@ def test_blanks_around_a_title_are_not_sent(sim: Simulator) -> None:
     sim.reset()
     drive(make(sim, app_title=" Demo "), "invoke")
     assert sim.chats()[0].headers["x-title"] == "Demo"
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke", "stream", "astream"])
+def test_whole_tokens_are_whole_however_they_are_written(sim: Simulator, path: str) -> None:
+    """As a float they were sent to free models, and no paid one was held to them."""
+    sim.reset()
+    paid = {"allow_paid": True, "paid_models": ["simulated/paid-small"], "budget": "$0.01/call"}
+    drive(make(sim, **paid), path, max_tokens=50.0, model="simulated/paid-small")
+    assert repr(sim.chats()[0].body["max_tokens"]) == "50"
+    with pytest.raises(BudgetExceeded):
+        drive(make(sim, **paid), path, max_tokens=1_000_000.0, model="simulated/paid-small")
 
 
 def test_two_thousand_models_are_fine(sim: Simulator) -> None:
