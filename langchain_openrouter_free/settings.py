@@ -39,8 +39,7 @@ _SERVER = re.compile(r"^(?:rediss?|valkeys?|unix)://")
 _HOMES = ("XDG_STATE_HOME", "HOME", "LOCALAPPDATA", "USERPROFILE")
 _STORE_OPTIONS = frozenset({"degraded", "machines", "prefix"})
 _SHARED = MemoryStore()
-_NO_LIMIT = 7 * 86_400.0
-_MOST_REQUESTS = 10_000_000
+_NO_LIMIT, _MOST_REQUESTS = 7 * 86_400.0, 10_000_000
 # What most accounts have: 20 a minute, and 50 a day until credits were bought once (the service's limits page).
 _USUAL = Limits(per_minute=20, per_day=50, guessed=True)
 _SERVICE_HOST = "openrouter.ai"
@@ -130,7 +129,8 @@ def base_url(url: str | None) -> str:
     url = (url or DEFAULT_BASE_URL).strip().rstrip("/")
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, _ = parts.hostname or "", parts.port
+        _ = host.isascii() and host.encode("idna")  # as before it is looked up: no part may be empty, or too long
     except ValueError as error:
         raise ConfigurationError(f"base_url={url!r} is no URL: {error}.") from None
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in url):

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 else:
     direct = Later("langchain_openrouter_free.direct")
 
-# What an attempt may run into below HTTP; anything else is a bug and passes through.
-_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError)
+# What an attempt may run into below HTTP; anything else is a bug and passes through. A host's name (of a proxy, say) of
+# which a part is empty or too long is a UnicodeError where it is looked up.
+_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError, OSError)
 
 
 class TransportFault(Exception):
@@ -72,7 +73,8 @@ def _fault_of(kind: type[BaseException], error: BaseException, deadline: Deadlin
         return TransportFault(Kind.UNREACHABLE, "no connection within the deadline (connect)")
     if issubclass(kind, httpx.TimeoutException):
         return TransportFault(Kind.TIMED_OUT, f"no content within the deadline ({deadline.limit})")
-    if issubclass(kind, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | httpx.InvalidURL):
+    unreachable = httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | httpx.InvalidURL | UnicodeError
+    if issubclass(kind, unreachable):
         return TransportFault(Kind.UNREACHABLE, f"no connection to the service: {_words(error)}")
     if issubclass(kind, httpx.DecodingError):
         return TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {_words(error)}")

@@ -75,6 +75,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "base_url with the path": ({"base_url": "https://openrouter.ai/api/v1/chat/completions"}, "before"),
     "base_url with a password": ({"base_url": "https://me:secret@openrouter.ai/api/v1"}, "password"),
     "base_url with a bad port": ({"base_url": "https://openrouter.ai:99999/api"}, "base_url"),
+    "base_url with a dot too many": ({"base_url": "https://openrouter..ai/api/v1"}, "base_url"),
+    "base_url with a name that is too long": ({"base_url": f"https://{'a' * 64}.example/v1"}, "base_url"),
     "NaN temperature": ({"temperature": math.nan}, "temperature"),
     "infinite top_p": ({"top_p": math.inf}, "top_p"),
     "temperature out of range": ({"temperature": 5}, "range"),

@@ -474,3 +474,12 @@ def test_what_a_pool_raises_is_read_as_what_httpx_makes_of_it() -> None:
     assert {name: kind.__name__ for name, kind in told.items()} == {name: name for name in told}
     assert all(issubclass(kind, httpx.HTTPError) for kind in told.values())
     assert direct.in_httpx(KeyError) is KeyError
+
+
+@pytest.mark.parametrize("path", ["invoke", "stream"])
+def test_a_proxy_whose_name_cannot_be_looked_up_is_no_connection(path: str) -> None:
+    """Python says it in an error of encoding; the list of models is asked by the same client."""
+    with Simulator() as sim, httpx.Client(proxy="http://proxy..example:3128") as client:
+        with pytest.raises(AllModelsFailed) as caught:
+            drive(make(sim, TWENTY[:1], http_client=client), path)
+        assert [one.outcome for one in caught.value.attempts] == ["unreachable"]
