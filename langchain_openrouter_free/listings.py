@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from langchain_openrouter_free import forks
 from langchain_openrouter_free.catalogue import FRESH, Absence, Listing, Row
 from langchain_openrouter_free.stores import PageRef, StateStore
-from langchain_openrouter_free.values import value_type
+from langchain_openrouter_free.values import moment_of, value_type
 
 log = logging.getLogger("langchain_openrouter_free")
 _What = TypeVar("_What")
@@ -36,8 +36,6 @@ AGAIN, _LONGEST = 30.0, 600.0
 # How soon to look again at a list that is not believed, in seconds, and how long it must say so.
 _LOOK_AGAIN, _BELIEVED = 600.0, FRESH
 VERSION = 1
-# Later moments, in Unix seconds, have no date.
-_LATEST = 1e11
 # So many ids that were looked for or refused, and so many things that the user was told, are remembered, the latest.
 _MOST_KNOWN = 2_000
 # Of each row all but what is long and for people only.
@@ -69,19 +67,11 @@ def decode(text: str) -> Listing:
         listing = Listing.of(page, 0.0)
         if listing is None or not isinstance(page, Mapping) or page.get("v") != VERSION:
             raise ValueError("no list of models of this version")
-        absent = {str(model): Absence(_moment(since), dict(row)) for model, since, row in page.get("absent", ())}
+        absent = {str(model): Absence(moment_of(since), dict(row)) for model, since, row in page.get("absent", ())}
         tag, path = str(page.get("tag", "")), str(page.get("path", ""))
-        return Listing(listing.rows, _moment(page["at"]), absent=absent, tag=tag, path=path)
+        return Listing(listing.rows, moment_of(page["at"]), absent=absent, tag=tag, path=path)
     except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"no list of models: {error!r}") from error
-
-
-def _moment(stated: Any) -> float:
-    """Return a moment that has a date: what is damaged may be a number all the same."""
-    moment = float(stated)
-    if not 0 <= moment < _LATEST:
-        raise ValueError(f"no moment: {stated!r}")
-    return moment
 
 
 @value_type()

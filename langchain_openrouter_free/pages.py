@@ -18,7 +18,7 @@ from langchain_openrouter_free.ledger import Hold, Ledger, Metered, Stated
 from langchain_openrouter_free.quota import Use, Windows
 from langchain_openrouter_free.traits import Traits
 from langchain_openrouter_free.tripwire import Quarantine
-from langchain_openrouter_free.values import value_type
+from langchain_openrouter_free.values import moment_of, value_type
 from langchain_openrouter_free.verdicts import Kind
 
 VERSION = 2
@@ -71,10 +71,12 @@ def decode(text: str) -> Ledger:
             unsaid=None if unsaid is None else (str(unsaid[0]), float(unsaid[1])),
             inquired=float(head["inquired"][0]),
             inquiring_until=float(head["inquired"][1]),
-            skew=float(head["skew"]),
-            paid_row=(float(row[0]), float(row[1])),
+            skew=moment_of(head["skew"]),
+            paid_row=(moment_of(row[0]), moment_of(row[1])),
             paid_rate=None if rate is None else (float(rate[0]), float(rate[1])),
-            quarantined={model: Quarantine(float(until), cost) for model, (until, cost) in head["quarantined"].items()},
+            quarantined={
+                model: Quarantine(moment_of(until), cost) for model, (until, cost) in head["quarantined"].items()
+            },
         )
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError(f"no ledger: {error!r}") from error

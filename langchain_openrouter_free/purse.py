@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from langchain_openrouter_free.budget import Budget, dollars
-from langchain_openrouter_free.values import value_type
+from langchain_openrouter_free.values import moment_of, value_type
 
 # A reservation whose attempt never came back counts as spent when this has passed, in seconds.
 LEASE = 3600.0
@@ -163,11 +163,11 @@ class Purse:
             if page.pop("v") not in (1, VERSION):
                 raise ValueError("a purse of another version")
             page["reservations"] = {
-                str(key): Reservation(int(kept[0]), _moment(kept[1]), *kept[2:])
+                str(key): Reservation(int(kept[0]), moment_of(kept[1]), *kept[2:])
                 for key, kept in page["reservations"].items()
             }
             page["disputes"] = {
-                str(key): Dispute(int(kept[0]), str(kept[1]), *map(_moment, kept[2:]))
+                str(key): Dispute(int(kept[0]), str(kept[1]), *map(moment_of, kept[2:]))
                 for key, kept in page.get("disputes", {}).items()
             }
             page["parts"] = {
@@ -176,6 +176,8 @@ class Purse:
             book = cls(**page)
             if not all(isinstance(n, int) for n in (book.spent_day, book.spent_month, book.spent_total, book.unknown)):
                 raise ValueError("amounts that are no whole numbers")
+            if not isinstance(book.day, str) or not isinstance(book.month, str):
+                raise ValueError("days that are no text")
         except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
             raise ValueError(f"no purse: {error!r}") from error
         return book
@@ -376,14 +378,6 @@ def _without_old_disputes(book: Purse, now: float) -> Purse:
     kept = {name: known for name, known in by_age if known.since + _DISPUTED > now}
     gone = sum(known.amount for name, known in book.disputes.items() if name not in kept)
     return book if len(kept) == len(book.disputes) else replace(book, disputes=kept, unknown=book.unknown + gone)
-
-
-def _moment(value: object) -> float:
-    """Read a moment of a page; one that never comes would hold money for ever."""
-    moment = float(value)  # type: ignore[arg-type]
-    if moment - moment != 0:
-        raise ValueError(f"{value!r} is no moment")
-    return moment
 
 
 def _date(moment: float) -> str:

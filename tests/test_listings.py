@@ -227,7 +227,9 @@ def test_a_list_is_read_as_it_was_written() -> None:
     again = decode(encode(listing))
     assert again.at == 12.5
     assert again.rows == {"a/b:free": ({"id": "a/b:free", "pricing": {"prompt": "0"}, "new": [1]},), "c/d": (rows[1],)}
-    moments = (f'{{"v": 1, "at": 1, "data": [], "absent": [["a/b:free", {at}, {{}}]]}}' for at in ("NaN", "1e300", -1))
+    moments = (
+        f'{{"v": 1, "at": 1, "data": [], "absent": [["a/b:free", {at}, {{}}]]}}' for at in ("NaN", "1e300", "-1e11")
+    )
     late = '{"v": 1, "at": 1e300, "data": []}'
     for broken in ("{}", "[]", '{"v": 9, "at": 1, "data": []}', "x", late, *moments):
         with pytest.raises(ValueError, match=r".*"):

@@ -255,3 +255,31 @@ def test_a_page_that_is_overwritten_is_gone_on_with(
         with pytest.raises(BudgetExceeded):
             drive(model, "invoke")
     assert len(sim.bill) == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "sound", "damaged"),
+    [
+        ("account", '"skew":0.0', '"skew":NaN'),
+        ("account", '"skew":0.0', '"skew":Infinity'),
+        ("project", '"day":"', '"day":20,"month":"'),
+        ("project", '"month":"', '"month":null,"day":"'),
+    ],
+)
+def test_a_page_with_a_number_that_means_nothing_breaks_no_call(
+    page: str, sound: str, damaged: str, tmp_path: Path
+) -> None:
+    """It is JSON, so that it can be read, and no page of ours."""
+    file, paid = tmp_path / "s.sqlite3", "simulated/paid-small"
+    with Simulator() as sim:
+        leave: dict[str, Any] = {"allow_paid": True, "paid_models": [paid], "budget": "$1/day", "max_wait": 0}
+        drive(make(sim, TWENTY[:2], state=file, **leave), "invoke", model=paid)
+        with contextlib.closing(sqlite3.connect(file)) as kept, kept:
+            text = kept.execute("SELECT text FROM pages WHERE key LIKE ?", (f"{page}:%",)).fetchone()[0]
+            assert sound in text
+            kept.execute("UPDATE pages SET text = ? WHERE key LIKE ?", (text.replace(sound, damaged), f"{page}:%"))
+        model = make(sim, TWENTY[:2], state=file, **leave)
+        assert drive(model, "invoke").outcomes == ["ok"]
+        assert drive(model, "invoke", model=paid).outcomes == ["ok"]
+        assert str(model.explain())
+        assert str(model.spending())
