@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 
 import httpx
@@ -299,9 +300,10 @@ def test_generation_page_lags_behind(caller):
     assert reply.json()["id"] == generation
     early = one.get(f"/generation?id={generation}")
     assert early.status_code == 404
-    assert early.json()["error"] == {"message": f"Generation {generation} not found", "code": 404}
+    assert early.json() == {"error": {"message": f"Generation {generation} not found", "code": 404}}
     one.clock.now += 30
     late = one.get(f"/generation?id={generation}").json()["data"]
+    assert datetime.fromisoformat(late["created_at"]).tzinfo is not None
     assert late["total_cost"] == reply.json()["usage"]["cost"]
     assert late["model"] == SMALL
     one.sim.script({SMALL: "503"})

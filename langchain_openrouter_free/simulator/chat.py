@@ -29,6 +29,8 @@ from langchain_openrouter_free.simulator.reply import Json, Reply, html_reply, j
 from langchain_openrouter_free.simulator.scene import Turn
 from langchain_openrouter_free.simulator.state import USER, State
 
+_NOBODY = 401
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -67,7 +69,9 @@ def failed(state: State, name: str, told: Failure, previous: list[Json] | None =
         return html_reply(told.status, told.page, behaviour=name)
     if told.empty:
         return Reply(told.status, dict(told.headers), chunked=False, behaviour=name)
-    reply = json_reply(told.status, told.body(previous or [], USER), behaviour=name)
+    # Nobody is named for a key that is not known, nor by `GET /generation` (recorded 2025).
+    user = "" if told.status == _NOBODY or name == "generation" else USER
+    reply = json_reply(told.status, told.body(previous or [], user), behaviour=name)
     reply.headers.update(told.headers)
     return reply
 

@@ -44,7 +44,7 @@ class Failure:
             metadata = (metadata or {}) | {"previous_errors": (metadata or {}).get("previous_errors", []) + previous}
         if metadata is not None:
             error["metadata"] = metadata
-        return {"error": error, "user_id": user}
+        return {"error": error, "user_id": user} if user else {"error": error}
 
     def as_previous(self) -> Json:
         """The entry that this failure leaves in the `previous_errors` of a later one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -94,19 +95,38 @@ class State:
             self.bill.append(BillEntry(generation, row.id, cost))
         now = self.clock()
         data = {
-            "id": generation,
+            "created_at": datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds"),
             "model": row.id,
-            "provider_name": row.provider,
-            "created_at": int(now),
+            "app_id": None,
+            "external_user": None,
             "streamed": streamed,
             "cancelled": False,
-            "finish_reason": answer.finish,
+            "latency": 0,
+            "moderation_latency": None,
+            "generation_time": 0,
             "tokens_prompt": answer.prompt_tokens,
             "tokens_completion": answer.completion_tokens,
+            "native_tokens_prompt": answer.prompt_tokens,
+            "native_tokens_completion": answer.completion_tokens,
+            "native_tokens_completion_images": None,
             "native_tokens_reasoning": answer.reasoning_tokens,
-            "total_cost": float(cost) or 0,
-            "usage": float(cost) or 0,
+            "native_tokens_cached": answer.cached_tokens,
+            "num_media_prompt": None,
+            "num_input_audio_prompt": None,
+            "num_media_completion": 0,
+            "num_search_results": None,
+            "origin": "",
             "is_byok": False,
+            "finish_reason": answer.finish,
+            "native_finish_reason": answer.finish,
+            "usage": float(cost) or 0,
+            "api_type": "completions",
+            "id": generation,
+            "upstream_id": f"chatcmpl-{generation[4:]}",
+            "total_cost": float(cost) or 0,
+            "cache_discount": None,
+            "upstream_inference_cost": 0,
+            "provider_name": row.provider,
         }
         self.generations[generation] = Generation(now + self.scenario.generation_delay, data)
         if len(self.generations) > _REMEMBERED:
