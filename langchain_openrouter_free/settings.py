@@ -22,6 +22,7 @@ from langchain_openrouter_free.answers import BY_DEFAULT, ROWS
 from langchain_openrouter_free.budget import Fees
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.homes import expanded
 from langchain_openrouter_free.preferences import PRIVACY, conflict, costs_beside
 from langchain_openrouter_free.quota import Limits, Part, Share
 from langchain_openrouter_free.selection import AUTO, PerModel, is_pattern, stands_for_many
@@ -42,9 +43,8 @@ _SHARED = MemoryStore()
 _NO_LIMIT, _MOST_REQUESTS = 7 * 86_400.0, 10_000_000
 # What most accounts have: 20 a minute, and 50 a day until credits were bought once (the service's limits page).
 _USUAL = Limits(per_minute=20, per_day=50, guessed=True)
-_SERVICE_HOST = "openrouter.ai"
 _SLOWEST_PACE, _HUGE = 0.001, 1e308  # a whole number may be more than a float holds
-_WINDOWS = ("per_minute", "per_day")
+_SERVICE_HOST, _WINDOWS = "openrouter.ai", ("per_minute", "per_day")
 _PERCENT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
 
 # Fields of the body that the router owns: naming them elsewhere could reach a paid model or break the reader.
@@ -249,7 +249,7 @@ def store(state: object) -> StateStore:
     if isinstance(state, str) and os.path.isabs(state):  # noqa: PTH117 - asked at each call
         return _file_store_at(state)
     if isinstance(state, Path) or (isinstance(state, str) and _PATH_LIKE.search(state)):
-        return _file_store(Path(state).expanduser().absolute())
+        return _file_store(expanded(state, "state").absolute())
     raise ConfigurationError(
         f"state={state!r} is neither 'memory', nor the path of a file, nor redis://..., nor a StateStore."
     )

@@ -101,6 +101,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "negative limits": ({"limits": {"per_day": -1}}, "positive"),
     "an unknown limit": ({"limits": {"per_hour": 3}}, "per_hour"),
     "an unknown state": ({"state": "redis"}, "state"),
+    "a state in nobody's home": ({"state": "~no-such-user/s.sqlite3"}, "state='~no-such-user/s.sqlite3'"),
     "an unknown argument": ({"temprature": 1}, "did you mean 'temperature'"),
     "models in extra_body": ({"extra_body": {"models": ["x/y"]}}, "router's own"),
     "model in extra_body": ({"extra_body": {"model": "x/y"}}, "router's own"),

@@ -204,6 +204,7 @@ def test_paid_ids_with_prices_can_be_written_in_a_file(place: Place) -> None:
         ("max_wait = -1", ["{file}:2: max_wait=-1.0 must be 0 or more"]),
         ("max_retries = -1", ["{file}:2: max_retries=-1 must be 0 or more"]),
         ('accept = "emty"', ["{file}:2: accept: 'emty' is no row (did you mean 'empty'?)"]),
+        ('state = "~no-such-user/s.db"', ["{file}:2: state='~no-such-user/s.db': Could not determine home"]),
         ('app_title = "Grün"', ["{file}:2: default_headers: 'X-Title' holds characters"]),
         ('paid_models = ["x/y:free"]', ["{file}:2: paid_models: 'x/y:free' is a free id"]),
         ('paid_models = [{model = "x/y", prompt_price = "1"}]', ["{file}:2: paid_models: x/y needs prompt_price and"]),

@@ -20,6 +20,7 @@ from langchain_openrouter_free.configuration.layers import Layer, Origin, Settin
 from langchain_openrouter_free.configuration.reading import OWN_FILE, PYPROJECT, Document, document
 from langchain_openrouter_free.configuration.secrecy import in_version_control, repository
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.homes import expanded
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -104,7 +105,7 @@ def user_file() -> Path:
     """Return where the user's own file is or would be: what OPENROUTER_FREE_CONFIG names, or the usual place."""
     named = os.environ.get(environment.CONFIG)
     if named:
-        return Path(named).expanduser().absolute()
+        return expanded(named, environment.CONFIG).absolute()
     import platformdirs  # noqa: PLC0415 - as for the state file
 
     return platformdirs.user_config_path("langchain-openrouter-free") / "config.toml"
@@ -142,7 +143,7 @@ def _layer(file: Document, table: Mapping[str, Any], path: tuple[str, ...], sour
             continue
         # A path belongs to its file, wherever the program runs.
         is_path = name == "state" and value not in ("memory", ":memory:") and "://" not in value
-        meant = str(file.path.parent / Path(value).expanduser()) if is_path else value
+        meant = str(file.path.parent / expanded(value, f"{file.place(*path, name)}: state")) if is_path else value
         found[name] = Setting(meant, (Origin(source, file.place(*path, name), str(file.path), trusted),))
     return found
 
@@ -151,7 +152,7 @@ def _dotenv(asked: object) -> list[Layer]:
     """Return the layer of a `.env` file: it is as much, or as little, the user's as a project's file."""
     if not asked:
         return []
-    path = Path(".env" if asked is True or asked in ("1", "true") else str(asked)).expanduser().absolute()
+    path = expanded(".env" if asked is True or asked in ("1", "true") else str(asked), ".env").absolute()
     layer = environment.layer(environment.dotenv(path), Source.DOTENV, str(path))
     if "api_key" in layer and in_version_control(path):
         _warn_once(f"{path}: the key is not read from a file that is, or may come, under version control.")

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.addresses import is_loopback
 from langchain_openrouter_free.configuration.layers import Setting
+from langchain_openrouter_free.homes import expanded
 
 VARIABLE = "OPENROUTER_FREE_TRUSTED"
 # What costs money, or says how much may be paid and where that is kept.
@@ -107,7 +108,7 @@ def _runs_from(folder: Path) -> bool:
 
 
 def _named(folder: Path) -> bool:
-    named = [Path(one).expanduser() for one in os.environ.get(VARIABLE, "").split(os.pathsep) if one]
+    named = [expanded(one, VARIABLE) for one in os.environ.get(VARIABLE, "").split(os.pathsep) if one]
     return any(one.is_absolute() and folder.is_relative_to(one.resolve()) for one in named)
 
 
