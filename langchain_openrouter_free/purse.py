@@ -171,7 +171,7 @@ class Purse:
                 for key, kept in page.get("disputes", {}).items()
             }
             page["parts"] = {
-                str(owner): Part(int(kept[0]), _moment(kept[1])) for owner, kept in page.get("parts", {}).items()
+                str(owner): Part(int(kept[0]), moment_of(kept[1])) for owner, kept in page.get("parts", {}).items()
             }
             book = cls(**page)
             if not all(isinstance(n, int) for n in (book.spent_day, book.spent_month, book.spent_total, book.unknown)):
