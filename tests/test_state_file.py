@@ -283,3 +283,22 @@ def test_a_page_with_a_number_that_means_nothing_breaks_no_call(
         assert drive(model, "invoke", model=paid).outcomes == ["ok"]
         assert str(model.explain())
         assert str(model.spending())
+
+
+@pytest.mark.parametrize("when", ["found", "in use"])
+def test_a_schema_that_is_no_text_is_damage_as_well(when: str, tmp_path: Path) -> None:
+    """SQLite's own words hold the bytes that it has read, and cannot be read either: no call fails for that."""
+    file, said, page = tmp_path / "state.sqlite3", list[str](), PageRef("a", str, int)
+    store = SqliteStore(file, warn=said.append)
+    store.update(page, lambda _: (100, None))
+    if when == "found":
+        store.close()
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA writable_schema = 1")
+        other.execute("UPDATE sqlite_master SET name = CAST(x'E328FF' AS TEXT), sql = 'CREATE' WHERE name = 'pages'")
+        (version,) = other.execute("PRAGMA schema_version").fetchone()
+        other.execute(f"PRAGMA schema_version = {version + 1}")
+    assert [store.update(page, lambda count: ((count or 0) + 1,) * 2) for _ in range(2)] == [1, 2]
+    assert not store.degraded
+    (aside,) = tmp_path.glob("state.sqlite3.corrupt-*Z")
+    assert [str(aside) in told for told in said] == [True]

@@ -218,8 +218,11 @@ class Connection:
         return [text for _, text in rows]
 
 
-def code(error: sqlite3.Error) -> int:
+def code(error: Exception) -> int:
     """Return SQLite's primary code of an error."""
+    if isinstance(error, UnicodeDecodeError):
+        # Its own words hold what it has read of a damaged schema, and that is no text any more.
+        return sqlite3.SQLITE_CORRUPT
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 
 

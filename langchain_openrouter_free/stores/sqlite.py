@@ -193,12 +193,12 @@ class SqliteStore(Sheltered):
 
     def _in_file(self, work: _Work[Answer]) -> Answer:
         patience = self._patience if self._back_at is None else min(self._patience, _RETRY_PATIENCE)
-        failed: sqlite3.Error | None = None
+        failed: sqlite3.Error | UnicodeDecodeError | None = None
         for _ in range(_TRIES):
             before = files.identity(self._place)
             try:
                 return self._transact(self._usable_file(before, patience), work, patience)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 failed = error
                 self.close()
             # Another process may have moved it meanwhile: then there is, or will be, a new one to be used.
@@ -282,6 +282,8 @@ class SqliteStore(Sheltered):
             files.make(self._path)
             network = self._on_network()
             return Connection(self._path, wal=not network, patience=patience)
+        except UnicodeDecodeError:
+            raise  # of what SQLite says, no path
         except (OSError, ValueError) as error:
             raise Unusable("not to be opened", f"cannot be made or opened: {error}") from error
 
@@ -292,7 +294,7 @@ class SqliteStore(Sheltered):
             self._warn_once("network", f"{what}: a path on a local disk is better.")
         return kind is not None
 
-    def _move_aside(self, damaged: files.Identity | None, error: sqlite3.Error) -> None:
+    def _move_aside(self, damaged: files.Identity | None, error: Exception) -> None:
         try:
             target = files.move_aside(self._path, damaged)
         except OSError as refused:
