@@ -302,3 +302,25 @@ def test_a_schema_that_is_no_text_is_damage_as_well(when: str, tmp_path: Path) -
     assert not store.degraded
     (aside,) = tmp_path.glob("state.sqlite3.corrupt-*Z")
     assert [str(aside) in told for told in said] == [True]
+
+
+def test_a_budget_outlives_the_damage_of_its_file(tmp_path: Path, sim: Simulator) -> None:
+    """What this process knows to be spent is spent in the file that it begins anew; in one that was reset it is not."""
+    sim.reset(Scenario(models=[FLAT, TWENTY[0]], scripts={TWENTY[0]: "503"}))
+    file, said = tmp_path / "state.sqlite3", list[str]()
+    store = SqliteStore(file, warn=said.append)
+    paying = {"allow_paid": True, "paid_models": [FLAT["id"]], "budget": "$0.60 total", "project": "one"}
+    model = make(sim, TWENTY[:1], state=store, max_wait=0, **paying)
+    assert drive(model, "invoke").meta["route"]["paid"]
+    store.close()
+    file.write_bytes(b"this is no database. " * 500)
+    for _ in range(2):
+        with pytest.raises(BudgetExceeded):
+            drive(model, "invoke")
+    assert len(said) == len(sim.bill) == 1
+    assert model.spending().windows[2].spent == "0.5"
+    # Others find it in the new file.
+    other = make(sim, TWENTY[:1], state=SqliteStore(file), max_wait=0, **paying)
+    assert other.spending().windows[2].spent == "0.5"
+    model.forget_everything()
+    assert [one.spending().windows[2].spent for one in (model, other)] == ["0", "0"]

@@ -64,9 +64,10 @@ class SqliteStore(Sheltered):
     trouble and store, and the pages are kept in memory, beginning with those last seen in the file; logs begin
     empty there, and keep their last 1000 rows. After `retry_after` the file is tried again; see `Sheltered` for
     what comes back into it. A damaged file is moved to `<name>.corrupt-<UTC time>` and a new one begun. A single
-    page that cannot be read is begun anew (a page whose owner says how to join pages with what this process last
-    saw of it) and its text kept in the table `set_aside`: of each the first megabyte, and of all the newest 16. A
-    file that is deleted or replaced while in use is noticed at the next update, which goes to the new one.
+    page that cannot be read is begun anew and its text kept in the table `set_aside`: of each the first megabyte,
+    and of all the newest 16. After either, a page whose owner says how to join pages begins with what this process
+    last saw of it. A file that is deleted or replaced while in use is noticed at the next update, which goes to the
+    new one.
 
     In the file a log has no end but that of the disk: somebody has to fold it.
 
@@ -106,6 +107,8 @@ class SqliteStore(Sheltered):
         self._place = str(self.path)
         self._file: Connection | None = None
         self._seen: _Pages = {}
+        # Pages of a file that was damaged, as far as the new one does not have them yet.
+        self._saved: set[str] = set()
         # Whether a transaction is begun already for the next update; only ever true while `_lock` is held.
         self._seized = False
         if self.path is None:
@@ -174,7 +177,7 @@ class SqliteStore(Sheltered):
             return None
         with self._lock:
             self.close()
-            self._seen = {}
+            self._seen, self._saved = {}, set()
             return files.move_aside(self.path, files.identity(self.path), "reset")
 
     def _let_go(self) -> None:
@@ -221,6 +224,7 @@ class SqliteStore(Sheltered):
             file.rollback()
             raise
         self._seen |= pages
+        self._saved -= pages.keys()
         if not begun:
             file.checkpoint()
         return answer
@@ -251,8 +255,10 @@ class SqliteStore(Sheltered):
         self, file: Connection, ref: PageRef[Page], text: str | bytes | None
     ) -> tuple[str | None, Page | None]:
         """Return what a page's text says; one that cannot be read is set aside."""
+        # Whoever knows what was counted in a page that is lost goes on from there.
+        last: Page | None = None if ref.merge is None else self._last_seen(ref.key)
         if text is None:
-            return None, None
+            return None, last if ref.key in self._saved else None
         try:
             if isinstance(text, str):
                 return text, ref.decode(text)
@@ -261,8 +267,7 @@ class SqliteStore(Sheltered):
         file.set_aside(ref.key, text)
         what = f"has a page that cannot be read ({ref.key})"
         self._warn_once("page", f"{what}: it is begun anew, and its text is kept in the table set_aside.")
-        # Whoever knows what was counted goes on from there.
-        return None, None if ref.merge is None else self._last_seen(ref.key)
+        return None, last
 
     @property
     def _path(self) -> Path:
@@ -300,6 +305,7 @@ class SqliteStore(Sheltered):
         except OSError as refused:
             raise Unusable("damaged", f"is damaged ({error}) and cannot be moved aside: {refused}") from refused
         if target is not None:
+            self._saved = set(self._seen)
             self._warn_once("corrupt", f"is damaged ({error}): it was moved to {target}, and a new one is begun.")
 
     # -- other processes, other times
