@@ -177,6 +177,13 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], type[openai.APIError],
     "a paid id": ({}, {"model": "x/y"}, openai.BadRequestError, "invalid_parameter", "false"),
     "a bad number": ({}, {"temperature": 9}, openai.BadRequestError, "invalid_parameter", "false"),
     "several answers": ({}, {"n": 3}, openai.BadRequestError, "rejected", "false"),
+    "a strange role": (
+        {},
+        {"messages": [{"role": ["user"], "content": "hi"}]},
+        openai.BadRequestError,
+        "rejected",
+        "false",
+    ),
     "a way round": ({}, {"extra_body": {"models": ["x/y"]}}, openai.BadRequestError, "invalid_parameter", "false"),
     "what costs": (
         {},

@@ -90,7 +90,8 @@ def _messages(given: object) -> list[Json]:
     if len(given) > _MOST_MESSAGES:
         raise RequestRejected(f"messages: more than {_MOST_MESSAGES}.")
     for place, message in enumerate(given):
-        if not isinstance(message, dict) or message.get("role") not in _ROLES:
+        role = message.get("role") if isinstance(message, dict) else None
+        if not isinstance(role, str) or role not in _ROLES:
             raise RequestRejected(f"messages[{place}]: an object with a role of {', '.join(sorted(_ROLES))} is needed.")
         _check_content(message, place)
     return list(given)
