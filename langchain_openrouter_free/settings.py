@@ -16,7 +16,7 @@ from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from langchain_openrouter_free.answers import BY_DEFAULT, ROWS
 from langchain_openrouter_free.budget import Fees
@@ -35,10 +35,9 @@ DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 _MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?\Z")
 _PATTERN = re.compile(r"^[A-Za-z0-9_.~/:*?\[\]!-]+\Z")
 _PATH_LIKE = re.compile(r"[/\\\\]|\.(?:sqlite3?|db)$")
-_SERVER = re.compile(r"^(?:rediss?|valkeys?|unix)://")
+_SERVER = re.compile(r"^(?:rediss?|valkeys?|unix)://", re.IGNORECASE)
 # What the user's state directory depends on, beside the machine.
 _HOMES = ("XDG_STATE_HOME", "HOME", "LOCALAPPDATA", "USERPROFILE")
-_STORE_OPTIONS = frozenset({"degraded", "machines", "prefix"})
 _SHARED = MemoryStore()
 _NO_LIMIT, _MOST_REQUESTS = 7 * 86_400.0, 10_000_000
 # What most accounts have: 20 a minute, and 50 a day until credits were bought once (the service's limits page).
@@ -231,7 +230,7 @@ def store(state: object) -> StateStore:
     None means what the environment's OPENROUTER_FREE_STATE names, else the file in the user's state directory.
 
     An address such as `redis://host:6379/0` names a server that several machines share; it may end in
-    `?degraded=local-share&machines=4` and `prefix=...` (see `RedisStore`).
+    `?degraded=local-share&machines=4` and `prefix=...` (see `RedisStore.at`).
 
     A path in words must look like one (a folder in it, or the ending `.sqlite3` or `.db`), so that a
     misspelt `"memory"` makes no file.
@@ -248,6 +247,10 @@ def store(state: object) -> StateStore:
         return _server_store(state)
     if isinstance(state, str) and os.path.isabs(state):  # noqa: PTH117 - asked at each call
         return _file_store_at(state)
+    if isinstance(state, str) and "://" in state:
+        # Not the address: it may hold a password.
+        scheme = state.partition("://")[0]
+        raise ConfigurationError(f"state: {scheme}:// names no server that is known; write redis://host:6379/0.")
     if isinstance(state, Path) or (isinstance(state, str) and _PATH_LIKE.search(state)):
         return _file_store(expanded(state, "state").absolute())
     raise ConfigurationError(
@@ -261,16 +264,9 @@ def _server_store(url: str) -> StateStore:
         from langchain_openrouter_free.stores.redis import RedisStore  # noqa: PLC0415 - only where it is asked for
     except ImportError as error:
         raise ConfigurationError(f"state: {error}.") from error
-    parts = urlsplit(url)
-    said = parse_qsl(parts.query)
-    ours: dict[str, Any] = {name: value for name, value in said if name in _STORE_OPTIONS}
-    theirs = urlencode([(name, value) for name, value in said if name not in _STORE_OPTIONS])
-    address = parts._replace(query=theirs, scheme=parts.scheme.replace("valkey", "redis"))
     try:
-        if "machines" in ours:
-            ours["machines"] = int(ours["machines"])
-        return RedisStore(urlunsplit(address), **ours)
-    except (ValueError, TypeError) as error:
+        return RedisStore.at(url)
+    except ValueError as error:
         # Not the address: it may hold a password.
         raise ConfigurationError(f"state: the address of the server is wrong: {error}.") from None
 

@@ -160,12 +160,36 @@ class TestAddress:
             "redis://:geheim@host/0?degraded=local-share&machines=0",
             "redis://:geheim@host/0?machines=many",
             "redis://:geheim@host:port/0",
+            "redis://:geheim@host/0?degarded=local-share&machines=4",
+            "redis://:geheim@host/0?protocol=9",
+            "rediss://:geheim@host/0?ssl_cert_reqs=maybe",
+            "redis+sentinel://:geheim@host/0",
+            "redis-server://:geheim@host/state.sqlite3",
         ],
     )
     def test_a_wrong_one_is_told_without_its_password(self, address: str) -> None:
         with pytest.raises(ConfigurationError) as told:
             settings.store(address)
         assert "geheim" not in str(told.value)
+
+    @pytest.mark.parametrize(
+        ("address", "url"),
+        [
+            ("unix:///run/redis.sock?db=1&prefix=mine", "unix:///run/redis.sock?db=1"),
+            ("redis:///1", "redis:///1"),
+            ("REDIS://Host:7000/2", "redis://Host:7000/2"),
+            ("Valkeys://host", "rediss://host"),
+        ],
+    )
+    def test_ways_to_write_one(self, address: str, url: str) -> None:
+        store = settings.store(address)
+        assert isinstance(store, RedisStore)
+        assert store.url == url
+
+    def test_what_is_read_is_bytes_whatever_an_address_says(self, shared: Server) -> None:
+        RedisStore(shared.url, warn=fail).update(COUNT, one_more)
+        other = RedisStore(f"{shared.url}?decode_responses=true&encoding=latin-1", warn=fail)
+        assert [other.update(COUNT, one_more) for _ in range(2)] == [2, 3]
 
     def test_a_password_is_in_no_warning(self, tmp_path: Path, said: list[str]) -> None:
         if redis_server.PROGRAM is None:

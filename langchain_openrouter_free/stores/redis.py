@@ -15,8 +15,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, Literal, NamedTuple, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from langchain_openrouter_free.stores import ancestry
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Answer, Change, Fold, Page, PageRef, Row
@@ -41,6 +41,8 @@ _SET_ASIDE_KEPT = 30 * 86_400
 _MOST_ROWS = 20_000
 # After a race that is lost again others are let through for up to so many seconds, more after each.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_5, 0.02
+# What an address may say that is not the package redis's.
+_OPTIONS = ("degraded", "machines", "prefix")
 # Of so many last readings of the server's clock the one with the shortest way counts.
 _READINGS = 16
 
@@ -205,7 +207,8 @@ class RedisStore(Sheltered):
             wall: this machine's clock, in Unix seconds, that the server's is compared with.
 
         Raises:
-            ValueError: if the address is none, or `"local-share"` comes without a number of machines.
+            ValueError: if the address is none, or has an option that is none, or `"local-share"` comes without a
+                number of machines.
         """
         super().__init__(warn=warn, retry_after=retry_after, monotonic=monotonic)
         self.url, self.prefix = url, prefix
@@ -218,17 +221,46 @@ class RedisStore(Sheltered):
         self._known: dict[str, ancestry.Ancestry[Any]] = {}
         self._readings: deque[tuple[float, float]] = deque(maxlen=_READINGS)
 
+    @classmethod
+    def at(cls, address: str) -> Self:
+        """Return the store that an address names, which may say `degraded`, `machines` and `prefix` as well.
+
+        `valkey://` and `valkeys://` are other names for `redis://` and `rediss://`.
+
+        Raises:
+            ValueError: as above.
+        """
+        place, _, query = address.partition("?")
+        scheme, _, rest = place.partition("://")
+        said = parse_qsl(query)
+        ours: dict[str, Any] = {name: value for name, value in said if name in _OPTIONS}
+        if "machines" in ours:
+            ours["machines"] = int(ours["machines"])
+        # Put together by hand: a URL without a host, as that of a socket, loses its slashes in `urlunsplit`.
+        url = f"{scheme.lower().replace('valkey', 'redis')}://{rest}"
+        theirs = urlencode([(name, value) for name, value in said if name not in _OPTIONS])
+        return cls(f"{url}?{theirs}" if theirs else url, **ours)
+
     def _made(self, url: str) -> redis.Redis:
         # One place decides about trying again, and it is not this client.
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url,
             socket_timeout=self._patience,
             socket_connect_timeout=self._patience,
             retry=Retry(NoBackoff(), 0),
             retry_on_error=[],
             health_check_interval=0,
-            decode_responses=False,
         )
+        pool = client.connection_pool
+        # An address counts more than arguments, but what is read here is bytes.
+        pool.connection_kwargs |= {"decode_responses": False, "encoding": "utf-8"}
+        try:
+            # Nothing is connected: only so is an option that is wrong found now, and not by the first call.
+            pool.connection_class(**pool.connection_kwargs)
+        except (TypeError, redis.RedisError) as error:
+            known = f"of its own this package knows {', '.join(_OPTIONS)}"
+            raise ValueError(f"an option in it cannot be ({error}); {known}") from None
+        return client
 
     @property
     def ahead(self) -> float:
