@@ -459,3 +459,10 @@ def test_the_report_is_written(used: Path, run: Run) -> None:
     told = run("report", "-o", "page.html", "--since", "2w")
     assert told.exit_code == 0, told.output
     assert (used / "page.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("since", ["99999999999999999999d", "999999d", "0001-01-01T00:00+23:59"])
+def test_a_span_longer_than_any_calendar_is_all_that_is_known(used: Path, run: Run, since: str) -> None:
+    told = run("report", "-o", "page.html", "--since", since)
+    assert told.exit_code == 0, told.output
+    assert json.loads(run("report", "--json", "--since", since).stdout)["calls"] == 3
