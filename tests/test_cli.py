@@ -466,3 +466,13 @@ def test_a_span_longer_than_any_calendar_is_all_that_is_known(used: Path, run: R
     told = run("report", "-o", "page.html", "--since", since)
     assert told.exit_code == 0, told.output
     assert json.loads(run("report", "--json", "--since", since).stdout)["calls"] == 3
+
+
+def test_a_terminal_without_a_letter_gets_the_rest(used: Path, sim: Simulator) -> None:
+    """An answer costs a request; the page is UTF-8 by its own word, and stays it."""
+    named = {"OPENROUTER_API_BASE": sim.base_url, "PYTHONIOENCODING": "ascii", "PYTHONPATH": ROOT}
+    for words in (["chat", "h\u2603llo"], ["report", "-o", "-"]):
+        command = [sys.executable, "-m", "langchain_openrouter_free", *words]
+        done = subprocess.run(command, env={**os.environ, **named}, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert b"h?llo" in done.stdout if words[0] == "chat" else "\ufffd" in done.stdout.decode()

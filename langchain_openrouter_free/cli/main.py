@@ -6,6 +6,7 @@ configuration; 3 a key is needed; 4 an extra is needed; 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.util import find_spec
 
@@ -20,6 +21,9 @@ def main() -> None:
             f"openrouter-free needs {' and '.join(missing)}: pip install 'langchain-openrouter-free[cli]'\n"
         )
         sys.exit(NEEDS_EXTRA)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        # An answer may hold any character; one that the encoding does not have must not cost the rest of it.
+        sys.stdout.reconfigure(errors="replace")
     from langchain_openrouter_free.cli.app import app  # noqa: PLC0415 - it needs the extra
 
     app()

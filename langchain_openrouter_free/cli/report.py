@@ -27,7 +27,8 @@ def run(options: Options, *, since: str, output: str, project: str | None) -> No
         out.fail("ExtraNeeded", "the page needs plotly: pip install 'langchain-openrouter-free[report]'", NEEDS_EXTRA)
     page = chat.report(begins, project=project)
     if output == "-":
-        sys.stdout.write(page)
+        # The page says that it is UTF-8, whatever the terminal is.
+        sys.stdout.buffer.write(page.encode())
         return
     try:
         Path(output).write_text(page, encoding="utf-8")
