@@ -8,9 +8,10 @@ argument. All amounts are integers of nano-dollars.
 from __future__ import annotations
 
 import json
+from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from langchain_openrouter_free.budget import Budget, dollars
@@ -24,8 +25,9 @@ PART_KEPT = 300.0
 _PART_ENDS = 5.0
 # `GET /generation` knows nothing of an answer before about this long, in seconds; recorded: 404 for minutes.
 _KNOWN_AFTER = 30.0
+_DAY = 86_400.0
 # What is in dispute for longer stays as it was booked: "unknown, counted".
-_DISPUTED = 2 * 86_400.0
+_DISPUTED = 2 * _DAY
 _MOST_DISPUTES = 500
 # How much of a cap is spent when it is warned of, in percent.
 WARNED_AT = (50, 80, 100)
@@ -176,8 +178,10 @@ class Purse:
             book = cls(**page)
             if not all(isinstance(n, int) for n in (book.spent_day, book.spent_month, book.spent_total, book.unknown)):
                 raise ValueError("amounts that are no whole numbers")
-            if not isinstance(book.day, str) or not isinstance(book.month, str):
-                raise ValueError("days that are no text")
+            if book.day and date.fromisoformat(book.day).isoformat() != book.day:
+                raise ValueError(f"{book.day!r} is no day")
+            if not isinstance(book.month, str):
+                raise ValueError("a month that is no text")
         except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
             raise ValueError(f"no purse: {error!r}") from error
         return book
@@ -201,7 +205,7 @@ class Purse:
         for window, cap in budget.caps().items():
             held = 0 if window == "call" else book.reserved + kept
             if book.spent(window) + held + amount > cap:
-                return Shortfall(window, cap, book.spent(window), held, amount, frees_at(window, now), whose)
+                return Shortfall(window, cap, book.spent(window), held, amount, book.frees_at(window, now), whose)
         return None
 
     def room(self, budget: Budget, now: float, *, kept: int = 0) -> int | None:
@@ -221,6 +225,19 @@ class Purse:
     def kept_from(self, owner: str, now: float) -> int:
         """Return what is kept for all the others who share the book."""
         return sum(part.amount for name, part in self.parts.items() if name != owner and now < part.until)
+
+    def frees_at(self, window: str, now: float) -> float | None:
+        """Return when a window turns, in Unix seconds; None for `call` and `total`.
+
+        After a clock that has jumped back it is the end of the one that stays open.
+        """
+        if window not in ("day", "month"):
+            return None
+        opened = datetime.fromisoformat(max(self.day, _date(now))).replace(tzinfo=UTC)
+        if window == "day":
+            return opened.timestamp() + _DAY
+        # The last month that has dates has an end as well.
+        return opened.replace(day=1).timestamp() + _DAY * monthrange(opened.year, opened.month)[1]
 
     def due(self, now: float, *, again: bool = False) -> tuple[str, ...]:
         """Return the answers that `GET /generation` may tell the cost of by now, the oldest first.
@@ -299,7 +316,8 @@ class Purse:
             step = max((step for step in WARNED_AT if spent * 100 >= cap * step), default=0)
             if step > warned.get(window, 0):
                 warned[window] = step
-                found.append(BudgetWarning(window, step, dollars(spent), dollars(cap), frees_at(window, now), whose))
+                frees = book.frees_at(window, now)
+                found.append(BudgetWarning(window, step, dollars(spent), dollars(cap), frees, whose))
         return (replace(book, warned=warned), tuple(found)) if found else (book, ())
 
     def booked(self, cost: int, now: float) -> Purse:
@@ -382,14 +400,3 @@ def _without_old_disputes(book: Purse, now: float) -> Purse:
 
 def _date(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
-
-
-def frees_at(window: str, now: float) -> float | None:
-    """Return when a window turns, in Unix seconds; None for `call` and `total`."""
-    moment = datetime.fromtimestamp(now, UTC)
-    if window == "day":
-        return (now // 86_400 + 1) * 86_400
-    if window == "month":
-        year, month = (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)
-        return datetime(year, month, 1, tzinfo=UTC).timestamp()
-    return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from langchain_openrouter_free.budget import Budget, Fees, dollars
 from langchain_openrouter_free.errors import at
-from langchain_openrouter_free.purse import Purse, frees_at
+from langchain_openrouter_free.purse import Purse
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +88,4 @@ def _spent(whose: str, purse: Purse, budget: Budget | None, window: str, now: fl
     spent, reserved = book.spent(window), book.reserved
     left = None if cap is None else dollars(max(cap - spent - reserved, 0))
     capped = None if cap is None else dollars(cap)
-    return Spent(whose, window, dollars(spent), dollars(reserved), capped, left, frees_at(window, now))
+    return Spent(whose, window, dollars(spent), dollars(reserved), capped, left, book.frees_at(window, now))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, asked, at_once, drive, make
@@ -21,9 +23,10 @@ from langchain_openrouter_free import (
     PaidModel,
     StreamInterrupted,
 )
-from langchain_openrouter_free.budget import NANO, dollars
+from langchain_openrouter_free.budget import NANO, Fees, dollars
 from langchain_openrouter_free.purse import LEASE, Purse
 from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.spending import spending
 from langchain_openrouter_free.testing import FakeClock
 
 PAID, LARGE, FLAT = "simulated/paid-small", "simulated/paid-large", "simulated/paid-priced-by-request"
@@ -329,6 +332,33 @@ def test_a_clock_that_jumps_back_reopens_no_budget() -> None:
     purse = Purse().reserved_for("r", 500, 1_790_000_000.0).settled("r", 500, 1_790_000_000.0)
     earlier = purse.turned_to(1_790_000_000.0 - 5 * 86_400)
     assert earlier.spent("day") == 500
+
+
+@pytest.mark.parametrize(("window", "turns"), [("day", (2027, 1, 1)), ("month", (2027, 1, 1)), ("total", None)])
+@pytest.mark.parametrize("back", [600.0, 40 * 86_400.0, 400 * 86_400.0])
+def test_when_a_budget_frees_up_is_true_after_a_jump_back(window: str, turns: Any, back: float) -> None:
+    """The window that was begun stays open until its own end, and so it is told."""
+    then = datetime(2026, 12, 31, 0, 5, tzinfo=UTC).timestamp()
+    budget = Budget.parse({window: "0.0000006"})
+    purse = Purse().booked(500, then)
+    short = purse.shortfall(budget, 500, then - back)
+    frees = None if turns is None else datetime(*turns, tzinfo=UTC).timestamp()
+    assert short is not None
+    assert (short.window, short.frees_at) == (window, frees)
+    _, (warned,) = purse.crossed(budget, then - back)
+    assert warned.frees_at == frees
+    (told,) = [one for one in spending("p", [("project", purse, budget)], Fees(), then - back).windows if one.cap]
+    assert told.frees_at == frees
+    if frees is not None:
+        assert purse.shortfall(budget, 500, frees - 1) is not None
+        assert purse.shortfall(budget, 500, frees) is None
+
+
+def test_a_book_of_a_day_that_is_none_is_no_book() -> None:
+    """It is set aside, as any page that cannot be read."""
+    page = Purse().booked(500, 1_790_000_000.0).encode()
+    with pytest.raises(ValueError, match="some day"):
+        Purse.decode(page.replace("2026-09-21", "some day"))
 
 
 def test_dollars_with_all_digits() -> None:
