@@ -47,15 +47,21 @@ def joined_purses(base: Purse | None, mine: Purse, there: Purse | None) -> Purse
         return mine
     base = base or Purse()
     day, month = max(mine.day, there.day), max(mine.month, there.month)
+    # What both have settled was taken off by both. How much nobody knows any more: at most all that was booked for it.
+    settled = [known for name, known in base.disputes.items() if name not in {*mine.disputes, *there.disputes}]
     own_day = _since((base.day, base.spent_day), (mine.day, mine.spent_day), day)
     own_month = _since((base.month, base.spent_month), (mine.month, mine.spent_month), month)
     return replace(
         there,
         day=day,
         month=month,
-        spent_day=own_day + (there.spent_day if there.day == day else 0),
-        spent_month=own_month + (there.spent_month if there.month == month else 0),
-        spent_total=there.spent_total + mine.spent_total - base.spent_total,
+        spent_day=own_day
+        + (there.spent_day if there.day == day else 0)
+        + sum(known.amount for known in settled if known.day >= day),
+        spent_month=own_month
+        + (there.spent_month if there.month == month else 0)
+        + sum(known.amount for known in settled if known.day[:7] >= month),
+        spent_total=there.spent_total + mine.spent_total - base.spent_total + sum(known.amount for known in settled),
         unknown=there.unknown + mine.unknown - base.unknown,
         reservations=_added(base.reservations, mine.reservations, there.reservations),
         disputes=_added(base.disputes, mine.disputes, there.disputes),

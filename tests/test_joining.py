@@ -115,3 +115,32 @@ def test_slots_of_one_project_add_up() -> None:
     mine = base._replace(windows=base.windows.plus(slot, 3, int(NOON // 86_400)))
     there = base._replace(windows=base.windows.plus(slot, 4, int(NOON // 86_400)))
     assert joined_books(base, mine, there).windows.projects["p"].used == 7
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.integers(0, 100)),
+    st.sets(st.sampled_from("abcd")),
+    st.sets(st.sampled_from("abcd")),
+    st.sampled_from([0.0, 3600.0, 86_400.0]),
+    st.integers(1, 2),
+)
+def test_an_answer_whose_cost_both_have_learned_is_not_free(
+    costs: dict[str, int], here: set[str], elsewhere: set[str], later: float, times: int
+) -> None:
+    """Each was booked at 100 and turns out to be less: what both take off is taken off once, and nothing below cost."""
+    base = Purse().booked(7, NOON)
+    for name in costs:
+        base = base.reserved_for(name, 100, NOON).settled(name, None, NOON, name)
+    mine, joined = base, base
+    for name, cost in costs.items():
+        mine = mine.reconciled(name, cost, NOON + later) if name in here else mine
+        joined = joined.reconciled(name, cost, NOON + 60) if name in elsewhere else joined
+    # The second time, the server has done it the first time and its word was lost.
+    for _ in range(times):
+        joined = joined_purses(base, mine, joined)
+    for name, cost in costs.items():
+        joined = joined.reconciled(name, cost, NOON + later)
+    once = 7 + sum(costs.values())
+    assert once <= joined.spent_total <= once + sum(costs[name] for name in here & costs.keys()) * times
+    assert joined.spent_day >= (once if later < 43_200 else 0)
+    assert joined.spent_month >= once
