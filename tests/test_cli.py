@@ -317,11 +317,12 @@ def test_init_appends_to_a_pyproject(run: Run, folder: Path) -> None:
     assert run("init", "--user").exit_code == 0
 
 
+@pytest.mark.parametrize("address", ["redis://me:hunter2secret@localhost/0", "redis://h/0?db=1&password=hunter2secret"])
 def test_config_shows_where_things_come_from_and_no_secret(
-    used: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    used: Path, run: Run, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("OPENROUTER_FREE_TOP_K", "7")
-    monkeypatch.setenv("OPENROUTER_FREE_STATE", "redis://me:hunter2secret@localhost/0")
+    monkeypatch.setenv("OPENROUTER_FREE_STATE", address)
     said = run("config", "--json").stdout
     found = {one["name"]: one for one in json.loads(said)["settings"]}
     assert found["models"]["from"] == f"project file: {used / 'openrouter-free.toml'}:1"
@@ -339,6 +340,19 @@ def test_a_strange_projects_file_is_confirmed_before_it_counts(run: Run, folder:
     told = json.loads(run("config", "--json").stdout)
     assert told["refused"] == []
     assert "allow_paid" in {one["name"] for one in told["settings"]}
+
+
+def test_a_password_is_not_shown_to_be_confirmed(run: Run, folder: Path) -> None:
+    (folder / "openrouter-free.toml").write_text(
+        'state = "redis://me:hunter2secret@host:1/0"\n'
+        '[profiles.other]\nstate = "redis://host:2/0?password=hunter2secret&db=1"\n'
+    )
+    said = [run("config", "--trust", "--yes", *more).stdout for more in ([], ["--json"])]
+    for shown in said:
+        assert "hunter2secret" not in shown
+        assert "redis://me:***@host:1/0" in shown
+        assert "redis://host:2/0?password=***&db=1" in shown
+    assert json.loads(run("config", "--json").stdout)["refused"] == []
 
 
 def test_the_schema_is_printed(run: Run) -> None:

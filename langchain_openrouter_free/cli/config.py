@@ -71,7 +71,9 @@ def _confirm(out: Output, found: Effective, *, yes: bool) -> None:
     """Remember that the user means the settings of the project's file."""
     if found.project is None:
         out.fail("NoFile", "there is no project's file here.", 1)
-    means = trust.guarded(found.project.table)
+    from langchain_openrouter_free.configuration.schema import without_secrets  # noqa: PLC0415 - slow for --help
+
+    means = without_secrets(trust.guarded(found.project.table))
     if not out.json:
         out.say(f"{found.project.path} says, beside harmless things:")
         out.say(json.dumps(means, indent=2))

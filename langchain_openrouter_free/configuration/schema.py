@@ -23,8 +23,8 @@ from langchain_openrouter_free.selection import AUTO
 
 # Settings that no other module may print or write, and that no file under version control may hold.
 SECRETS = frozenset({"api_key"})
-# A server's address may hold a password.
-_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+# A server's address may hold a password, before the host or among its options.
+_PASSWORD = re.compile(r"(?<=://)(?P<user>[^/@\s]*:)[^/@\s]+(?=@)|(?P<option>[?&]password=)[^&\s]+", re.IGNORECASE)
 TABLE = "tool.openrouter-free"
 FILE = "configuration.schema.json"
 
@@ -159,6 +159,19 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
 def is_secret(name: str, value: object) -> bool:
     """Tell whether a setting is a secret, or has one in it."""
     return name in SECRETS or (isinstance(value, str) and _PASSWORD.search(value) is not None)
+
+
+def without_secrets(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they may be shown, profiles included: an address without its password."""
+    return {name: _shown(name, value) for name, value in table.items()}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if name in SECRETS:
+        return "***"
+    return _PASSWORD.sub(r"\g<user>\g<option>***", value) if isinstance(value, str) else value
 
 
 def names() -> frozenset[str]:
