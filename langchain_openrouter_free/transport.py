@@ -72,13 +72,17 @@ def _fault_of(kind: type[BaseException], error: BaseException, deadline: Deadlin
     if issubclass(kind, httpx.ConnectTimeout):
         return TransportFault(Kind.UNREACHABLE, "no connection within the deadline (connect)")
     if issubclass(kind, httpx.TimeoutException):
-        return TransportFault(Kind.TIMED_OUT, f"no content within the deadline ({deadline.limit})")
+        return _late(deadline)
     unreachable = httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | httpx.InvalidURL | UnicodeError
     if issubclass(kind, unreachable):
         return TransportFault(Kind.UNREACHABLE, f"no connection to the service: {_words(error)}")
     if issubclass(kind, httpx.DecodingError):
         return TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {_words(error)}")
     return TransportFault(Kind.CUT, f"the connection broke off: {_words(error)}")
+
+
+def _late(deadline: Deadline) -> TransportFault:
+    return TransportFault(Kind.TIMED_OUT, f"no content within the deadline ({deadline.limit})")
 
 
 def timeout_of(connect: Deadline, read: Deadline) -> httpx.Timeout:
@@ -121,26 +125,41 @@ def _unpacker(headers: Mapping[str, str]) -> Unpacker | None:
         raise TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {error}") from None
 
 
-def _unpacked(unpacker: Unpacker, data: bytes) -> Iterator[bytes]:
+def _unpacked(unpacker: Unpacker, data: bytes, deadline: Deadline | None) -> Iterator[bytes]:
+    """Yield what some packed bytes hold.
+
+    They may hold a thousand times as many: no network asks the deadline between their pieces.
+    """
     try:
-        yield from unpacker.pieces(data)
+        for number, piece in enumerate(unpacker.pieces(data)):
+            if number and deadline is not None and deadline.remaining() <= 0:
+                raise _late(deadline)
+            yield piece
     except ValueError as error:
         raise TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {error}") from None
 
 
-def _pieces(stream: Iterable[bytes], unpacker: Unpacker | None) -> Iterator[bytes]:
+def _pieces(stream: Iterable[bytes], unpacker: Unpacker | None, deadline: Deadline | None) -> Iterator[bytes]:
     # Without compression the stream is read as it is: a third of the cost of each piece.
-    return iter(stream) if unpacker is None else (piece for data in stream for piece in _unpacked(unpacker, data))
+    if unpacker is None:
+        return iter(stream)
+    return (piece for data in stream for piece in _unpacked(unpacker, data, deadline))
 
 
-async def _unpacked_stream(stream: AsyncIterable[bytes], unpacker: Unpacker) -> AsyncIterator[bytes]:
+async def _unpacked_stream(
+    stream: AsyncIterable[bytes], unpacker: Unpacker, deadline: Deadline | None
+) -> AsyncIterator[bytes]:
     async for data in stream:
-        for piece in _unpacked(unpacker, data):
+        for piece in _unpacked(unpacker, data, deadline):
             yield piece
+            # Nor does the loop get its turn by itself.
+            await asyncio.sleep(0)
 
 
-def _apieces(stream: AsyncIterable[bytes], unpacker: Unpacker | None) -> AsyncIterator[bytes]:
-    return aiter(stream) if unpacker is None else _unpacked_stream(stream, unpacker)
+def _apieces(
+    stream: AsyncIterable[bytes], unpacker: Unpacker | None, deadline: Deadline | None
+) -> AsyncIterator[bytes]:
+    return aiter(stream) if unpacker is None else _unpacked_stream(stream, unpacker, deadline)
 
 
 @types.coroutine
@@ -201,7 +220,9 @@ class Reply(_Counting):
             raise
         self.status, self.headers = self._opened.status, _told(self._opened.headers)
         try:
-            self._bytes = _pieces(self._opened.stream, None if raw else _unpacker(self.headers))
+            unpacker = None if raw else _unpacker(self.headers)
+            # A client of the user's own keeps to its own timeouts.
+            self._bytes = _pieces(self._opened.stream, unpacker, read if isinstance(by, Counted) else None)
         except TransportFault:
             self.close()
             raise
@@ -231,7 +252,8 @@ class AsyncReply(_Counting):
         super().__init__(counted)
         self._opened, self._read = opened, read
         self.status, self.headers = opened.status, _told(opened.headers)
-        self._bytes = _apieces(opened.stream, None if raw else _unpacker(self.headers))
+        unpacker = None if raw else _unpacker(self.headers)
+        self._bytes = _apieces(opened.stream, unpacker, None if counted is None else read)
 
     @classmethod
     async def open(

@@ -244,15 +244,14 @@ class ReplyReader:
     def _sniff(self, text: str) -> str:
         """Decide by the first visible characters: some gateways label a stream as JSON, or the reverse.
 
-        Returns what is to be read of a stream: what was kept until there were enough of them as well.
+        Returns what is to be read: what was kept until there were enough of them as well, without the blanks in front,
+        which would be looked at again with each piece.
         """
         seen = ("".join(self._body) + text).lstrip()
+        self._body.clear()
         if seen and not any(begin.startswith(seen) and begin != seen for begin in _BEGINS):
             self._streamed = seen.startswith(_BEGINS)
-            if self._streamed:
-                self._body.clear()
-                return seen
-        return text
+        return seen
 
     # -- plain JSON
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sqlite3
 import time
@@ -32,7 +33,7 @@ from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.traits import Lesson
 from langchain_openrouter_free.tripwire import Bill
 from langchain_openrouter_free.verdicts import Kind, verdict
-from langchain_openrouter_free.wire import Delta, ToolDelta
+from langchain_openrouter_free.wire import Delta, ReplyReader, ToolDelta
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0
@@ -280,6 +281,33 @@ def test_calls_without_end_take_no_minutes(path: str) -> None:
         with pytest.raises((StreamInterrupted, AllModelsFailed), match="more tool calls"):
             drive(router(server), path)
         assert time.process_time() - began < 10.0
+
+
+class TickingClock(FakeClock):
+    """A second passes whenever it is looked at."""
+
+    def monotonic(self) -> float:
+        self.advance(1.0)
+        return super().monotonic()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_unpacked_keeps_to_the_deadline(path: str) -> None:
+    """A few packed bytes hold work for a minute, and while they are read no network asks what time it is."""
+    packed = (200, {**WELL[1], "Content-Encoding": "gzip"}, gzip.compress(b": no word\n\n" * 1_500_000, 1))
+    with serving(lambda model: packed if model == TWENTY[0] else WELL) as server:
+        assert drive(router(server, clock=TickingClock()), path).outcomes == ["timed_out", "ok"]
+
+
+def test_blanks_in_front_of_a_reply_are_read_once() -> None:
+    """Some gateways send them while they wait; how many there were does not matter to the next one."""
+    reader = ReplyReader(200, JSON)
+    began = time.process_time()
+    for _ in range(60_000):
+        reader.feed(b" " * 1000)
+    reader.feed(b'{"choices": [{"message": {"content": "well"}}]}')
+    assert [delta.text for delta in reader.end()] == ["well"]
+    assert time.process_time() - began < 5.0
 
 
 @pytest.mark.parametrize("path", ["stream", "astream"])
