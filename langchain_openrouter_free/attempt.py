@@ -179,6 +179,10 @@ class Attempt:
                 raise
             # The answer ends with it.
             return self._take(error.said)
+        except TransportFault as fault:
+            if not self._accepts_end(fault):
+                raise
+            return self._finish()
 
     async def aread(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""
@@ -196,6 +200,10 @@ class Attempt:
                 raise
             # The answer ends with it.
             return self._take(error.said)
+        except TransportFault as fault:
+            if not self._accepts_end(fault):
+                raise
+            return self._finish()
 
     async def alisten(self) -> None:
         """Read ahead to the first content, or to the end of the answer."""
@@ -239,6 +247,11 @@ class Attempt:
         how = classify(error.status, error.headers, error.body, now=self._owner.books.now())
         self._let_through = how.scope is not Scope.ACCOUNT and how.step is not Step.RAISE
         return self._let_through
+
+    def _accepts_end(self, fault: TransportFault) -> bool:
+        """Tell whether the caller takes for an answer what was said before the connection broke off."""
+        is_accepted = fault.kind is Kind.CUT and Kind.CUT in self._owner.roads.terms.accept
+        return is_accepted and self.completion().says_something
 
     def _finish(self) -> list[Delta] | None:
         """Judge the whole answer; return what of it was held back, and then None."""

@@ -97,6 +97,16 @@ def test_each_switch_lets_its_row_pass(sim: Simulator, row: str, path: str) -> N
     assert _gist(told.message) == gist
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_what_was_said_before_a_connection_broke_off_can_be_accepted(sim: Simulator, path: str) -> None:
+    """It is cut like an answer whose framing is proper; where nothing was said, the next model is asked."""
+    behaviour = {"do": "cut", "after": 2, "text": "one two three", **QUIET, "speed": 50}
+    sim.script({TWENTY[0]: {**behaviour, "after": 0}, TWENTY[1]: behaviour})
+    told = drive(make(sim, TWENTY[:2], accept="cut"), path)
+    assert told.outcomes == ["cut", "ok"]
+    assert told.text == "one two "
+
+
 def test_words_in_place_of_announced_calls_are_an_answer_unless_switched_off(sim: Simulator) -> None:
     """Recorded: the words were the answer. `accept={"announced": False}` asks the next model."""
     sim.script({TWENTY[0]: "200-tool-calls-missing"})
