@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from langchain_openrouter_free.alike import Alike
 from langchain_openrouter_free.evidence import LENIENT, Json, error_of, header
+from langchain_openrouter_free.halves import Halves
 from langchain_openrouter_free.indexing import ToolIndexer
 
 # An answer of this size is no answer: the longest output limit in the catalogue is far below it.
@@ -205,6 +206,7 @@ class ReplyReader:
         self._bare = False
         self._spoke = False
         self._tools = ToolIndexer()
+        self._halves = Halves()
         self._alike = Alike()
         self._like = Delta()
         self._words: Delta | None = None
@@ -330,7 +332,7 @@ class ReplyReader:
 
     def _is_like(self, data: str, deltas: list[Delta]) -> bool:
         """Tell whether an event is like one that was learned, and if so, take its word."""
-        word = self._alike.word(data)
+        word = None if self._halves else self._alike.word(data)
         if word is None:
             return False
         if self._in_one and deltas and deltas[-1] is self._words:
@@ -368,7 +370,7 @@ class ReplyReader:
             text = _text_of(text) or _text_of(choice.get("text"))
         finish_reason = _word(choice.get("finish_reason"))
         delta = Delta(
-            text=text,
+            text=self._halves.whole("text", text),
             finish_reason=finish_reason,
             native_finish_reason=_word(choice.get("native_finish_reason")),
             usage=_mapping(payload.get("usage")),
@@ -392,7 +394,7 @@ class ReplyReader:
 
     def _add_rarities(self, delta: Delta, said: Json) -> None:
         delta.reasoning_details = _dicts(said.get("reasoning_details"))
-        delta.reasoning = _reasoning_of(said, delta.reasoning_details)
+        delta.reasoning = self._halves.whole("reasoning", _reasoning_of(said, delta.reasoning_details))
         delta.refusal = _text_of(said.get("refusal"))
         delta.annotations = _dicts(said.get("annotations"))
         pieces = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
@@ -411,7 +413,7 @@ class ReplyReader:
         if name is not None and call_id is None:
             # A result must be able to name its call; the reply's own id keeps it unique over a conversation.
             call_id = f"call_{(reply_id or 'reply')[-16:]}_{at}"
-        return ToolDelta(at, call_id, name, arguments)
+        return ToolDelta(at, call_id, name, self._halves.whole(at, arguments))
 
 
 _DONE: Json = {}

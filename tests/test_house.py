@@ -27,6 +27,7 @@ RULES = {
     "answers",
     "wire",
     "alike",
+    "halves",
     "indexing",
     "framing",
     "quota",
