@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any
+from typing import Any, Never
 
 from langchain_openrouter_free.traits import (
     CONTENT_PARTS,
@@ -34,6 +34,8 @@ _RESULTS = frozenset({"tool", "function"})
 _SAID = ("tool_calls", "function_call", "audio", "refusal", "reasoning", "reasoning_details")
 # Stand where an order of roles has a gap.
 _GO_ON, _READ, _NO_RESULT = "Continue.", "Understood.", "No result is known of this call."
+# Models make calls without a name, and are told so; but the call must have one where it comes back.
+_NAMELESS = "unknown"
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 9
 
@@ -200,17 +202,27 @@ def _id(value: object) -> str:
 
 
 def _readable(call: Json) -> Json:
-    """Return a call whose arguments are a JSON object: chat templates stumble over others."""
+    """Return a call with a name whose arguments are a JSON object: chat templates stumble over others."""
     function = call.get("function")
     if not isinstance(function, dict):
         return call
+    if not function.get("name"):
+        call = {**call, "function": (function := {**function, "name": _NAMELESS})}
     arguments = function.get("arguments")
     try:
-        if isinstance(json.loads(arguments or "{}"), dict):
+        if isinstance(_STRICT.decode(arguments or "{}"), dict):
             return call if arguments else {**call, "function": {**function, "arguments": "{}"}}
     except (TypeError, ValueError, RecursionError):
         pass
     return {**call, "function": {**function, "arguments": json.dumps({"invalid": _id(arguments)}, ensure_ascii=False)}}
+
+
+def _no_json(word: str) -> Never:
+    # Python writes and reads it; nobody else does.
+    raise ValueError(f"{word} is no JSON")
+
+
+_STRICT = json.JSONDecoder(parse_constant=_no_json)
 
 
 def _retold(result: Json, name: object = None) -> Json:

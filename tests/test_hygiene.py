@@ -49,6 +49,10 @@ def call(call_id: Any, arguments: Any = "{}") -> dict[str, Any]:
     return {"type": "function", "id": call_id, "function": {"name": "look", "arguments": arguments}}
 
 
+def nameless(call_id: str, name: str | None) -> dict[str, Any]:
+    return {**call(call_id), "function": {"name": name, "arguments": "{}"}}
+
+
 def calls(*ids: Any, content: Any = None) -> dict[str, Any]:
     return said("assistant", content, tool_calls=[call(one) for one in ids])
 
@@ -250,6 +254,19 @@ CASES: dict[str, tuple[Form, list[dict[str, Any]], list[dict[str, Any]]]] = {
         Form(),
         [said("assistant", None, tool_calls=[call("a", '{"x')]), result("a", "no JSON")],
         [said("assistant", None, tool_calls=[call("a", '{"invalid": "{\\"x"}')]), result("a", "no JSON")],
+    ),
+    "arguments-that-only-python-reads": (
+        Form(),
+        [said("assistant", None, tool_calls=[call("a", '{"x": NaN}')]), result("a")],
+        [said("assistant", None, tool_calls=[call("a", '{"invalid": "{\\"x\\": NaN}"}')]), result("a")],
+    ),
+    "no-name": (
+        Form(),
+        [said("assistant", None, tool_calls=[nameless("a", None), nameless("b", "")]), result("a"), result("b")],
+        [
+            said("assistant", None, tool_calls=[nameless("a", "unknown"), nameless("b", "unknown")]),
+            *(result("a"), result("b")),
+        ],
     ),
 }
 
