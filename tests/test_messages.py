@@ -222,12 +222,38 @@ def test_an_invalid_call_without_arguments_has_an_empty_object() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["redacted_thinking", "tool_call_chunk", "server_tool_call", "server_tool_result", "non_standard"]
+    "kind",
+    [
+        *("redacted_thinking", "tool_call_chunk", "server_tool_call", "server_tool_result", "non_standard"),
+        *("web_search_call", "mcp_call", "image_generation_call", "custom_tool_call", "computer_call"),
+        *("server_tool_use", "web_search_tool_result", "executable_code", "code_execution_result", "reference"),
+    ],
 )
 def test_more_kinds_of_records_stay_behind(kind: str) -> None:
     """Another provider's records of its own doing mean nothing here and would be refused."""
     (wire,) = to_wire([AIMessage([{"type": kind, "value": {"type": "x"}}, {"type": "text", "text": "a"}])])
     assert wire["content"] == [{"type": "text", "text": "a"}]
+
+
+def test_results_that_a_user_tells_are_those_of_the_calls() -> None:
+    """Anthropic has them among the user's words; here each call would be without its result, and they be refused."""
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "4"}]}
+    also = {"type": "tool_result", "tool_use_id": "c2"}
+    text = {"type": "text", "text": "and now?"}
+    given = [HumanMessage([result, text, also], name="ann"), HumanMessage([result])]
+    told = {"role": "tool", "content": [{"type": "text", "text": "4"}], "tool_call_id": "c1"}
+    assert to_wire(given) == [
+        told,
+        {"role": "tool", "content": "", "tool_call_id": "c2"},
+        {"role": "user", "content": [text], "name": "ann"},
+        told,
+    ]
+
+
+def test_pictures_in_results_that_a_user_tells_are_needed() -> None:
+    """Whoever sees none is not asked."""
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+    assert needs([HumanMessage([{"type": "tool_result", "tool_use_id": "c1", "content": [picture]}])]) == {"image"}
 
 
 def test_a_users_non_standard_block_is_unwrapped() -> None:
