@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 import httpcore
 import httpx
 
-from langchain_openrouter_free.network import keep_deadlines
+from langchain_openrouter_free.network import keep_deadlines, know_reader
 
 # Where httpx's own transports are defined: a function of another place, under the same name, is somebody's who listens.
 _OWN = "httpx._transports.default"
@@ -95,6 +95,7 @@ class Direct(httpx.Client):
         if pool is None:
             return _opened(transport.handle_request(_built(self, method, url, headers, content, patience)))
         reply = pool.handle_request(_asked(method, place, content, patience))
+        know_reader(reply)
         return Opened(reply.status, reply.headers, reply.stream, reply.close)
 
 
@@ -119,6 +120,7 @@ class AsyncDirect(httpx.AsyncClient):
         if pool is None:
             return _aopened(await transport.handle_async_request(_built(self, method, url, headers, content, patience)))
         reply = await pool.handle_async_request(_asked(method, place, content, patience))
+        know_reader(reply)
         return Opened(reply.status, reply.headers, reply.stream, reply.aclose)
 
 

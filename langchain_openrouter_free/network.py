@@ -44,6 +44,11 @@ def _is_readable(connected: socket.socket | None) -> bool:
     return bool(select.select([number], [], [], 0)[0])
 
 
+def _has_rest(reader: Any) -> bool:
+    """Tell whether bytes came behind the end of a connection's last reply: they would begin the next one's."""
+    return reader is not None and bool(reader.trailing_data[0])
+
+
 class DeadlineStream(httpcore.NetworkStream):
     """A network stream that asks the deadline before each operation."""
 
@@ -52,6 +57,7 @@ class DeadlineStream(httpcore.NetworkStream):
         self._framing = Framing()
         # The beginning of a request: it leaves with what follows, at the latest when its reply is waited for.
         self._held = b""
+        self.reader: Any = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._held:
@@ -84,7 +90,7 @@ class DeadlineStream(httpcore.NetworkStream):
         return DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        return (info == "is_readable" and _has_rest(self.reader)) or self._inner.get_extra_info(info)
 
 
 class DeadlineBackend(httpcore.NetworkBackend):
@@ -122,6 +128,7 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
         self._framing = Framing()
         self._held = b""
         self._socket: socket.socket | None = None
+        self.reader: Any = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._held:
@@ -158,7 +165,7 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
         # A pool asks this of each idle connection for each request, and on an event loop to find the socket costs most.
         if self._socket is None:
             self._socket = self._inner.get_extra_info("socket")
-        return _is_readable(self._socket)
+        return _has_rest(self.reader) or _is_readable(self._socket)
 
 
 class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
@@ -186,6 +193,18 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
+
+
+def know_reader(reply: httpcore.Response) -> None:
+    """Tell the network stream of a reply who reads it: whether that has unread bytes left, a pool never asks.
+
+    httpcore has no public way to its reader, hence the three private names here. Where one is missing, only what is
+    left in the socket keeps a connection from being used again.
+    """
+    stream = reply.extensions.get("network_stream")
+    if isinstance(stream, DeadlineStream | AsyncDeadlineStream) and stream.reader is None:
+        connection = getattr(getattr(reply.stream, "_stream", None), "_connection", None)
+        stream.reader = getattr(connection, "_h11_state", None)
 
 
 def keep_deadlines(transports: Iterable[object]) -> int:

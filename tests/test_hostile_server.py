@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -19,6 +21,7 @@ import pytest
 from driving import PATHS, TWENTY, drive
 from hypothesis import given
 from hypothesis import strategies as st
+from test_transport import Slow
 
 from langchain_openrouter_free import (
     AllModelsFailed,
@@ -143,6 +146,31 @@ def test_a_small_bomb_makes_no_large_piece() -> None:
     pieces = [len(piece) for piece in Unpacker("gzip").pieces(packed(b"", 20_000_000))]
     assert max(pieces) <= PIECE
     assert sum(pieces) == 20_000_000
+
+
+def _framed(word: str, *, chunked: bool) -> bytes:
+    body = json.dumps({"choices": [{"message": {"content": word}, "finish_reason": "stop"}]}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    if chunked:
+        return head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_what_came_behind_a_reply_is_no_answer_to_the_next_request(path: str, *, chunked: bool) -> None:
+    """A gateway that miscounts must not have one call answered with what another one was sent."""
+
+    def two_in_one(connection: socket.socket, _over: threading.Event) -> None:
+        connection.sendall(_framed("well", chunked=chunked) + _framed("of another", chunked=chunked))
+        connection.recv(65536)
+
+    async def twice(model: ChatOpenRouterFree) -> list[str]:
+        return [(await model.ainvoke("hi") if path == "ainvoke" else model.invoke("hi")).text for _ in range(2)]
+
+    with Slow(two_in_one) as server:
+        model = ChatOpenRouterFree(models=[TWENTY[0]], api_key="k", base_url=server.base_url, state=MemoryStore())
+        assert asyncio.run(twice(model)) == ["well", "well"]
 
 
 def test_of_an_error_only_the_beginning_is_read() -> None:
