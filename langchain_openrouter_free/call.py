@@ -121,10 +121,12 @@ class Call(Request):
 
     def _message(self, candidate: Candidate, said: Completion) -> AIMessage:
         metadata = {"model_name": candidate.model, "model_provider": self._provider(candidate)}
-        return replies.to_message(said, metadata=metadata, v1=self.v1)
+        return replies.to_message(self.told(said), metadata=metadata, v1=self.v1)
 
     def _check(self, candidate: Candidate, said: Completion) -> Verdict | None:
         """Check the object that is wanted, and ask the caller's own checks; what those raise is the caller's."""
+        if (found := self.wrong_object(said)) is not None:
+            return found
         shape = self.options.shape
         if shape is None and not self.accept.checks:
             return None
@@ -134,10 +136,10 @@ class Call(Request):
             if wrong is not None:
                 return verdict(Kind.WRONG_OBJECT, tidy(wrong))
         for check in self.accept.checks:
-            found = check(message)
-            reason = found if isinstance(found, str) else ""
+            answer = check(message)
+            reason = answer if isinstance(answer, str) else ""
             # Without a complaint, or without a word at all, it is wanted.
-            if reason or not (found or found is None or found == ""):
+            if reason or not (answer or answer is None or answer == ""):
                 return verdict(Kind.UNWANTED, tidy(reason))
         return None
 
@@ -145,7 +147,7 @@ class Call(Request):
         """Return the answer of a call that was not streamed to its caller; name in its trace who served."""
         name_served(run, attempt.model)
         self._remember(attempt)
-        message = replies.to_message(attempt.completion(), metadata=self._metadata(attempt), v1=self.v1)
+        message = replies.to_message(self.told(attempt.completion()), metadata=self._metadata(attempt), v1=self.v1)
         generation = ChatGeneration(message=message, generation_info=_info(message))
         return ChatResult(
             generations=[generation],

@@ -27,11 +27,13 @@ from langchain_openrouter_free.delivery import Delivery
 from langchain_openrouter_free.easing import Ease, ease_of
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import FreeModelBilled, RequestRejected
+from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.fitness import Needs, fitted, forms_of, needs_of
 from langchain_openrouter_free.hygiene import NINE, Form, form_of, formed
 from langchain_openrouter_free.listening import Hearing
 from langchain_openrouter_free.listings import Shelf
 from langchain_openrouter_free.lookup import ServiceLookup
+from langchain_openrouter_free.objects import bare, wanted, wrong
 from langchain_openrouter_free.parameters import Options
 from langchain_openrouter_free.preferences import asked_of, costs_beside, narrows, provider_of, with_free_parser
 from langchain_openrouter_free.race import Hedge, Silence
@@ -47,7 +49,7 @@ from langchain_openrouter_free.telling import Teller
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.tokens import estimated
 from langchain_openrouter_free.transport import Outgoing, Service
-from langchain_openrouter_free.verdicts import Verdict
+from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.wire import Completion
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -322,4 +324,16 @@ class Request(ABC):
 
     def _check(self, candidate: Candidate, said: Completion) -> Verdict | None:
         """Judge an answer further, as the caller wants."""
-        return None
+        return self.wrong_object(said)
+
+    def wrong_object(self, said: Completion) -> Verdict | None:
+        """Check the object that `response_format` wants: over a wrong one a caller fails, and another model may not."""
+        is_other = not said.text or said.tool_calls or said.finish_reason == "length"
+        if is_other or Kind.WRONG_OBJECT in self.accept.rows:
+            return None
+        found = wrong(said.text, self.params)
+        return None if found is None else verdict(Kind.WRONG_OBJECT, tidy(found))
+
+    def told(self, said: Completion) -> Completion:
+        """Return an answer as its caller is told it: an object that `response_format` wants, without a code fence."""
+        return said if wanted(self.params) is None else replace(said, text=bare(said.text))

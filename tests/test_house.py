@@ -43,7 +43,7 @@ RULES = {
     "serve.asking",
     "serve.answering",
     "serve.metrics",
-    "serve.objects",
+    "objects",
     "joining",
     "history",
     "figures",

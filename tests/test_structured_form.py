@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from driving import PATHS, asked
+from driving import PATHS, TWENTY, asked, drive
 from langchain_core.messages import AIMessage
 from wishes import (
     ALL,
@@ -35,6 +35,7 @@ from langchain_openrouter_free import (
     ConfigurationError,
     MemoryStore,
     NoSuitableModel,
+    StreamInterrupted,
 )
 from langchain_openrouter_free.shapes import BEST_FIRST, Shape, instructed
 from langchain_openrouter_free.shapes import asked as asked_in
@@ -278,3 +279,33 @@ def test_the_choice_of_the_form(
     listed = None if takes is None else frozenset(takes.split())
     assert SHAPE.form(listed, frozenset(refused), frozenset(worked)) == form
     assert Shape("x", ("json_mode",)).form(listed, frozenset(refused), frozenset(worked)) == "json_mode"
+
+
+SUM = {"type": "object", "properties": {"total": {"type": "integer"}}, "required": ["total"]}
+TOTAL = {"type": "json_schema", "json_schema": {"name": "total", "schema": SUM}}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("does", "answers"), [("wrong-schema", 1), ("fenced", 0)])
+def test_an_object_that_a_response_format_wants_is_checked_as_well(
+    sim: Simulator, does: str, answers: int, path: str
+) -> None:
+    """An agent asks so by itself, and has a plain parser; what was streamed already keeps its fence, or ends in it."""
+    sim.offer(*TWENTY[:2])
+    sim.script({TWENTY[0]: {"do": does, "speed": 50, "reasoning": False}})
+    model = make(sim, TWENTY[:2]).bind(response_format=TOTAL)
+    if path in ("stream", "astream") and answers:
+        with pytest.raises(StreamInterrupted):
+            drive(model, path, "The total is 12.")
+        return
+    told = drive(model, path, "The total is 12.")
+    assert told.meta["route"]["model"] == TWENTY[answers]
+    if path in ("invoke", "ainvoke"):
+        assert json.loads(told.text) == {"total": 12}
+
+
+def test_a_wrong_object_of_a_response_format_can_be_accepted(sim: Simulator) -> None:
+    sim.offer(*TWENTY[:2])
+    sim.script({TWENTY[0]: "wrong-schema"})
+    model = make(sim, TWENTY[:2], accept="wrong_object")
+    assert drive(model.bind(response_format=TOTAL), "invoke").outcomes == ["ok"]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.accounting import Accounting
-from langchain_openrouter_free.actions import Candidate, Road
+from langchain_openrouter_free.actions import Road
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.catalogue import FREE_ROUTER
 from langchain_openrouter_free.choosing import facts_in, selection_of
@@ -19,16 +19,13 @@ from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.configuration.effective import constructor_arguments, effective, profiles_in
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, RequestRejected, route_facts
-from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.fields import names_of, sentence_of
 from langchain_openrouter_free.planning import Planning
 from langchain_openrouter_free.request import Request
 from langchain_openrouter_free.selection import AUTO
 from langchain_openrouter_free.serve.asking import Asked
 from langchain_openrouter_free.serve.metrics import metrics
-from langchain_openrouter_free.serve.objects import bare, wanted, wrong
 from langchain_openrouter_free.sizes import modalities, parts_of
-from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.voices import VOICES, traces
 from langchain_openrouter_free.wire import Completion, Delta
 
@@ -72,13 +69,6 @@ class ServedRequest(Request):
             thoughts = {name: message[name] for name in _THOUGHTS if message.get(name)}
             if thoughts:
                 yield thoughts
-
-    def _check(self, candidate: Candidate, said: Completion) -> Verdict | None:
-        """Check the object that is wanted: a client would fail over a wrong one, another model may not."""
-        if said.tool_calls or said.finish_reason == "length" or Kind.WRONG_OBJECT in self.accept.rows:
-            return None
-        found = wrong(said.text, self.params)
-        return None if found is None else verdict(Kind.WRONG_OBJECT, tidy(found))
 
 
 class Served:
@@ -126,8 +116,7 @@ class Served:
     @property
     def said(self) -> Completion:
         """What the answer holds; an object that was wanted, without a code fence."""
-        said = self._answering.completion()
-        return said if wanted(self._request.params) is None else replace(said, text=bare(said.text))
+        return self._request.told(self._answering.completion())
 
     @property
     def model(self) -> str:

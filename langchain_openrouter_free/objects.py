@@ -20,7 +20,7 @@ def wanted(params: Mapping[str, Any]) -> str | None:
 
 
 def bare(text: str) -> str:
-    """Return the object of an answer without a code fence and words around it: clients read it with a plain parser."""
+    """Return the object of an answer without a code fence and words around it: who wants one has a plain parser."""
     fenced = None if _is_json(text) else _FENCED.search(text)
     return fenced["inside"] if fenced and _is_json(fenced["inside"]) else text
 
