@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -18,7 +18,7 @@ from typing import Any
 from langchain_openrouter_free.budget import NANO
 from langchain_openrouter_free.errors import AttemptRecord, route_facts
 from langchain_openrouter_free.quota import Quota
-from langchain_openrouter_free.values import value_type
+from langchain_openrouter_free.values import moment_of, value_type
 
 # Rows older than this are folded, and counts of days older than that are dropped, in seconds.
 ROWS_KEPT = 14 * 86_400.0
@@ -34,6 +34,11 @@ _LATER = 5
 # One call in so many folds; it folds more rows than come in between.
 FOLD_CHANCE = 0.01
 VERSION = 1
+# What the values of a row are, of an attempt in it, and of what it tells of the quota.
+_WHOLE, _WORD, _NUMBER = int | None, str | None, float | int
+_ROW = (_NUMBER, str, str, _WORD, bool, _NUMBER, _WORD, _WHOLE, _WHOLE, _WHOLE)
+_ATTEMPT = (str, str, str, _WHOLE, str, _NUMBER | None, _NUMBER, _NUMBER | None)
+_QUOTA = (int, _WHOLE, int, _WHOLE)
 _JSON = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -109,12 +114,23 @@ class CallRecord:
             version, at, project, outcome, model, paid, waited_s, tried, *more = json.loads(text)
             if version != VERSION:
                 raise ValueError(f"a call of version {version!r}")
-            attempts = tuple(AttemptRecord(*attempt) for attempt in tried)
+            attempts = tuple(AttemptRecord(*_typed(attempt, _ATTEMPT)) for attempt in tried)
             provider, cost, prompt, completion, taken = (*more, *[None] * _LATER)[:_LATER]
-            quota = None if taken is None else Quota(*taken[:4])._replace(at=at)
+            _typed((at, project, outcome, model, paid, waited_s, provider, cost, prompt, completion), _ROW)
+            quota = None if taken is None else Quota(*_typed(taken[:4], _QUOTA))._replace(at=at)
             return cls(at, project, outcome, model, paid, waited_s, attempts, provider, cost, prompt, completion, quota)
         except (TypeError, RecursionError) as error:
             raise ValueError(f"no call: {error!r}") from error
+
+
+def _typed(values: Sequence[Any], kinds: Sequence[Any]) -> Sequence[Any]:
+    """Return values that are what they must be: what is damaged may be JSON all the same."""
+    for value, kind in zip(values, kinds, strict=False):
+        if not isinstance(value, kind):
+            raise ValueError(f"no call: {value!r} in it")
+        if isinstance(value, float):
+            moment_of(value)
+    return values
 
 
 @value_type()

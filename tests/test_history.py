@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from langchain_openrouter_free import (
     AllModelsFailed,
+    ChatOpenRouterFree,
     FreeQuotaExhausted,
     MemoryStore,
     RequestRejected,
@@ -23,7 +24,7 @@ from langchain_openrouter_free import (
     bookkeeping,
 )
 from langchain_openrouter_free.errors import AttemptRecord
-from langchain_openrouter_free.history import ROWS_KEPT, CallRecord, Totals
+from langchain_openrouter_free.history import ROWS_KEPT, CallRecord, Totals, read_call
 from langchain_openrouter_free.purse import Purse
 from langchain_openrouter_free.quota import Quota
 from langchain_openrouter_free.simulator import Simulator
@@ -172,6 +173,23 @@ def test_rows_of_other_versions_are_read() -> None:
     assert CallRecord.decode(later) == replace(
         read, provider="P", cost=5, prompt_tokens=6, completion_tokens=7, quota=Quota(1, 20, 2, 50, NOW)
     )
+
+
+@given(st.data())
+def test_a_damaged_row_is_no_row(data: st.DataObject) -> None:
+    """It may be JSON all the same: whatever stands in the place of a value, nobody stumbles over it later."""
+    row: list[Any] = [1, NOW, "p", "answered", "m", False, 1.5, [["m", "ok", "ok", 200, "", 0.1, 0.2, None]]]
+    row += ["P", 5, 6, 7, [1, 20, 2, 50]]
+    odd = st.sampled_from([None, "x", -1, 0.5, [], {}, True, float("nan"), float("inf"), 1e300, [[]], 10**400])
+    within = data.draw(st.sampled_from([row, row[7][0], row[12]]))
+    within[data.draw(st.integers(0, len(within) - 1))] = data.draw(odd)
+    record = read_call(json.dumps(row))
+    assert record is None or json.dumps(record.as_dict())
+    store = MemoryStore()
+    model = ChatOpenRouterFree(models=TWENTY[:1], api_key="a-key", state=store, clock=FakeClock(NOW))
+    store.append(f"calls:{account(model)}", NOW, json.dumps(row))
+    assert len(model.history()) == (record is not None)
+    assert len(model.figures().last) <= len(model.history())
 
 
 def test_a_history_has_an_end_by_number_as_well(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
