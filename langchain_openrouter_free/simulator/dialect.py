@@ -129,7 +129,7 @@ def finish_events(answer: Answer, voice: Voice) -> list[bytes]:
 def event(voice: Voice, delta: Json, finish: str | None = None, **more: Any) -> bytes:
     """One event of a stream."""
     choice: Json = {"index": 0, "delta": {"role": "assistant"} | delta, "finish_reason": finish}
-    choice["native_finish_reason"] = finish
+    choice |= {"native_finish_reason": finish, "logprobs": None}
     return data(_frame(voice, "chat.completion.chunk") | {"choices": [choice]} | more)
 
 
