@@ -168,13 +168,18 @@ class Call(Request):
             told = blanks.without(delta)
             yield self._chunk(replies.to_chunk(told, v1=self.v1, message_id=self._message_id))
 
-    def last(self, attempt: Attempt, run: BaseRunManager | None = None) -> ChatGenerationChunk:
-        """Return the chunk that ends a stream and alone carries its metadata; name in its trace who served."""
+    def ending(self, attempt: Attempt, run: BaseRunManager | None = None) -> Iterator[ChatGenerationChunk]:
+        """Yield the chunk that ends a stream and alone carries its metadata; name in its trace who served.
+
+        An accepted answer may say nothing: the mark of an earlier one's end then still stands out, and comes first.
+        """
         name_served(run, attempt.model)
         self._remember(attempt)
+        if marks := self.delivery.marks():
+            yield self._mark(marks)
         said = self.delivery.standing(attempt.completion())
         message = replies.last_chunk(said, metadata=self._metadata(attempt), v1=self.v1, message_id=self._message_id)
-        return self._chunk(message, _info(message))
+        yield self._chunk(message, _info(message))
 
     def _mark(self, marks: list[Interruption]) -> ChatGenerationChunk:
         """Return the chunk that tells of interruptions; after a restart the answer is another message."""

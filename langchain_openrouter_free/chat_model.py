@@ -146,7 +146,8 @@ class ChatOpenRouterFree(
                             run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
             if attempt.answered:
-                yield call.last(attempt, run_manager)
+                for chunk in call.ending(attempt, run_manager):
+                    yield chunk
                 return
 
     async def _astream(
@@ -165,7 +166,8 @@ class ChatOpenRouterFree(
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
             if attempt.answered:
-                yield call.last(attempt, run_manager)
+                for chunk in call.ending(attempt, run_manager):
+                    yield chunk
                 return
 
     def _begin(

@@ -139,6 +139,30 @@ def test_several_restarts_are_all_told(sim: Simulator, path: str) -> None:
     assert told.outcomes == ["cut", "cut", "ok"]
 
 
+@pytest.mark.parametrize("then", ["restart", "continue"])
+@pytest.mark.parametrize("path", STREAMS)
+@pytest.mark.parametrize(("fault", "row"), [("200-empty", "empty"), ("200-filtered", "moderated")])
+def test_an_accepted_answer_without_a_word_comes_behind_the_mark(
+    sim: Simulator, fault: str, row: str, path: str, then: str
+) -> None:
+    """There is no first word that the mark could stand before; the words of the other model are not its own."""
+    sim.script({TWENTY[0]: _breaks(), TWENTY[1]: fault})
+    told = drive(make(sim, on_interrupt=then, accept={row}), path)
+    assert told.outcomes == ["cut", "ok"]
+    (mark,) = told.message.response_metadata["interrupted"]
+    assert (mark["then"], mark["model"]) == (then, TWENTY[0])
+    assert told.message.text == ("" if then == "restart" else "one two ")
+
+
+async def test_an_invoke_that_others_listen_to_returns_an_accepted_answer_without_a_word(sim: Simulator) -> None:
+    """The caller gets the second model's answer, which is empty, as one gets it to whom nobody listens."""
+    sim.script({TWENTY[0]: _breaks(), TWENTY[1]: "200-empty"})
+    model = make(sim, accept={"empty"})
+    events = [event async for event in RunnableLambda(model.ainvoke).astream_events("hi", version="v2")]
+    answer = events[-1]["data"]["output"]
+    assert (answer.text, answer.response_metadata["model_name"]) == ("", TWENTY[1])
+
+
 @pytest.mark.parametrize("path", STREAMS)
 def test_tool_calls_of_two_models_are_never_mixed(sim: Simulator, path: str) -> None:
     sim.script({TWENTY[0]: {"do": "cut", "reasoning": "let me add", "after": 2, "speed": 100}})
