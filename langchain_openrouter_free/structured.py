@@ -17,7 +17,7 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
 from langchain_core.output_parsers.transform import BaseCumulativeTransformOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.json import parse_partial_json
 from langchain_core.utils.pydantic import is_basemodel_subclass
@@ -290,7 +290,8 @@ def structured(
     parser = StructuredParser(schema_class=_class_of(schema), json_schema=plain, tool_name=name)
     if not include_raw:
         return model | parser
-    return RunnableMap(raw=model) | RunnableLambda(_Reading(parser), name="parsed")
+    # The model is the first step, and in no map: that would drop what is said for one call, and know no paced batch.
+    return model | RunnableMap(raw=RunnablePassthrough()) | RunnableLambda(_Reading(parser), name="parsed")
 
 
 @value_type()

@@ -39,10 +39,12 @@ from langchain_openrouter_free import (
     MemoryStore,
     NoValidObject,
     PaidModel,
+    PrivacyNotSatisfiable,
     StreamInterrupted,
 )
-from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.structured import METHODS, StructuredParser
+from langchain_openrouter_free.testing import FakeClock
 
 pytestmark = pytest.mark.one_simulator
 
@@ -140,6 +142,33 @@ def test_include_raw_prefers_a_right_object(sim: Simulator) -> None:
     found = model.with_structured_output(Count, include_raw=True).invoke(PROMPT)
     assert found["parsed"] == Count(**RIGHT)
     assert asked(sim) == [M1, M2]
+
+
+@pytest.mark.parametrize("include_raw", [False, True])
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_said_for_one_call_holds_with_the_raw_answer_as_well(
+    sim: Simulator, path: str, *, include_raw: bool
+) -> None:
+    """A pinned model is asked, and what is sensitive is sent to nobody."""
+    model = make(sim, serve(sim, one=ALL, two=ALL)).with_structured_output(Count, include_raw=include_raw)
+    found = ask(model.bind(model=M2), path)[1]
+    assert (found["parsed"] if include_raw else found) == Count(**RIGHT)
+    assert asked(sim) == [M2]
+    with pytest.raises(PrivacyNotSatisfiable):
+        ask(model.bind(sensitive=True), path)
+    assert len(sim.chats()) == 1
+
+
+@pytest.mark.parametrize("include_raw", [False, True])
+def test_a_batch_of_objects_queues_for_the_next_minute(*, include_raw: bool) -> None:
+    """It is a batch of the model, whichever form its answers are given in."""
+    clock = FakeClock()
+    with Simulator(Scenario(per_minute=2), clock=clock.now) as sim:
+        router = make(sim, serve(sim, one=ALL), clock=clock, limits={"per_minute": 2})
+        model = router.with_structured_output(Count, include_raw=include_raw)
+        found = model.batch([PROMPT] * 5, {"max_concurrency": 1})
+        assert [one["parsed"] if include_raw else one for one in found] == [Count(**RIGHT)] * 5
+        assert clock.slept
 
 
 def test_a_wrong_object_came_with_its_status(sim: Simulator) -> None:
