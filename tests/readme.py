@@ -29,6 +29,13 @@ _STEPS = {
     Step.LEAVE_SERVICE: "no more requests to OpenRouter; another provider, else raise",
     Step.RAISE: "raise at once",
 }
+# What depends on who said it, or on who had said it before; `routing.py` decides.
+_IN_CONTEXT = {
+    Kind.TOO_DEAR: "next model; a free one that says it: as `unpaid`",
+    Kind.IN_FLIGHT_BUDGET: "next model; where nobody else is left, wait within `max_wait`, then the same model",
+    Kind.FORBIDDEN: "next model; if a second one says it: as `unpaid`",
+    Kind.UNREACHABLE: "next model; after three in a row: as `unpaid`",
+}
 _LONG = 100
 # What people write for a field whose type says Any.
 _WRITTEN = {
@@ -49,7 +56,8 @@ _WRITTEN = {
 def table() -> str:
     """Return the failure table as Markdown."""
     rows = [
-        f"| `{kind}` | {policy.means} | {policy.scope} | {_STEPS[policy.step]} | {'yes' if policy.cools else ''} |"
+        f"| `{kind}` | {policy.means} | {policy.scope} | {_IN_CONTEXT.get(kind) or _STEPS[policy.step]} "
+        f"| {'yes' if policy.cools or kind is Kind.IN_FLIGHT_BUDGET else ''} |"
         for kind, policy in POLICIES.items()
         if kind not in _UNSHOWN
     ]

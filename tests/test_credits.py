@@ -351,6 +351,18 @@ def test_money_in_flight_is_waited_for(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_money_in_flight_is_not_waited_for_while_another_model_can_be_asked(path: str) -> None:
+    """The next one is asked at once, and who said it is left alone for as long as it said."""
+    clock = FakeClock(START)
+    with Simulator(clock=clock.now) as sim:
+        sim.script({TWENTY[0]: "402-in-flight"})
+        model = make(sim, TWENTY[:2], clock=clock, max_wait=300)
+        assert drive(model, path).outcomes == ["in_flight_budget", "ok"]
+        assert drive(model, path).outcomes == ["ok"]
+        assert clock.slept == []
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
 def test_money_in_flight_is_no_lack_of_money(path: str) -> None:
     """Without the patience the call fails as one that may be tried again, and says when."""
     clock = FakeClock(START)
