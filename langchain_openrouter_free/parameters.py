@@ -6,7 +6,7 @@ Knows the names that the service's chat completions take; no network, no LangCha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any
 
 from langchain_openrouter_free import settings
@@ -139,6 +139,9 @@ class Options:
         return cls(model, sticky, wait, timeout, timeouts or {}, privacy, sensitive, then, accept, hedge, shape)
 
 
+_OPTIONS = {one.name for one in fields(Options)} - {"shape"}
+
+
 def check(params: Mapping[str, Any]) -> None:
     """Refuse numbers that no model takes.
 
@@ -194,7 +197,7 @@ def body(
     known = PER_CALL | set(FIELDS)
     unknown = next((name for name in named if name not in known), None)
     if unknown is not None:
-        hint = settings.did_you_mean(unknown, known)
+        hint = settings.did_you_mean(unknown, known | _OPTIONS)
         raise ConfigurationError(f"Unknown parameter {unknown!r}{hint}; what is new goes into extra_body={{...}}.")
     if stop is not None:
         named["stop"] = stop

@@ -150,7 +150,8 @@ def timeouts(given: object, timeout: float | None = None) -> Layer:
     if not given and timeout is None:
         return Layer()
     models = _table(given.get("models"), "timeouts['models']")
-    values = _deadlines({name: value for name, value in given.items() if name != "models"}, "timeouts", _DEADLINES)
+    of_all = {name: value for name, value in given.items() if name != "models"}
+    values = _deadlines(of_all, "timeouts", [*_DEADLINES, "models"])
     if timeout is not None:
         values["attempt"] = seconds(timeout, "timeout")
     own = [name for name in _DEADLINES if name != "call"]
