@@ -14,6 +14,7 @@ from langchain_openrouter_free import (
     AllModelsFailed,
     ChatOpenRouterFree,
     FreeModelBilled,
+    FreeQuotaExhausted,
     MemoryStore,
 )
 from langchain_openrouter_free.simulator import Simulator
@@ -125,6 +126,20 @@ def test_max_retries_caps_the_moves(sim: Simulator) -> None:
     with pytest.raises(AllModelsFailed) as caught:
         make(sim, TWENTY, max_retries=2).invoke("hi")
     assert len(caught.value.attempts) == 3
+
+
+@pytest.mark.parametrize("window", ["day", "minute"])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_quota_that_the_last_allowed_attempt_found_used_up_is_told_as_such(
+    sim: Simulator, path: str, window: str
+) -> None:
+    """Whoever allows no further attempt learns no less of why the last one failed; a spent day is no call to retry."""
+    sim.script({TWENTY[0]: "503", TWENTY[1]: f"429-account-{window}"})
+    with pytest.raises(FreeQuotaExhausted) as caught:
+        drive(make(sim, max_retries=1), path)
+    assert (caught.value.window, caught.value.is_retryable) == (window, window == "minute")
+    assert caught.value.route["outcome"] == "quota"
+    assert len(sim.chats()) == 2
 
 
 @pytest.mark.wall_clock
