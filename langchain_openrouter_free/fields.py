@@ -113,8 +113,9 @@ class Fields(BaseModel):
     """Whether the free model that served a conversation last (the config's `thread_id`, else its messages tell which
     one it is) is asked first while it is healthy. A new conversation begins with your ranking."""
     max_retries: int | None = None
-    """Most moves to another model in one call; default: as many as there are models, of those that a pattern or `auto`
-    stands for a quarter of what is left of the account's free day (three at least)."""
+    """Most further attempts in one call, at another model or a second time at the same; default: as many as there are
+    models, of those that a pattern or `auto` stands for a quarter of what is left of the account's free day (three at
+    least)."""
     state: Any = Field(default=None, repr=False)
     """Where quota, cooldowns and spending are kept: the path of an SQLite file (all processes of this machine, over
     restarts), `"redis://host:6379/0"` (many machines), `"memory"` (this process), or a `StateStore`. Default: what
