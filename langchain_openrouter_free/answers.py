@@ -176,7 +176,7 @@ def _content_flaw(said: Completion, terms: Terms) -> tuple[Kind, str] | None:
     if said.refusal:
         return Kind.REFUSAL, f"the model refuses: {said.refusal[:200]!r}"
     if finish in _LENGTH or native in _LENGTH:
-        return Kind.SPENT, ""
+        return Kind.SPENT, "all tokens went into thinking"
     if filtered:
         return Kind.MODERATED, f"{filtered} and no content"
     if finish == "tool_calls":

@@ -103,8 +103,9 @@ def test_attempts_are_counted(sim: Simulator) -> None:
 def test_thoughts_that_were_shown_are_final(sim: Simulator, path: str) -> None:
     """The call ends with them, for another answer would stand behind them."""
     _world(sim, SPENT_ONCE)
-    with pytest.raises(StreamInterrupted, match="thinking"):
+    with pytest.raises(StreamInterrupted) as caught:
         drive(_model(sim), path, "hi")
+    assert caught.value.reason == "all tokens went into thinking", "nobody was asked once more"
     assert asked(sim) == [FIRST]
 
 
