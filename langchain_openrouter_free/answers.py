@@ -37,7 +37,7 @@ _DELIVERED: Mapping[str, str] = {
     Kind.CALLS_MISSING: "a message without content",
     Kind.NOT_CALLED: "what was said instead",
     Kind.UNKNOWN_TOOL: "the call as it is",
-    Kind.BAD_ARGUMENTS: "the call, in `invalid_tool_calls`",
+    Kind.BAD_ARGUMENTS: "the call, in `invalid_tool_calls`; of a stream, in `tool_calls` as far as it can be read",
     Kind.WRONG_ARGUMENTS: "the call as it is",
     Kind.REPEATED: "the call as it is",
     Kind.WRONG_OBJECT: "what the parser makes of it",

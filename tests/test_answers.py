@@ -98,6 +98,19 @@ def test_each_switch_lets_its_row_pass(sim: Simulator, row: str, path: str) -> N
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_accepted_arguments_that_are_no_object_stand_where_the_table_says(sim: Simulator, path: str) -> None:
+    """LangChain reads the pieces of a stream as far as it can, and takes them for a call."""
+    sim.script({TWENTY[0]: "tool-malformed"})
+    told = drive(_bound(sim, tools=True, accept="bad_arguments"), path, "Use add for 3 and 4").message
+    whole, read = ["add"], [("add", {"input": 3, "unit": "cel"})]
+    if path in ("stream", "astream"):
+        assert [(call["name"], call["args"]) for call in told.tool_calls] == read
+    else:
+        assert [call["name"] for call in told.invalid_tool_calls] == whole
+        assert told.tool_calls == []
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_what_was_said_before_a_connection_broke_off_can_be_accepted(sim: Simulator, path: str) -> None:
     """It is cut like an answer whose framing is proper; where nothing was said, the next model is asked."""
     behaviour = {"do": "cut", "after": 2, "text": "one two three", **QUIET, "speed": 50}
