@@ -357,12 +357,12 @@ class InsufficientCredits(AllModelsFailed):
 
 
 class StreamInterrupted(OpenRouterFreeError, ModelConnectionError):
-    """The answer broke off after its first words had reached the caller; no other model was spliced in.
+    """The answer broke off after its first words had reached the caller, and no other model took over.
 
     Attributes:
         model: who was answering.
         reason: why it ended.
-        partial: the text that had been delivered.
+        partial: the text that had been delivered; after `on_interrupt="continue"` that of all who went on.
         partial_message: the same as an `AIMessage`, with reasoning and the tool calls so far; those whose arguments
             were not whole are among its `invalid_tool_calls`.
     """
