@@ -18,7 +18,7 @@ from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
 from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, StreamInterrupted, route_facts
-from langchain_openrouter_free.evidence import error_of, header, tidy
+from langchain_openrouter_free.evidence import Json, error_of, header, tidy
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Measured
 from langchain_openrouter_free.purse import BudgetWarning
@@ -115,6 +115,7 @@ class Attempt:
         answered: it is over, settled, and was an answer.
         warnings: caps of the budget that its cost has come near to.
         bill: what it cost although it is a free one.
+        last_usage: what came as its usage with the error that it ended in.
         outrun: another attempt, at once with this one, has spoken first.
         story: what is to be told of the call, once the attempt is settled and no other follows at once.
     """
@@ -126,6 +127,7 @@ class Attempt:
         self.outrun = False
         self.warnings: tuple[BudgetWarning, ...] = ()
         self.bill: Bill | None = None
+        self.last_usage: Json | None = None
         self.story: CallRecord | None = None
         self._owner = owner
         timeouts = owner.deadlines.of(turn.candidate.model).adapted(turn.usual_s)
@@ -361,6 +363,7 @@ class Attempt:
             case AttemptFailed():
                 return error.verdict
             case ReplyError():
+                self.last_usage = next((delta.usage for delta in error.said if delta.usage), None)
                 return classify(error.status, error.headers, error.body, now=self._owner.books.now())
             case TransportFault():
                 return verdict(error.kind, error.reason, status=self.status)

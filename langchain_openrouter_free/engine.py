@@ -347,7 +347,9 @@ class Attempts(Narration):
         if attempt.turn.candidate.paid:
             return None
         said = attempt.completion()
-        return bill_of(attempt.model, said.model, said.usage, expected=self.roads.beside)
+        # A cost is told last, be it with an error.
+        usage = attempt.last_usage or said.usage
+        return bill_of(attempt.model, said.model, usage, expected=self.roads.beside)
 
     def _settled(self, attempt: Attempt, how: Verdict, *, is_last: bool) -> Verdict:
         said, candidate = attempt.completion(), attempt.turn.candidate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
-from langchain_openrouter_free import AllModelsFailed, FreeModelBilled, MemoryStore
+from langchain_openrouter_free import AllModelsFailed, FreeModelBilled, MemoryStore, StreamInterrupted
 from langchain_openrouter_free.purse import Purse
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.catalogue import Row
@@ -59,6 +60,25 @@ def test_a_free_id_with_a_price(path: str) -> None:
         assert drive(model, path).meta["route"]["model"] == FREE
         assert asked(sim) == [BILLS, FREE]
         assert total(sim) == billed
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("wire", ["stream", "plain"])
+def test_a_cost_that_comes_with_an_error(path: str, wire: str) -> None:
+    """A billed attempt that ends in an error is no answer, but its cost was told: booked, told on, and not repeated."""
+    store, events = MemoryStore(), []
+    with Simulator(SLIP) as sim:
+        sim.script({BILLS: "200-choice-error"})
+        model = make(sim, [BILLS, FREE], state=store, on_event=events.append, wire=wire)
+        broken = pytest.raises(StreamInterrupted) if path.endswith("stream") else nullcontext()
+        with pytest.warns(FreeModelBilled, match="test/slip:free is called free"), broken:
+            drive(model, path)
+        billed = total(sim)
+        assert billed > 0
+        assert [event.model for event in events] == [BILLS]
+        assert purse_of(store).spent_total == round(billed * 10**9)
+        assert drive(model, path).meta["route"]["model"] == FREE
+        assert asked(sim).count(BILLS) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)
