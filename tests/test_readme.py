@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +86,12 @@ def test_the_python_blocks_run(service: Simulator, capsys: pytest.CaptureFixture
         exec(compile(block, str(README), "exec"), names)
     assert "nvidia/nemotron-3-super-120b-a12b:free" in capsys.readouterr().out
     assert len(BLOCKS) >= 5
+
+
+def test_make_help_tells_all_of_each_line() -> None:
+    """Each target is listed with its whole sentence, whatever colons that has."""
+    targets = re.findall(
+        r"^([a-z-]+):.*?## (.*)", (README.parent / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    told = subprocess.run(["make", "-s", "help"], cwd=README.parent, capture_output=True, text=True, check=True).stdout
+    assert [line.split(None, 2)[1:] for line in told.splitlines()] == [list(target) for target in targets]
