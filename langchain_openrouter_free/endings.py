@@ -151,9 +151,10 @@ def _failed(route: Route, book: Ledger, now: float) -> str:
     if {how.kind for how in route.verdicts} == {Kind.SPENT}:
         return f"{tried}: all tokens went into thinking. Raise max_tokens, or ask for less reasoning."
     rests = [book.rests_until(candidate.model, now) for candidate in (*route.free, *route.paid)]
-    wakes = min((until for until in rests if until > now), default=None)
+    wakes = min((until for until in (*rests, route.next_turn or 0.0) if until > now), default=None)
     again = f" The first of them may be asked again at {at(wakes)}." if wakes is not None else ""
-    return f"{tried}.{again} Try later, name more models, or allow a paid one."
+    remedy = "Try later, or name more models." if route.paid else "Try later, name more models, or allow a paid one."
+    return f"{tried}.{again} {remedy}"
 
 
 def _raised(route: Route) -> str:

@@ -114,7 +114,7 @@ class Route:
     _prices: dict[str, Prices] = field(default_factory=dict)
     _suitability: Suitability = field(init=False)
     _turn: PaidTurn | None = None
-    _next_turn: float | None = None
+    next_turn: float | None = None
     _pays_soon: bool = True
     _looked_at: float = 0.0
     _asked: set[Topic] = field(default_factory=set)
@@ -324,7 +324,7 @@ class Route:
             return book, None
         at = book.turn(now)
         if at - now > (DAY if self.paced else patience):
-            self._next_turn = at
+            self.next_turn = at
             return book, GiveUp()
         return book.in_row(at + 1 / rate, now), PaidTurn(at, at + 1 / rate, at - now)
 
@@ -447,8 +447,8 @@ class Route:
             return "its price is unknown, so its cost cannot be bounded", None
         if candidate.model in self._unbookable:
             return UNBOOKABLE, None
-        if candidate.paid and self._next_turn is not None:
-            return "no turn in the row of paid requests (paid_rps) comes in time", self._next_turn
+        if candidate.paid and self.next_turn is not None:
+            return "no turn in the row of paid requests (paid_rps) comes in time", self.next_turn
         if candidate.paid and self.shortfall is not None:
             return "the budget does not hold it", self.shortfall.frees_at
         if hold is not None and not candidate.paid:

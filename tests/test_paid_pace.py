@@ -22,6 +22,7 @@ from langchain_openrouter_free import (
     InsufficientCredits,
     MemoryStore,
 )
+from langchain_openrouter_free.errors import at
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -204,6 +205,7 @@ def test_a_single_call_gives_up_beyond_its_patience(path: str) -> None:
                 drive(model, path, model=PAID)
             assert caught.value.is_retryable
             assert not isinstance(caught.value, InsufficientCredits | BudgetExceeded)
+            assert f"may be asked again at {at(START + 20)}. Try later, or name more models." in str(caught.value)
         assert clock.slept == []
         assert model.spending().windows[0].reserved == "0"
         clock.advance(6)
