@@ -35,7 +35,8 @@ _LOOK_AGAIN = 0.25
 
 
 UNBOOKABLE = (
-    "the state file cannot be used, so the budget cannot be kept (state='memory' keeps one for this process alone)"
+    "the state's file or server cannot be used, so the budget cannot be kept "
+    "(state='memory' keeps one for this process alone)"
 )
 
 

@@ -341,7 +341,11 @@ class TestMoney:
         own.stop()
         for _ in range(served):
             assert drive(model, "invoke").meta["route"]["paid"]
-        error, words = (BudgetExceeded, "does not hold") if served else (AllModelsFailed, "budget cannot be kept")
+        error, words = (
+            (BudgetExceeded, "does not hold")
+            if served
+            else (AllModelsFailed, "file or server cannot be used, so the budget cannot be kept")
+        )
         for _ in range(2):
             with pytest.raises(error, match=words):
                 drive(model, "invoke")
