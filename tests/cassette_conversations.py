@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -110,6 +111,7 @@ def make_model(conversation: Conversation, models: list[str], base_url: str, api
 
 _REQUEST_HEADERS = {"accept", "content-type"}
 _RESPONSE_HEADERS = ("content-type", "date", "retry-after", "x-ratelimit-")
+_GZIP = b"\x1f\x8b"
 _SECRETS = {
     re.compile(rb"sk-or-[\w-]+"): b"scrubbed-key",
     re.compile(rb"\b(user|org)_(?!id\b)\w+"): rb"\1_scrubbed",
@@ -144,7 +146,10 @@ def _reduced(data: Any) -> Any:
 
 def _scrub_response(response: dict[str, Any]) -> dict[str, Any]:
     headers = {n: v for n, v in response["headers"].items() if n.lower().startswith(_RESPONSE_HEADERS)}
-    return {**response, "headers": headers, "body": {"string": _reduced(scrubbed(response["body"]["string"]))}}
+    body = response["body"]["string"]
+    # Lists come packed, whatever the model's own headers ask for; a packed body would hide what is to be scrubbed.
+    body = gzip.decompress(body) if isinstance(body, bytes) and body.startswith(_GZIP) else body
+    return {**response, "headers": headers, "body": {"string": _reduced(scrubbed(body))}}
 
 
 def _same_json(one: Any, other: Any) -> None:

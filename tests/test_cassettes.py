@@ -15,6 +15,7 @@ from pitfall_helpers import merged
 from vcr.errors import CannotOverwriteExistingCassetteException
 
 from langchain_openrouter_free import FreeQuotaExhausted
+from langchain_openrouter_free.listings import LISTINGS
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 
@@ -59,6 +60,7 @@ REPLAYS = [
 
 def _replayed(cassette: Path, path: str) -> list[AIMessage]:
     """Play a cassette: all of it, and nothing beside it."""
+    LISTINGS.clear()
     told, conversation = Recorded.of(cassette), CONVERSATIONS[cassette.stem]
     model = make_model(conversation, told.models, told.base_url, "sk-or-v1-replayed", clock=FakeClock(told.at))
     with recorder("none").use_cassette(str(cassette)) as tape:
@@ -170,7 +172,7 @@ def test_every_simulated_conversation_has_its_cassette():
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_recording_again_gives_the_same_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The recorder still works, and what the package sends has not changed since the cassettes were made."""
+    """The recorder still works, its cassettes replay, and what the package sends is what it sent for the kept ones."""
     import record_cassettes  # noqa: PLC0415 - a command line
 
     monkeypatch.setattr(record_cassettes, "FOLDER", tmp_path)
@@ -181,6 +183,8 @@ def test_recording_again_gives_the_same_requests(tmp_path: Path, monkeypatch: py
         assert fresh.statuses == kept.statuses
         assert [request["model"] for request in fresh.requests] == [request["model"] for request in kept.requests]
         assert [sorted(request) for request in fresh.requests] == [sorted(request) for request in kept.requests]
+        if CONVERSATIONS[name].error is None:
+            assert _replayed(tmp_path / "simulated" / f"{name}.yaml", "invoke")
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
