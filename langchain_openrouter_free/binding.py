@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from langchain_core import tools as langchain_tools
 else:
     langchain_tools = Later("langchain_core.tools")
+
+# How Anthropic's choice of tools says it.
+_ONE_CALL = "disable_parallel_tool_use"
 
 
 class Binding(BaseChatModel):
@@ -54,6 +57,8 @@ class Binding(BaseChatModel):
             kwargs["tools"] = described
         if chosen is not None:
             kwargs["tool_choice"] = chosen
+        if parallel_tool_calls is None and isinstance(tool_choice, Mapping) and tool_choice.get(_ONE_CALL) is True:
+            parallel_tool_calls = False
         if parallel_tool_calls is not None:
             kwargs["parallel_tool_calls"] = parallel_tool_calls
         return super().bind(**kwargs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.messages import (
@@ -25,6 +25,14 @@ from langchain_core.messages import (
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_openrouter_free.catalogue import FREE_ROUTER
+from langchain_openrouter_free.dialects import (
+    TEXTS,
+    foreign_modalities,
+    is_foreign,
+    plain_choice,
+    plain_parts,
+    plain_tool,
+)
 from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.sizes import modalities
 
@@ -152,8 +160,8 @@ def needs(messages: Sequence[BaseMessage]) -> frozenset[str]:
         Some of "image", "audio", "file" and "video".
     """
     told = [one for message in messages for one in _apart(message)]
-    kinds = {str(block.get("type")) for message in told for block in _dict_blocks(message.content)}
-    return modalities(kinds)
+    blocks = [said for message in told for block in _dict_blocks(message.content) for said in _said(block, message)]
+    return modalities({str(block.get("type")) for block in blocks}) | foreign_modalities(blocks)
 
 
 def _apart(message: BaseMessage) -> list[BaseMessage]:
@@ -261,9 +269,19 @@ def _spoken(message: AIMessage) -> Any:
 def _content(message: BaseMessage) -> str | list[Json]:
     if isinstance(message.content, str):
         return message.content
-    parts = [part for block in message.content if (part := _part(block, message))]
+    told = [[block] if isinstance(block, str) else _said(block, message) for block in message.content]
+    parts = [part for blocks in told for block in blocks if (part := _part(block, message))]
     # An empty list of parts is refused by the service; an empty text is not.
     return parts or ""
+
+
+def _said(block: dict[Any, Any], message: BaseMessage) -> Iterable[dict[Any, Any]]:
+    """Return a block in words that are known here, whichever provider's it was in."""
+    wrapped = block.get("value") if block.get("type") == "non_standard" else None
+    if isinstance(message, AIMessage):
+        # What else it says is in these words already, or a record of one provider.
+        return plain_parts(block) if block.get("type") in TEXTS else () if is_foreign(block) else (block,)
+    return plain_parts(wrapped if isinstance(wrapped, dict) else block)
 
 
 def _part(block: str | dict[Any, Any], message: BaseMessage) -> Json | None:
@@ -273,8 +291,6 @@ def _part(block: str | dict[Any, Any], message: BaseMessage) -> Json | None:
         isinstance(message, AIMessage) and "type" in block and block["type"] not in _FROM_ASSISTANT
     ):
         return None
-    if block.get("type") == "non_standard" and isinstance(block.get("value"), dict):
-        return _part(block["value"], message)
     # A model's own words and a tool's come back bare: annotations and indices were for the caller.
     bare = isinstance(message, AIMessage | ToolMessage) or "source_type" in block
     if bare and block.get("type") == "text":
@@ -343,6 +359,7 @@ def _tool(tool: ToolLike, strict: bool | None) -> Json:  # noqa: FBT001 - as in 
         tool = copy.deepcopy(dict(tool))
         if ":" in str(tool.get("type")):
             return tool
+        tool = plain_tool(tool)
     wire: Json = convert_to_openai_tool(tool, strict=strict)
     extras = getattr(tool, "extras", None) if isinstance(tool, langchain_tools.BaseTool) else None
     return wire | {key: extras[key] for key in _TOOL_EXTRAS if isinstance(extras, dict) and key in extras}
@@ -363,12 +380,17 @@ def _chosen_by_name(name: str, tools: Sequence[Mapping[str, Any]]) -> str | Json
     raise _unknown_tool(name, tools)
 
 
-def _chosen_by_dict(tool_choice: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> Json:
-    function = tool_choice.get("function")
+def _chosen_by_dict(tool_choice: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> str | Json:
+    chosen = plain_choice(tool_choice)
+    if isinstance(chosen, str):
+        return chosen
+    function = (chosen or tool_choice).get("function")
     name = function.get("name") if isinstance(function, Mapping) else None
     if name is not None and name not in _function_names(tools):
         raise _unknown_tool(name, tools)
-    return copy.deepcopy(dict(tool_choice))
+    if name is None and tool_choice.get("type") in (None, "function", "tool"):
+        raise ValueError(f"tool_choice={dict(tool_choice)!r} names no tool, and says nothing else that is known.")
+    return copy.deepcopy(chosen or dict(tool_choice))
 
 
 def _unknown_tool(name: object, tools: Sequence[Mapping[str, Any]]) -> ValueError:

@@ -11,6 +11,7 @@ from typing import Any
 
 from langchain_openrouter_free import settings
 from langchain_openrouter_free.delivery import ON_INTERRUPT, OnInterrupt
+from langchain_openrouter_free.dialects import plain_choice, plain_tool
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.shapes import Shape
 from langchain_openrouter_free.values import value_type
@@ -207,6 +208,10 @@ def body(
     if "max_completion_tokens" in params:
         params["max_tokens"] = params.pop("max_completion_tokens")
     check(params)
+    if params.get("tools"):
+        params["tools"] = [plain_tool(tool) for tool in params["tools"]]
+    if isinstance(choice := params.get("tool_choice"), Mapping):
+        params["tool_choice"] = plain_choice(choice) or choice
     # A reservation, and the room in a context, go by whole numbers.
     params |= {name: int(params[name]) for name in _WHOLE & params.keys() if isinstance(params[name], float)}
     if not unbounded:

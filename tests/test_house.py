@@ -37,6 +37,7 @@ RULES = {
     "repute",
     "amends",
     "hygiene",
+    "dialects",
     "ledger",
     "sizes",
     "reasoning",

@@ -17,6 +17,7 @@ from langchain_openrouter_free.catalogue import FREE_ROUTER
 from langchain_openrouter_free.choosing import facts_in, selection_of
 from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.configuration.effective import constructor_arguments, effective, profiles_in
+from langchain_openrouter_free.dialects import foreign_modalities
 from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, RequestRejected, route_facts
 from langchain_openrouter_free.fields import names_of, sentence_of
@@ -61,7 +62,8 @@ class ServedRequest(Request):
 
     def inputs(self) -> frozenset[str]:
         """Name the modalities of the prompt beside text."""
-        return modalities({str(part.get("type")) for part in parts_of(self.messages)})
+        parts = list(parts_of(self.messages))
+        return modalities({str(part.get("type")) for part in parts}) | foreign_modalities(parts)
 
     def reasonings(self) -> Iterator[dict[str, Any]]:
         """Yield the reasoning that the messages hold."""
