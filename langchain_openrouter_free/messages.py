@@ -217,6 +217,9 @@ def _assistant_fields(message: AIMessage, content: Any, keep_reasoning_of: str |
         fields["function_call"] = copy.deepcopy(extra["function_call"])
     if fields:
         fields["content"] = content or None
+    elif not content and isinstance(refusal := extra.get("refusal"), str) and refusal:
+        # What it has answered all the same; without it the question would stand twice.
+        fields["content"] = refusal
     if audio := _spoken(message):
         fields["audio"] = audio
     if keep_reasoning_of is not None and author_of(message) == keep_reasoning_of:

@@ -9,6 +9,7 @@ from driving import PATHS, asked, drive, make
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_openrouter_free import ConfigurationError
+from langchain_openrouter_free.hygiene import Form, formed
 from langchain_openrouter_free.messages import needs, to_wire, tool_choice_to_wire, tools_to_wire
 from langchain_openrouter_free.simulator import Simulator
 
@@ -174,3 +175,14 @@ def test_what_is_said_past_bind_tools_is_said_anew_as_well(
 def test_one_call_at_a_time_is_kept_of_a_choice(sim: Simulator) -> None:
     bound: Any = make(sim).bind_tools([FLAT], tool_choice={"type": "any", "disable_parallel_tool_use": True})
     assert (bound.kwargs["tool_choice"], bound.kwargs["parallel_tool_calls"]) == ("required", False)
+
+
+def test_a_refusal_is_told_as_what_the_assistant_said() -> None:
+    """A chat that goes on after it would ask the first question twice."""
+    refused = AIMessage("", additional_kwargs={"refusal": "I cannot say that."})
+    told = formed(to_wire([HumanMessage("a"), refused, HumanMessage("b")]), Form())
+    assert [(one["role"], one["content"]) for one in told] == [
+        ("user", "a"),
+        ("assistant", "I cannot say that."),
+        ("user", "b"),
+    ]
