@@ -23,6 +23,8 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 # 27,000 tokens. What stands in the first mebibyte is not counted.
 MAX_REPLY_VALUES = 4_000_000
 _SHORT = 1024 * 1024
+# Nor does one of its events have so many lines.
+MAX_EVENT_LINES = 200_000
 # An error says what it says at its beginning: the longest body on record has 7 kB.
 MAX_ERROR_BYTES = 1024 * 1024
 
@@ -225,6 +227,8 @@ class ReplyReader:
             self._values += data.count(b",") + data.count(b"[") + 3 * data.count(b"{")
             if self._values > MAX_REPLY_VALUES:
                 raise ReplyError(self.status, self.headers, f"a reply of more than {MAX_REPLY_VALUES} values")
+        if len(self._data) > MAX_EVENT_LINES:
+            raise ReplyError(self.status, self.headers, f"an event of more than {MAX_EVENT_LINES} lines")
         text = self._decoder.decode(data)
         if self.status != 200 and self._size > MAX_ERROR_BYTES:
             raise ReplyError(self.status, self.headers, "".join([*self._body, text])[:MAX_ERROR_BYTES])

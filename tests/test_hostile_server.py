@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -112,6 +113,7 @@ BOMBS = {
         {**JSON, "Content-Encoding": "gzip"},
         MANY,
     ),
+    "lines without end": (200, {**WELL[1], "Content-Encoding": "gzip"}, gzip.compress(b"data:ab\n" * 1_000_000)),
     "an error": (500, {**JSON, "Content-Encoding": "gzip"}, packed(b'{"error": {"message": "', 200_000_000)),
     "one in another": (200, {**JSON, "Content-Encoding": "gzip, gzip"}, gzip.compress(packed(b"{", 1_000_000))),
     "what nobody asked for": (200, {**JSON, "Content-Encoding": "br"}, b"\x1b\xff\xff"),
@@ -140,6 +142,31 @@ def test_what_is_unpacked_is_all_of_it_in_small_pieces(data: bytes, times: int, 
     assert b"".join(pieces) == whole
     assert max(map(len, pieces), default=0) <= most + 1
     assert unpacker.is_whole
+
+
+@given(
+    st.lists(st.binary(max_size=300), min_size=1, max_size=5),
+    st.integers(1, 60),
+    st.sampled_from([b"", b"\0\0", b"\x1f?"]),
+)
+def test_members_of_a_packed_reply_are_joined(members: list[bytes], cut: int, behind: bytes) -> None:
+    """However they are cut; what comes behind the last of them is no part of it."""
+    pack = b"".join(map(gzip.compress, members)) + behind
+    unpacker = Unpacker("gzip")
+    parts = [pack[at : at + cut] for at in range(0, len(pack), cut)]
+    assert b"".join(piece for part in parts for piece in unpacker.pieces(part, 100)) == b"".join(members)
+    assert unpacker.is_whole
+
+
+def test_what_comes_behind_a_packed_reply_without_end_is_not_kept() -> None:
+    unpacker = Unpacker("gzip")
+    assert list(unpacker.pieces(gzip.compress(b"well"))) == [b"well"]
+    tracemalloc.start()
+    try:
+        assert not any(list(unpacker.pieces(b"x" * 100_000)) for _ in range(200))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_small_bomb_makes_no_large_piece() -> None:
