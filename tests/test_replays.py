@@ -49,7 +49,7 @@ def _told(player: Player, one: Interaction, path: str, wire: str, version: str) 
         max_wait=0.0,
         wire=wire,
         output_version=version,
-        accept={"not_called"},  # one model answered in words where a call was demanded
+        accept={"not_called", "wrong_object"},  # models answered in words where a call, or an object, was demanded
     )
     messages = [{"content": "", **message} for message in one.asked["messages"] if "role" in message]
     told = drive(model.bind(**_shaping(one.asked)), path, messages or "hello")
