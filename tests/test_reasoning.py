@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from langchain_core.messages import (
 from pitfall_helpers import ADD
 
 from langchain_openrouter_free.messages import author_of, to_wire
+from langchain_openrouter_free.reasoning import merge_reasoning_details
 from langchain_openrouter_free.simulator import Simulator
 
 X, Y = "test/m01:free", "test/m02:free"
@@ -143,3 +145,20 @@ def test_a_router_is_no_thinker(sim: Simulator) -> None:
     assert sent["reasoning"] == "hm"
     assert author_of(AIMessage("a", response_metadata={"model_name": "openrouter/free"})) is None
     assert author_of(HumanMessage("a")) is None
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [{}, {"index": 0}, {"index": 0, "id": "{n}"}, {"index": "{n}"}],
+    ids=["without an index", "of one block", "with ids of their own", "of a block each"],
+)
+def test_pieces_without_end_are_joined_in_a_moment(piece: dict[str, Any]) -> None:
+    given = {name: value for name, value in piece.items() if value != "{n}"}
+    numbered = [name for name, value in piece.items() if value == "{n}"]
+    pieces = [
+        {"type": "reasoning.text", "text": "a" * 100, **given, **dict.fromkeys(numbered, f"{n}")} for n in range(20_000)
+    ]
+    began = time.process_time()
+    merged = merge_reasoning_details(pieces)
+    assert sum(len(block["text"]) for block in merged) == 2_000_000
+    assert time.process_time() - began < 5.0
