@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from langchain_openrouter_free.alike import Alike
 from langchain_openrouter_free.evidence import LENIENT, Json, error_of, header
+from langchain_openrouter_free.floods import ENDLESS, Flood
 from langchain_openrouter_free.halves import Halves
 from langchain_openrouter_free.indexing import ToolIndexer
 
@@ -209,7 +210,7 @@ class ReplyReader:
         self._spoke = False
         self._tools = ToolIndexer()
         self._halves = Halves()
-        self._alike = Alike()
+        self._alike, self._flood = Alike(), Flood()
         self._like = Delta()
         self._words: Delta | None = None
 
@@ -325,8 +326,9 @@ class ReplyReader:
                 self.lost = True
             elif error_of(payload) is None:
                 delta = self._delta(payload)
-                deltas.append(delta)
-                self._learn(lines, delta)
+                if not self._flood.joins(deltas, delta):
+                    deltas.append(delta)
+                    self._learn(lines, delta)
             elif self.finished and not self._failed:
                 # The answer was over; recorded after the caller's own max_tokens had cut it.
                 self.ended = True
@@ -404,6 +406,8 @@ class ReplyReader:
         pieces = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
         # A piece without a word is no call of a tool without a name.
         delta.tool_calls = [piece for piece in pieces if piece.id or piece.name or piece.arguments]
+        if self._flood.passes(delta):
+            raise ReplyError(self.status, self.headers, ENDLESS)
 
     def _tool(self, call: Json, reply_id: str | None) -> ToolDelta:
         function = call.get("function")

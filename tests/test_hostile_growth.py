@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from test_hostile_server import JSON, WELL, greedily_answered, router, serving
 from test_list_client import ZERO, refresh, reply_of, saying
 
-from langchain_openrouter_free import AllModelsFailed, StreamInterrupted, facts, pages
+from langchain_openrouter_free import AllModelsFailed, StreamInterrupted, facts, floods, pages
 from langchain_openrouter_free.blanks import MOST, Blanks
 from langchain_openrouter_free.catalogue import LONGEST_ID, MOST_ENTRIES, Listing
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
@@ -33,7 +33,7 @@ from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.traits import Lesson
 from langchain_openrouter_free.tripwire import Bill
 from langchain_openrouter_free.verdicts import Kind, verdict
-from langchain_openrouter_free.wire import Delta, ReplyReader, ToolDelta
+from langchain_openrouter_free.wire import Assembly, Delta, ReplyReader, ToolDelta
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0
@@ -281,6 +281,55 @@ def test_calls_without_end_take_no_minutes(path: str) -> None:
         with pytest.raises((StreamInterrupted, AllModelsFailed), match="more tool calls"):
             drive(router(server), path)
         assert time.process_time() - began < 10.0
+
+
+def piece_of(kind: str, said: str) -> dict[str, Any]:
+    if kind == "thoughts":
+        return {"reasoning": said, "reasoning_details": [{"type": "reasoning.text", "text": said}]}
+    return {"tool_calls": [{"index": 0, "function": {"arguments": said}}]}
+
+
+def told_in_pieces(kind: str, said: list[str], *, end: bool) -> bytes:
+    """A stream of thoughts, or of one tool call whose argument is a text."""
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a": "'}}
+    deltas = [piece_of(kind, one) for one in said]
+    if kind == "arguments":
+        deltas = [{"tool_calls": [call]}, *deltas, piece_of(kind, '"}')]
+    body = b"".join(b"data: %b\n\n" % json.dumps({"choices": [{"delta": delta}]}).encode() for delta in deltas)
+    finish = {"choices": [{"delta": {"content": "well" * (kind == "thoughts")}, "finish_reason": "stop"}]}
+    return body + (b"data: %b\n\ndata: [DONE]\n\n" % json.dumps(finish).encode()) * end
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("kind", "most"), [("thoughts", floods.MOST_THOUGHTS), ("arguments", floods.MOST_ARGUMENTS)])
+def test_thoughts_and_arguments_without_end_take_no_minutes(path: str, kind: str, most: int) -> None:
+    """LangChain adds them up in the square of their number, and once more when the stream has failed."""
+    body = told_in_pieces(kind, ["a" * 100] * (most // 100 + 2), end=False)
+    with serving(lambda _: (200, WELL[1], body)) as server:
+        began = time.process_time()
+        with pytest.raises((StreamInterrupted, AllModelsFailed), match="characters of thoughts"):
+            drive(router(server, models=TWENTY[:1]), path)
+        assert time.process_time() - began < 20.0
+
+
+@pytest.mark.parametrize("kind", ["thoughts", "arguments"])
+@pytest.mark.parametrize("cut", [97, 4096, 10**9])
+def test_what_is_handed_out_as_one_is_the_same(kind: str, cut: int) -> None:
+    """However the bytes are cut; short answers come piece by piece as ever."""
+    for times in (3, 20_000):
+        body = told_in_pieces(kind, [f"{n:05}" for n in range(times)], end=True)
+        reader, assembly, deltas = ReplyReader(200, WELL[1]), Assembly(), []
+        for at in range(0, len(body), cut):
+            deltas += reader.feed(body[at : at + cut])
+        deltas += reader.end()
+        for delta in deltas:
+            assembly.add(delta)
+        said, whole = assembly.completion(), "".join(f"{n:05}" for n in range(times))
+        assert (said.reasoning or said.tool_calls[0].arguments) == (
+            whole if kind == "thoughts" else f'{{"a": "{whole}"}}'
+        )
+        assert len(said.reasoning_details) == times * (kind == "thoughts")
+        assert (len(deltas) < times) == (times > 3 and cut > 97)
 
 
 class TickingClock(FakeClock):

@@ -28,6 +28,7 @@ RULES = {
     "wire",
     "alike",
     "halves",
+    "floods",
     "indexing",
     "framing",
     "quota",
