@@ -31,6 +31,7 @@ from langchain_openrouter_free.shapes import BEST_FIRST, Shape
 from langchain_openrouter_free.values import value_type
 
 AUTO = "auto"
+_REFERENCE = re.compile(r'"\$ref": "#/\$defs/([^"]+)"')
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_-]")
 _TITLES = frozenset({"title", "description"})
 METHODS = (AUTO, "json_schema", "function_calling", "json_mode")
@@ -185,13 +186,29 @@ def _validate(schema: Any, found: Any) -> Any:
     return schema.parse_obj(found)
 
 
+def _uncut(schema: Any) -> Any:
+    """Return a class that holds itself as JSON schema with references: langchain-core cuts a circle of them off."""
+    if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
+        return schema
+    described = schema.model_json_schema()
+    parts = described.get("$defs", {})
+    # All that each part holds, however deep; what holds itself stands in a circle.
+    held = {name: set(_REFERENCE.findall(json.dumps(part))) for name, part in parts.items()}
+    for _ in parts:
+        held = {name: inner.union(*(held.get(one, set()) for one in inner)) for name, inner in held.items()}
+    if not any(name in inner for name, inner in held.items()):
+        return schema
+    root = parts[described["$ref"].rpartition("/")[2]] if "$ref" in described else described
+    return {**root, "$defs": parts}
+
+
 def response_format(schema: Any, *, strict: bool | None) -> dict[str, Any]:
     """Return the `response_format` that asks for `schema`; a ready one passes through."""
     if isinstance(schema, dict) and schema.get("type") == "json_schema" and "json_schema" in schema:
         return schema
     if isinstance(schema, dict) and "name" in schema and "schema" in schema:
         return {"type": "json_schema", "json_schema": schema}
-    converted = convert_to_json_schema(_titled(schema), strict=strict)
+    converted = convert_to_json_schema(_titled(_uncut(schema)), strict=strict)
     name = converted.pop("title", "response")
     description = converted.pop("description", None)
     spec: dict[str, Any] = {"name": _UNNAMEABLE.sub("_", str(name)), "schema": converted}
@@ -226,7 +243,7 @@ def shape_of(schema: Any, *, method: str, keeps: bool, strict: bool | None) -> S
     if isinstance(schema, dict) and not _is_of_an_object(schema):
         raise ConfigurationError("A JSON schema for structured output must be one of an object.")
     try:
-        tool = convert_to_openai_tool(_titled(schema), strict=strict)
+        tool = convert_to_openai_tool(_titled(_uncut(schema)), strict=strict)
         tool["function"]["name"] = _UNNAMEABLE.sub("_", tool["function"]["name"])
         described = response_format(schema, strict=strict)
     except (ValueError, TypeError, KeyError) as error:
