@@ -304,7 +304,7 @@ def told_in_pieces(kind: str, said: list[str], *, end: bool) -> bytes:
 @pytest.mark.parametrize(("kind", "most"), [("thoughts", floods.MOST_THOUGHTS), ("arguments", floods.MOST_ARGUMENTS)])
 def test_thoughts_and_arguments_without_end_take_no_minutes(path: str, kind: str, most: int) -> None:
     """LangChain adds them up in the square of their number, and once more when the stream has failed."""
-    body = told_in_pieces(kind, ["a" * 100] * (most // 100 + 2), end=False)
+    body = told_in_pieces(kind, ["a" * 500] * (most // 500 + 2), end=False)
     with serving(lambda _: (200, WELL[1], body)) as server:
         began = time.process_time()
         with pytest.raises((StreamInterrupted, AllModelsFailed), match="characters of thoughts"):
@@ -316,7 +316,7 @@ def test_thoughts_and_arguments_without_end_take_no_minutes(path: str, kind: str
 @pytest.mark.parametrize("cut", [97, 4096, 10**9])
 def test_what_is_handed_out_as_one_is_the_same(kind: str, cut: int) -> None:
     """However the bytes are cut; short answers come piece by piece as ever."""
-    for times in (3, 20_000):
+    for times in (3, 5_000):
         body = told_in_pieces(kind, [f"{n:05}" for n in range(times)], end=True)
         reader, assembly, deltas = ReplyReader(200, WELL[1]), Assembly(), []
         for at in range(0, len(body), cut):

@@ -121,7 +121,7 @@ def test_a_part_has_an_end(later: float, spends: bool, sim: Simulator, server: S
 STEPS = st.lists(st.tuples(st.sampled_from(["pay", "pay", "pay", "cut", "rejoin"]), st.integers(0, 2)), max_size=30)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_no_budget_is_passed_by_who_is_cut_off(sim: Simulator, server: Server, steps: list[tuple[str, int]]) -> None:
     server.forget()
