@@ -27,8 +27,17 @@ FAILING = ["invoke", "stream", "astream"]
 BEFORE = ["refuse", "500", "200-error", "error-chunk", "200-empty"]
 
 
+@pytest.fixture(scope="module")
+def _old_things() -> Iterator[None]:
+    """What was there before is not looked through for each test: the whole suite is in this process."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
-def _no_collector() -> Iterator[None]:
+def _no_collector(_old_things: None) -> Iterator[None]:
     """The garbage collector stands still during a test."""
     gc.collect()
     gc.disable()
