@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 # What is a text under another name.
 TEXTS = frozenset({"input_text", "output_text"})
-_KINDS = {"image": "image", "audio": "audio", "video": "video"}
+_KINDS = frozenset({"image", "audio", "video"})
 _FOREIGN = {"document": "file", "input_file": "file", "input_image": "image"}
 _MODES = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
 _WEB = ("http://", "https://", "data:")
@@ -86,7 +86,7 @@ def _titled(about: Iterable[object], content: object) -> list[Json] | None:
 
 def _kind_of(mime_type: str) -> str | None:
     family = mime_type.partition("/")[0]
-    return None if family == "text" else _KINDS.get(family, "file")
+    return None if family == "text" else family if family in _KINDS else "file"
 
 
 def _media(mime_type: str, block: Json) -> list[Json] | None:

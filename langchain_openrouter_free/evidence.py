@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any, cast
+from typing import Any, Never, cast
 
 from langchain_openrouter_free.values import value_type
 
@@ -81,6 +81,14 @@ _DAY_COUNTER = r"free_model_daily_requests\W+used\W+(\d+)\W+limit\W+(\d+)"
 _AFFORDS = r"(?i)can only afford (\d{1,9})\b"
 # Reads what comes from a model or a gateway: control characters inside strings are tolerated.
 LENIENT = json.JSONDecoder(strict=False)
+
+
+def _no_json(word: str) -> Never:
+    raise ValueError(f"{word} is no JSON")
+
+
+# NaN and infinities are written and read by Python, and by nobody else.
+STRICT = json.JSONDecoder(parse_constant=_no_json)
 _USER_ID = re.compile(r"""[,{]?\s{0,8}["']user_id["']\s*:\s*["'][^"']*["']""")
 # A key, as services quote those that they refuse, and what a proxy repeats of the header.
 _SECRET = re.compile(r"""\b(sk-|Bearer\s+(?=\S*\d))[^\s"'`,;<>()]{4,}""", re.IGNORECASE)

@@ -14,8 +14,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any, Never
+from typing import Any
 
+from langchain_openrouter_free.evidence import STRICT
 from langchain_openrouter_free.traits import (
     CONTENT_PARTS,
     MESSAGE_ORDER,
@@ -210,19 +211,11 @@ def _readable(call: Json) -> Json:
         call = {**call, "function": (function := {**function, "name": _NAMELESS})}
     arguments = function.get("arguments")
     try:
-        if isinstance(_STRICT.decode(arguments or "{}"), dict):
+        if isinstance(STRICT.decode(arguments or "{}"), dict):
             return call if arguments else {**call, "function": {**function, "arguments": "{}"}}
     except (TypeError, ValueError, RecursionError):
         pass
     return {**call, "function": {**function, "arguments": json.dumps({"invalid": _id(arguments)}, ensure_ascii=False)}}
-
-
-def _no_json(word: str) -> Never:
-    # Python writes and reads it; nobody else does.
-    raise ValueError(f"{word} is no JSON")
-
-
-_STRICT = json.JSONDecoder(parse_constant=_no_json)
 
 
 def _retold(result: Json, name: object = None) -> Json:

@@ -224,7 +224,10 @@ class Purse:
 
     def kept_from(self, owner: str, now: float) -> int:
         """Return what is kept for all the others who share the book."""
-        return sum(part.amount for name, part in self.parts.items() if name != owner and now < part.until)
+        return sum(part.amount for part in self._others(owner, now).values())
+
+    def _others(self, owner: str, now: float) -> dict[str, Part]:
+        return {name: part for name, part in self.parts.items() if name != owner and now < part.until}
 
     def frees_at(self, window: str, now: float) -> float | None:
         """Return when a window turns, in Unix seconds; None for `call` and `total`.
@@ -293,9 +296,8 @@ class Purse:
 
     def with_part(self, owner: str, budget: Budget, share: float, now: float) -> Purse:
         """Return the book with a part of what is left kept for one who shares it, as far as it is not others' yet."""
-        windows = replace(budget, per_call=None)
-        left, kept = self.room(windows, now), self.kept_from(owner, now)
-        parts = {name: part for name, part in self.parts.items() if name != owner and now < part.until}
+        left, kept = self.room(replace(budget, per_call=None), now), self.kept_from(owner, now)
+        parts = self._others(owner, now)
         if left is not None and left > kept:
             parts[owner] = Part(min(int(left * share), left - kept), now + PART_KEPT)
         return replace(self, parts=parts)

@@ -44,7 +44,7 @@ _IN_TIME = "the call ended before its turn"
 # What of a walk grows on its way.
 _GROWING = ("trail", "verdicts", "pauses", "_done", "_unbookable", "_asked", "_suitability")
 # How it says that the account has no more free requests, and that it wants money.
-OF_QUOTA = frozenset({Kind.DAY_LIMIT, Kind.MINUTE_LIMIT})
+_OF_QUOTA = frozenset({Kind.DAY_LIMIT, Kind.MINUTE_LIMIT})
 OF_MONEY = frozenset({Kind.UNPAID, Kind.IN_DEBT, Kind.TOO_DEAR, Kind.KEY_LIMIT})
 
 
@@ -180,7 +180,7 @@ class Route:
 
     def _decided(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:
         if self.raised or left <= 0 or (self.max_attempts is not None and len(self.trail) >= self.max_attempts):
-            if self.verdicts and self.verdicts[-1].kind in OF_QUOTA:
+            if self.verdicts and self.verdicts[-1].kind in _OF_QUOTA:
                 self.hold = book.hold(now)
             return book, GiveUp()
         self.hold = book.hold(now)

@@ -208,7 +208,7 @@ def response_format(schema: Any, *, strict: bool | None) -> dict[str, Any]:
         return schema
     if isinstance(schema, dict) and "name" in schema and "schema" in schema:
         return {"type": "json_schema", "json_schema": schema}
-    converted = convert_to_json_schema(_titled(_uncut(schema)), strict=strict)
+    converted = convert_to_json_schema(_titled(schema), strict=strict)
     name = converted.pop("title", "response")
     description = converted.pop("description", None)
     spec: dict[str, Any] = {"name": _UNNAMEABLE.sub("_", str(name)), "schema": converted}
@@ -243,9 +243,10 @@ def shape_of(schema: Any, *, method: str, keeps: bool, strict: bool | None) -> S
     if isinstance(schema, dict) and not _is_of_an_object(schema):
         raise ConfigurationError("A JSON schema for structured output must be one of an object.")
     try:
-        tool = convert_to_openai_tool(_titled(_uncut(schema)), strict=strict)
+        whole = _uncut(schema)
+        tool = convert_to_openai_tool(_titled(whole), strict=strict)
         tool["function"]["name"] = _UNNAMEABLE.sub("_", tool["function"]["name"])
-        described = response_format(schema, strict=strict)
+        described = response_format(whole, strict=strict)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(f"with_structured_output cannot read this schema: {error}") from error
     plain = described["json_schema"].get("schema")

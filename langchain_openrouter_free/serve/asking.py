@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_openrouter_free.errors import RequestRejected
+from langchain_openrouter_free.evidence import STRICT
 from langchain_openrouter_free.parameters import FIELDS, PER_CALL
 
 Json = dict[str, Any]
@@ -47,7 +47,7 @@ def asked(body: bytes) -> Asked:
         RequestRejected: if it is no such body; the message says what is wrong, and never holds what it said.
     """
     try:
-        payload = json.loads(body.decode("utf-8"), parse_constant=_no_number)
+        payload = STRICT.decode(body.decode("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError):
         raise RequestRejected("The body is no JSON in UTF-8.") from None
     if not isinstance(payload, dict):
@@ -71,10 +71,6 @@ def asked(body: bytes) -> Asked:
 
 def _says(options: object, name: str) -> bool:
     return isinstance(options, Mapping) and options.get(name) is True
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no number of JSON")
 
 
 def _flag(payload: Json, name: str) -> bool:
