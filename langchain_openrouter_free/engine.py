@@ -44,6 +44,8 @@ log = logging.getLogger("langchain_openrouter_free")
 
 # A wait is decided anew when it ends; a clock that stands still must not spin.
 _SHORTEST_WAIT = 0.01
+# How often the user's rate limiter is asked: to wait in it would be to wait past the call's end.
+_PACE_S = 0.1
 # How many answers in dispute are asked about before a call is told that the budget falls short.
 _MOST_SETTLED = 5
 
@@ -117,7 +119,7 @@ class Attempts(Narration):
                     for answer in self._in_time(settle):
                         self.books.reconciled(answer, self.roads.lookup.cost(answer))
                 case AskPace(pace):
-                    self._may_send = pace.acquire(blocking=True)
+                    self._in_pace(pace)
                 case GiveUp():
                     self._given_up()
                     self.tell(self._ended)
@@ -146,7 +148,7 @@ class Attempts(Narration):
                         cost = await self.roads.lookup.acost(answer)
                         await self.off_loop(partial(self.books.reconciled, answer, cost))
                 case AskPace(pace):
-                    self._may_send = await pace.aacquire(blocking=True)
+                    await self._ain_pace(pace)
                 case GiveUp():
                     await self.off_loop(self._given_up)
                     await self.atell(self._ended)
@@ -166,6 +168,23 @@ class Attempts(Narration):
             return action
         self._undo(action)
         return AskPace(self.roads.pace)
+
+    def _in_pace(self, pace: Pace) -> None:
+        """Wait for leave of the rate limiter, at most until the call's end."""
+        while seconds := self._held_up(granted=pace.acquire(blocking=False)):
+            self.clock.sleep(seconds)
+
+    async def _ain_pace(self, pace: Pace) -> None:
+        while seconds := self._held_up(granted=await pace.aacquire(blocking=False)):
+            await self.clock.asleep(seconds)
+
+    def _held_up(self, *, granted: bool) -> float:
+        """Note what the rate limiter says; return the seconds until it is asked again, none behind the call's end."""
+        self._may_send = granted
+        seconds = 0.0 if granted else min(_PACE_S, max(self.call_ends - self.clock.monotonic(), 0.0))
+        if self.route.paced:
+            self.route.waited, self.route.uncounted = self.route.waited + seconds, self.route.uncounted + seconds
+        return seconds
 
     def _is_due(self, further: Turn) -> bool:
         """Tell whether a turn that was taken ahead may be used: whoever listens may have taken long since."""

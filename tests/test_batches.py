@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, book_of, drive, make
+from driving import PATHS, TWENTY, asked, book_of, drive, make
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from turning import Crowd, TurningClock
 
-from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted, MemoryStore
+from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, FreeQuotaExhausted, MemoryStore
 from langchain_openrouter_free.pacing import is_paced
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
@@ -152,6 +152,53 @@ def test_a_rate_limiter_is_asked_once_for_each_attempt(sim: Simulator, path: str
     assert sum(book.windows.days.values()) == 3
     assert drive(model, path).outcomes == ["ok"]
     assert limiter.passed == 4 == len(sim.chats())
+
+
+class Shut(Counting):
+    """Gives leave to the first request alone."""
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        super().acquire()
+        assert self.passed == 1 or not blocking, "whoever waits in it waits for ever"
+        return self.passed == 1
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        return self.acquire(blocking=blocking)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_rate_limiter_is_waited_for_until_the_calls_end(sim: Simulator, path: str) -> None:
+    """The call's deadline holds there as well, and no slot of the quota is lost in it."""
+    sim.script({TWENTY[0]: "503"})
+    clock, store = FakeClock(START), MemoryStore()
+    model = make(sim, TWENTY[:2], rate_limiter=Shut(), state=store, clock=clock, timeouts={"call": 3.0})
+    with pytest.raises(AllModelsFailed):
+        drive(model, path)
+    assert sum(clock.slept) == pytest.approx(3.0)
+    assert asked(sim) == TWENTY[:1]
+    assert sum(book_of(store).windows.days.values()) == 1
+
+
+class Slow(Counting):
+    """Gives leave to a further request after a thousand questions."""
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        super().acquire()
+        return self.passed == 1 or self.passed > 1000
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        return self.acquire(blocking=blocking)
+
+
+@pytest.mark.parametrize("how", [batch, abatch])
+def test_a_batch_waits_for_a_rate_limiter_as_long_as_it_takes(sim: Simulator, how: Callable[..., list[str]]) -> None:
+    """As for the account's minutes: that time is not the call's."""
+    sim.script({TWENTY[0]: "503"})
+    clock = FakeClock(START)
+    model = make(sim, TWENTY[:2], rate_limiter=Slow(), clock=clock, timeouts={"call": 3.0})
+    assert len(how(model, ["a"], {})) == 1
+    assert asked(sim) == TWENTY[:2]
+    assert sum(clock.slept) > 30
 
 
 def test_a_copy_keeps_its_pace(sim: Simulator) -> None:
