@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine, Mapping
@@ -15,9 +16,12 @@ from typing import Any, TypeVar
 
 from langchain_openrouter_free import forks
 from langchain_openrouter_free.actions import Candidate
+from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.roads import Roads
 from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.sources import Source, Stopwatch
+from langchain_openrouter_free.transport import TransportFault
+from langchain_openrouter_free.verdicts import Kind
 from langchain_openrouter_free.wire import Delta
 
 T = TypeVar("T")
@@ -29,14 +33,29 @@ class Portal:
     """The loop, its thread, and the way to it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # The garbage collector may let go of a stream in whoever holds it.
+        self._lock = threading.RLock()
         self._running: tuple[int, threading.Thread, asyncio.AbstractEventLoop] | None = None
         self._loose: set[asyncio.Task[Any]] = set()
         forks.renewed(self)
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop, and wait for what it returns. Who is interrupted meanwhile cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop())
+    def run(self, work: Coroutine[Any, Any, T], home: asyncio.AbstractEventLoop | None = None) -> T:
+        """Run a coroutine on the loop, and wait for what it returns. Who is interrupted meanwhile cancels it.
+
+        Args:
+            work: the coroutine.
+            home: the loop on which alone it can run; None for any.
+
+        Raises:
+            TransportFault: that loop was closed.
+        """
+        # Under the lock: what is handed over behind the loop's end would never be done.
+        with self._lock:
+            loop = self._loop()
+            if home not in (None, loop):
+                work.close()
+                raise TransportFault(Kind.CUT, "the connections were closed")
+            future = asyncio.run_coroutine_threadsafe(work, loop)
         try:
             return future.result()
         except BaseException:
@@ -48,31 +67,32 @@ class Portal:
         running = self._running
         return running is not None and threading.current_thread() is running[1]
 
-    def leave(self, work: Coroutine[Any, Any, None]) -> None:
+    def leave(self, work: Coroutine[Any, Any, None], home: asyncio.AbstractEventLoop | None = None) -> None:
         """Run what lets go of something; the garbage collector may ask for it on the loop's own thread."""
         if not self.is_here():
-            self.run(work)
+            # With its loop the connection is gone as well.
+            with contextlib.suppress(TransportFault):
+                self.run(work, home)
             return
         task = asyncio.get_running_loop().create_task(work)
         self._loose.add(task)
         task.add_done_callback(self._loose.discard)
 
     def _loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop of this process; a forked child starts its own."""
-        with self._lock:
-            if self._running is None or self._running[0] != os.getpid():
-                loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=_serve, args=(loop,), name="openrouter-free-hedging", daemon=True)
-                thread.start()
-                self._running = (os.getpid(), thread, loop)
-            return self._running[2]
+        """Return the loop of this process, under the lock; a forked child starts its own."""
+        if self._running is None or self._running[0] != os.getpid():
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=_serve, args=(loop,), name="openrouter-free-hedging", daemon=True)
+            thread.start()
+            self._running = (os.getpid(), thread, loop)
+        return self._running[2]
 
     def forked(self) -> None:
         """Go on in a forked process."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def close(self) -> None:
-        """End the loop and close its connections; the next hedged call starts another one."""
+        """End the loop and close its connections, also under who is asked on them; the next call starts another one."""
         with self._lock:
             running, self._running = self._running, None
         if running is not None and running[0] == os.getpid():
@@ -85,12 +105,17 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
-        # What was still asked ends here: a caller who waits for it gets the cancellation.
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
+        loop.run_until_complete(_ended())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
+
+
+async def _ended() -> None:
+    """Close the connections, and let those who are asked on them see it: who waits for them goes on elsewhere."""
+    await CLIENTS.aclose()
+    while asked := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(asked)
 
 
 PORTAL = Portal()
@@ -103,6 +128,7 @@ class Bridged:
     def __init__(self, inner: Source, portal: Portal) -> None:
         self._inner = inner
         self._portal = portal
+        self._home: asyncio.AbstractEventLoop | None = None
 
     @property
     def status(self) -> int | None:
@@ -130,23 +156,25 @@ class Bridged:
 
     def open(self) -> None:
         """Send the request; return when the head of its reply is there."""
-        self._portal.run(self._inner.aopen())
+        self._portal.run(self.aopen(), self._home)
 
     async def aopen(self) -> None:
         """The same on the loop."""
+        self._home = asyncio.get_running_loop()
         await self._inner.aopen()
 
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the reply is over."""
-        return self._portal.run(self._inner.aread())
+        return self._portal.run(self.aread(), self._home)
 
     async def aread(self) -> list[Delta] | None:
         """The same on the loop."""
+        self._home = asyncio.get_running_loop()
         return await self._inner.aread()
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._portal.leave(self._inner.aclose())
+        self._portal.leave(self._inner.aclose(), self._home)
 
     async def aclose(self) -> None:
         """The same on the loop."""

@@ -340,6 +340,31 @@ def test_threads_are_borrowed_only_where_they_must_be(sim: Simulator) -> None:
     assert drive(hedged, "invoke").outcomes == ["abandoned", "ok"]
 
 
+@pytest.mark.parametrize("path", ["invoke", "stream"])
+def test_who_is_asked_when_the_connections_are_closed_goes_on(sim: Simulator, path: str) -> None:
+    """As without hedging: that answer is cut for who waits for it in another thread, and the next model is asked."""
+    sim.script({TWENTY[0]: "hang-before-headers"})
+    model = make(sim, hedge_after=60)
+    told: list[Any] = []
+    thread = threading.Thread(target=lambda: told.append(drive(model, path)))
+    thread.start()
+    sim.wait_for(lambda s: s.chats(), timeout=10.0)
+    make(sim).close()
+    thread.join()
+    assert [one.outcomes for one in told] == [["cut", "ok"]]
+
+
+def test_who_reads_when_the_connections_are_closed_is_told(sim: Simulator) -> None:
+    """Its model broke off, and nothing of the closed loop comes out."""
+    sim.script({TWENTY[0]: {"do": "stall", "after": 3}})
+    model = make(sim, hedge_after=60)
+    chunks = model.stream("tell me a word")
+    next(chunks)
+    model.close()
+    with pytest.raises(StreamInterrupted, match="closed"):
+        list(chunks)
+
+
 @pytest.mark.wall_clock
 def test_many_at_once(sim: Simulator) -> None:
     """Calls of several threads and loops share the portal without harm."""
