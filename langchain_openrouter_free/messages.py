@@ -290,6 +290,9 @@ def _said(block: dict[Any, Any], message: BaseMessage) -> Iterable[dict[Any, Any
 def _part(block: str | dict[Any, Any], message: BaseMessage) -> Json | None:
     if isinstance(block, str):
         return {"type": "text", "text": block} if block else None
+    if block.get("type") == "text" and block.get("text") == "":
+        # Gemini's answers hold their signatures in such; some providers refuse them.
+        return None
     if block.get("type") in _NEVER_SENT or (
         isinstance(message, AIMessage) and "type" in block and block["type"] not in _FROM_ASSISTANT
     ):

@@ -130,6 +130,11 @@ FAULTY: dict[str, list[BaseMessage]] = {
         HumanMessage("v"),
     ],
     "silent assistant": [HumanMessage("u"), AIMessage(""), HumanMessage("v")],
+    "assistant of an empty part": [
+        HumanMessage("u"),
+        AIMessage([{"type": "text", "text": "", "extras": {"signature": "s"}}]),
+        HumanMessage("v"),
+    ],
 }
 
 

@@ -125,7 +125,11 @@ def _no_foreign_thoughts(messages: list[Json], own: Callable[[str], bool], _row:
 
 def _content(messages: list[Json], _own: Any, _row: Row) -> Iterator[Json]:
     for message in messages:
-        if message.get("role") == "assistant" and not message.get("content") and not _calls(message):
+        content = message.get("content")
+        said = (
+            [part for part in content if part != {"type": "text", "text": ""}] if isinstance(content, list) else content
+        )
+        if message.get("role") == "assistant" and not said and not _calls(message):
             yield _mistral("Assistant message must have either content or tool_calls, but not none.", code="3240")
 
 
