@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from langchain_openrouter_free.answers import BY_DEFAULT, ROWS
 from langchain_openrouter_free.budget import Fees
 from langchain_openrouter_free.catalogue import says_free
+from langchain_openrouter_free.checks import named
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.homes import expanded
 from langchain_openrouter_free.preferences import PRIVACY, conflict, costs_beside
@@ -466,8 +467,7 @@ class Acceptance:
     checks: tuple[Callable[[Any], object], ...] = ()
 
     def __str__(self) -> str:
-        names = [getattr(check, "__qualname__", type(check).__name__) for check in self.checks]
-        return ", ".join([*sorted(self.rows), *names])
+        return ", ".join([*sorted(self.rows), *map(named, self.checks)])
 
 
 def acceptance(given: object) -> Acceptance:

@@ -65,6 +65,7 @@ RULES = {
     "abilities",
     "advice",
     "catalogue",
+    "checks",
     "fetching",
     "ordering",
     "routing",

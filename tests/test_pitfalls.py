@@ -103,6 +103,57 @@ def test_pitfall_01_cache_key_of_a_call_ignores_its_patience_too(sim: Simulator,
     assert len(sim.chats()) == 4, "the same acceptance, said in two ways, is one"
 
 
+def longer_than(length: int) -> Callable[[Any], object]:
+    def check(answer: Any) -> object:
+        return any(len(text) > length for text in [answer.text]) or "too short"
+
+    return check
+
+
+def holds_itself() -> Callable[[Any], object]:
+    def check(answer: Any) -> object:
+        return check is not None
+
+    return check
+
+
+class Wanted:
+    """Two methods of one name and one body, of objects that want different things."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def __repr__(self) -> str:
+        return f"Wanted({self.word})"
+
+    def check(self, answer: Any) -> object:
+        return self.word in answer.text
+
+
+def test_pitfall_01_cache_key_tells_checks_of_one_name_apart(sim: Simulator, make_model: Maker):
+    """An answer that one of them wanted is none for the other."""
+    cache = InMemoryCache()
+    pairs: list[tuple[Any, Any]] = [
+        (longer_than(3), longer_than(5000)),
+        (lambda _: True, lambda _: False),
+        (lambda _, wanted=True: wanted, lambda _, wanted=False: wanted),
+        (Wanted("you said").check, Wanted("elephant").check),
+    ]
+    for lenient, strict in pairs:
+        own = ((make_model(sim, cache=cache, accept=check), {}) for check in (lenient, strict))
+        of_the_call = ((make_model(sim, cache=cache), {"accept": check}) for check in (lenient, strict))
+        for (wants_little, little), (wants_much, much) in (own, of_the_call):
+            wants_little.invoke("hello", **little)
+            with pytest.raises(AllModelsFailed):
+                wants_much.invoke("hello", **much)
+            before = len(sim.chats())
+            wants_little.invoke("hello", **little)
+            assert len(sim.chats()) == before
+    assert cache_key(make_model(sim, accept=holds_itself())) == cache_key(make_model(sim, accept=holds_itself()))
+    keys = {cache_key(make_model(sim, accept=longer_than(3))) for _ in range(3)}
+    assert len(keys) == 1, "a check that is made anew is the same one"
+
+
 def test_pitfall_01_cache_key_a_failure_is_not_cached(sim: Simulator, make_model: Maker):
     sim.script({FIRST: ["503", "ok"]})
     model = make_model(sim, models=[FIRST], cache=InMemoryCache(), max_wait=30.0, clock=_fake_clock())
