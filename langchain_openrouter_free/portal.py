@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -27,6 +28,8 @@ from langchain_openrouter_free.wire import Delta
 T = TypeVar("T")
 
 _CLOSING_SECONDS = 2.0
+# In which whoever is asked sees that its connection is gone.
+_ENDING_SECONDS = 1.0
 
 
 class Portal:
@@ -47,17 +50,19 @@ class Portal:
             home: the loop on which alone it can run; None for any.
 
         Raises:
-            TransportFault: that loop was closed.
+            TransportFault: the loop was closed.
         """
         # Under the lock: what is handed over behind the loop's end would never be done.
         with self._lock:
             loop = self._loop()
             if home not in (None, loop):
                 work.close()
-                raise TransportFault(Kind.CUT, "the connections were closed")
+                raise _closed()
             future = asyncio.run_coroutine_threadsafe(work, loop)
         try:
             return future.result()
+        except CancelledError:
+            raise _closed() from None
         except BaseException:
             future.cancel()
             raise
@@ -111,11 +116,18 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
+def _closed() -> TransportFault:
+    return TransportFault(Kind.CUT, "the connections were closed")
+
+
 async def _ended() -> None:
     """Close the connections, and let those who are asked on them see it: who waits for them goes on elsewhere."""
     await CLIENTS.aclose()
-    while asked := asyncio.all_tasks() - {asyncio.current_task()}:
-        await asyncio.wait(asked)
+    if asked := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(asked, timeout=_ENDING_SECONDS)
+    for late in asyncio.all_tasks() - {asyncio.current_task()}:
+        # What has opened another connection meanwhile would hold up whoever closes.
+        late.cancel()
 
 
 PORTAL = Portal()

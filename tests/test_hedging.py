@@ -14,12 +14,14 @@ import pytest
 from driving import PATHS, TWENTY, asked, book_of, drive, make
 from money_world import DEAR, PAYING
 
-from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore, StreamInterrupted
+from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore, StreamInterrupted, portal
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.portal import PORTAL
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
+from langchain_openrouter_free.transport import TransportFault
+from langchain_openrouter_free.verdicts import Kind
 
 SILENT = ["hang-before-headers", "hang-after-headers", {"do": "drip", "interval": 0.02}]
 SOON = 0.15
@@ -363,6 +365,28 @@ def test_who_reads_when_the_connections_are_closed_is_told(sim: Simulator) -> No
     model.close()
     with pytest.raises(StreamInterrupted, match="closed"):
         list(chunks)
+
+
+def test_nobody_holds_up_who_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has gone on elsewhere on that loop is told as well, and is not waited for."""
+    monkeypatch.setattr(portal, "_ENDING_SECONDS", 0.01)
+    own, begun, told = portal.Portal(), threading.Event(), []
+
+    async def endless() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    def ask() -> None:
+        with pytest.raises(TransportFault, match="closed") as caught:
+            own.run(endless())
+        told.append(caught.value.kind)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert begun.wait(10)
+    own.close()
+    thread.join()
+    assert told == [Kind.CUT]
 
 
 @pytest.mark.wall_clock
