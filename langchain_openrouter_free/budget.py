@@ -22,6 +22,8 @@ LEAST_TOKENS = 256
 USUAL_TOKENS = 4096
 # An amount of more US dollars than this is a mistake, of ours or of a server.
 _MOST = Decimal(1_000_000_000)
+# So many tokens are one as well: no model holds a hundredth of them.
+_MOST_TOKENS = 1_000_000_000
 
 _CAPS = {"call": "per_call", "day": "per_day", "month": "per_month", "total": "total"}
 _WORDS = {"request": "call", "daily": "day", "monthly": "month"}
@@ -222,13 +224,33 @@ def affordable_tokens(prices: Prices, need: Need, room: int, now: float) -> int 
     return max(int(left // output), 0)
 
 
+def stated_cost(usage: Mapping[str, Any] | None) -> int | None:
+    """Return what an answer's `usage` says that it cost in nano-dollars, or None.
+
+    With a key of the user's own at a provider (`is_byok`), `cost` is the service's fee alone, often nothing, and the
+    provider bills the rest. Else what the provider takes is part of `cost` (recorded 2025-2026).
+    """
+    said = usage or {}
+    details = said.get("cost_details")
+    upstream = details.get("upstream_inference_cost") if isinstance(details, Mapping) else None
+    return with_upstream(said.get("cost"), upstream, own_key=said.get("is_byok"))
+
+
+def with_upstream(fee: object, upstream: object, *, own_key: object) -> int | None:
+    """Return a cost in nano-dollars, with what a provider bills to a key of the user's own; None for no amount."""
+    cost = nano(fee)
+    return cost if cost is None or own_key is not True else cost + (nano(upstream) or 0)
+
+
 def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None, need: Need, now: float) -> int | None:
     """Return what an answer cost in nano-dollars: the stated cost, else its tokens at their price, else None."""
-    stated = nano((usage or {}).get("cost"))
+    stated = stated_cost(usage)
     if stated is not None or prices is None or not usage:
         return stated
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not isinstance(prompt, int) or not isinstance(completion, int) or min(prompt, completion) < 0:
+        return None
+    if max(prompt, completion) > _MOST_TOKENS:
         return None
     counted = Need(prompt, need.images, need.sound)
     return worst_case(replace(prices, context=None), counted, completion, now)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from langchain_openrouter_free.actions import Topic
-from langchain_openrouter_free.budget import nano
+from langchain_openrouter_free.budget import with_upstream
 from langchain_openrouter_free.bundle import bundled
 from langchain_openrouter_free.catalogue import FRESH, Listing
 from langchain_openrouter_free.clock import Clock
@@ -272,4 +272,6 @@ def cost_of(fetched: Fetched) -> int | None:
     """
     payload = fetched.json
     data = payload.get("data") if isinstance(payload, dict) else None
-    return nano(data.get("total_cost")) if isinstance(data, dict) else None
+    if not isinstance(data, dict):
+        return None
+    return with_upstream(data.get("total_cost"), data.get("upstream_inference_cost"), own_key=data.get("is_byok"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_openrouter_free.budget import nano
+from langchain_openrouter_free.budget import stated_cost
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.values import value_type
 
@@ -36,7 +36,7 @@ def bill_of(model: str, served: str | None, usage: Mapping[str, Any] | None, *, 
     A stated cost decides. Without one, an answer of another model that does not call itself free counts as
     billed. Answers name the asked id, its dated slug with or without `:free`, or nothing (recorded 2025-2026).
     """
-    cost = nano((usage or {}).get("cost"))
+    cost = stated_cost(usage)
     if cost:
         return Bill(model, served, cost, expected)
     if cost == 0 or not served or says_free(served) or not model.endswith(":free"):

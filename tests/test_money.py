@@ -13,6 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from langchain_openai import ChatOpenAI
+from test_hostile_server import router, serving
+from wire_table import event, sse
 
 from langchain_openrouter_free import (
     AllModelsFailed,
@@ -35,7 +37,7 @@ PAID, LARGE, FLAT = "simulated/paid-small", "simulated/paid-large", "simulated/p
 pytestmark = pytest.mark.one_simulator
 
 
-def paying(sim: Simulator, **kwargs: object) -> dict[str, object]:
+def paying(_: Simulator | None, **kwargs: object) -> dict[str, object]:
     return {"allow_paid": True, "paid_models": [PAID], "budget": "$1/day", "project": "test", "max_wait": 0, **kwargs}
 
 
@@ -157,6 +159,35 @@ def test_a_broken_off_paid_stream_counts_in_full(sim: Simulator, path: str) -> N
     clock.advance(7200)
     with pytest.raises(BudgetExceeded):
         drive(model, path, "hello")
+
+
+TOKENS = {"prompt_tokens": 5, "completion_tokens": 1}
+BY_OWN_KEY = {**TOKENS, "cost": 0.02, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.3}}
+USAGES = {
+    "by a key of one's own": (BY_OWN_KEY, Decimal("0.32")),
+    "by the service's": ({**BY_OWN_KEY, "is_byok": False}, Decimal("0.02")),
+    "a counter beyond belief": ({**TOKENS, "prompt_tokens": 10**30}, None),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", USAGES)
+def test_what_an_answer_says_of_its_cost(path: str, name: str) -> None:
+    """What a provider bills to a key of the user's own is spent too; nonsense is settled at what was reserved."""
+    said, cost = USAGES[name]
+    raw = sse(event({"content": "well"}, "stop"), {"choices": [], "usage": said})
+    refused = (503, {"Content-Type": "application/json"}, b"{}")
+    with serving(
+        lambda model: (200, {"Content-Type": "text/event-stream"}, raw.encode()) if model == PAID else refused
+    ) as server:
+        paid = [PaidModel(PAID, prompt_price=1, completion_price=2)]
+        model = router(server, **{**paying(None), "paid_models": paid, "max_tokens": 100})
+        assert drive(model, path).meta["route"]["paid"]
+    told = {one.window: Decimal(one.spent) for one in model.spending().windows}
+    if cost is None:
+        assert 0 < told["total"] < Decimal("0.001")
+    else:
+        assert told["total"] == cost
 
 
 def test_an_unlimited_budget_must_be_spelled_out(sim: Simulator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from driving import PATHS, TWENTY, asked, drive
 from money_world import DAY, DEAR, FLAT, NEVER, STALL, WORST, World, figures, reconciled, window
 
 from langchain_openrouter_free import BudgetExceeded, OpenRouterFreeError
+from langchain_openrouter_free.fetching import Fetched
+from langchain_openrouter_free.lookup import cost_of
 from langchain_openrouter_free.purse import LEASE
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.behaviours import REGISTRY
@@ -323,3 +326,10 @@ def test_a_clock_that_is_ahead_opens_no_new_day(world: World) -> None:
     assert Decimal(window(model.reconcile(), "day").spent) == world.bill
     with pytest.raises(BudgetExceeded):
         drive(model, "invoke")
+
+
+@pytest.mark.parametrize(("own_key", "cost"), [(True, 320_000_000), (False, 20_000_000), (None, 20_000_000)])
+def test_a_bill_to_a_key_of_one_s_own_is_part_of_the_cost(own_key: object, cost: int) -> None:
+    """The service takes a fee, or nothing, and the provider bills the rest."""
+    data = {"total_cost": 0.02, "upstream_inference_cost": 0.3, "is_byok": own_key}
+    assert cost_of(Fetched(200, json.dumps({"data": data}).encode())) == cost

@@ -23,6 +23,7 @@ from langchain_openrouter_free.tripwire import QUARANTINE, Bill, bill_of
 BILLS, FREE = "test/slip:free", TWENTY[0]
 PRICED: dict[str, Any] = {"id": BILLS, "pricing": {"prompt": "0.001", "completion": "0.002"}}
 SLIP = Scenario(models=[PRICED, FREE])
+UPSTREAM = {"upstream_inference_cost": 0.5}
 
 
 @pytest.fixture(autouse=True)
@@ -167,9 +168,13 @@ def test_what_free_answers_call_themselves(sim: Simulator, path: str, served: st
         ("openrouter/free", "c/d", {"cost": 0}, "none"),
         ("openrouter/free", "c/d", None, "none"),
         ("openrouter/free", "c/d", {"cost": 0.1}, 100_000_000),
+        ("a/b:free", "a/b", {"cost": 0, "is_byok": True, "cost_details": UPSTREAM}, 500_000_000),
+        ("a/b:free", "a/b", {"cost": 0.02, "is_byok": True, "cost_details": UPSTREAM}, 520_000_000),
+        ("a/b:free", "a/b", {"cost": 0, "is_byok": True, "cost_details": None}, "none"),
+        ("a/b:free", "a/b", {"cost": 0, "is_byok": False, "cost_details": UPSTREAM}, "none"),
     ],
 )
 def test_the_signs(model: str, served: str | None, usage: dict[str, Any] | None, bill: Any) -> None:
-    """A stated cost decides; without one a foreign answer that does not call itself free is a sign."""
+    """A stated cost decides, with what is billed to a key of one's own; without one a foreign answer is a sign."""
     expected = None if bill == "none" else Bill(model, served, bill)
     assert bill_of(model, served, usage) == expected
