@@ -11,7 +11,13 @@ class ToolIndexer:
         self._names: dict[int, str] = {}
         # Stated index -> the call that it means by now, where it was used for a second one.
         self._meant: dict[int, int] = {}
+        # Calls that were named in the list of pieces that is being read: each of them stands there whole.
+        self._named_here: set[int] = set()
         self._last = -1
+
+    def begin(self) -> None:
+        """Tell that another list of pieces begins."""
+        self._named_here.clear()
 
     def first_name(self, at: int, name: str | None) -> str | None:
         """Return the name if it was not said before: chunks that are added up would say it twice."""
@@ -33,6 +39,13 @@ class ToolIndexer:
                 at = known if self._ids.get(at) not in (None, call_id) else at
             elif name and (self._other(at, name) or (call_id and self._ids.get(at) not in (None, call_id))):
                 at = self._meant[stated] = self._next()
+        if name and at in self._named_here:
+            # Named twice in one list it is two calls, whatever they have in common.
+            at = self._next()
+            if isinstance(stated, int):
+                self._meant[stated] = at
+        if name:
+            self._named_here.add(at)
         self._ids[at] = self._ids.get(at) or call_id
         self._last = at
         return at

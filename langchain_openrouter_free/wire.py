@@ -403,6 +403,7 @@ class ReplyReader:
         delta.reasoning = self._halves.whole("reasoning", _reasoning_of(said, delta.reasoning_details))
         delta.refusal = _text_of(said.get("refusal"))
         delta.annotations = _dicts(said.get("annotations"))
+        self._tools.begin()
         pieces = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
         # A piece without a word is no call of a tool without a name.
         delta.tool_calls = [piece for piece in pieces if piece.id or piece.name or piece.arguments]

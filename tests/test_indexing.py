@@ -20,9 +20,13 @@ def piece(index: int | None, call_id: str | None, name: str | None, arguments: s
 
 def calls(pieces: list[dict[str, Any]]) -> list[ToolDelta]:
     """Return the calls that a stream of such pieces makes."""
-    reader, said = ReplyReader(200, {"content-type": "text/event-stream"}), Assembly()
-    raw = sse(*(event({"tool_calls": [one]}) for one in pieces), event({}, "tool_calls")).encode()
-    for delta in [*reader.feed(raw), *reader.end()]:
+    return read(sse(*(event({"tool_calls": [one]}) for one in pieces), event({}, "tool_calls")))
+
+
+def read(raw: str, kind: str = "text/event-stream") -> list[ToolDelta]:
+    """Return the calls that a reply makes."""
+    reader, said = ReplyReader(200, {"content-type": kind}), Assembly()
+    for delta in [*reader.feed(raw.encode()), *reader.end()]:
         said.add(delta)
     return said.completion().tool_calls
 
@@ -46,3 +50,23 @@ STREAMS = {
 def test_two_calls_stay_two(name: str) -> None:
     found = [(call.name, json.loads(call.arguments)) for call in calls([piece(*one) for one in STREAMS[name]])]
     assert found == [("f", {"x": 1}), ("g", {"y": 2})]
+
+
+WHOLE = {
+    "one id, no index": [(NO, "a", "f", '{"x": 1}'), (NO, "a", "f", '{"x": 2}')],
+    "one id, one index": [(0, "a", "f", '{"x": 1}'), (0, "a", "f", '{"x": 2}')],
+    "one index, no ids": [(0, NO, "f", '{"x": 1}'), (0, NO, "f", '{"x": 2}')],
+    "nothing in common": [(0, "a", "f", '{"x": 1}'), (1, "b", "f", '{"x": 2}')],
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_each_call_of_one_list_is_its_own(name: str, *, streamed: bool) -> None:
+    """What stands beside another call in one message is no piece of it, even where both have one id."""
+    said = {"tool_calls": [piece(*one) for one in WHOLE[name]]}
+    whole = {"choices": [{"message": said, "finish_reason": "tool_calls"}]}
+    raw = sse(event(said), event({}, "tool_calls")) if streamed else json.dumps(whole)
+    kind = "text/event-stream" if streamed else "application/json"
+    found = [json.loads(call.arguments) for call in read(raw, kind)]
+    assert found == [{"x": 1}, {"x": 2}]
