@@ -77,7 +77,7 @@ _CODE_PATTERNS = (
     r"^\W*(\d{3})\b",
 )
 _FIELD_PATTERN = r"""{name}["'`]?\s*[:=]\s*["'`]?(?:\n[\s#*]*)?\s*["'`]?([A-Za-z0-9_\- ]+)"""
-_DAY_COUNTER = r"free_model_daily_requests\W+used\W+(\d+)\W+limit\W+(\d+)"
+_DAY_COUNTER = r"free_model_daily_requests\W+used\W+(\d{1,9})\W+limit\W+(\d{1,9})\b"
 _AFFORDS = r"(?i)can only afford (\d{1,9})\b"
 # Reads what comes from a model or a gateway: control characters inside strings are tolerated.
 LENIENT = json.JSONDecoder(strict=False)

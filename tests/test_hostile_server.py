@@ -117,6 +117,7 @@ BOMBS = {
     "an error": (500, {**JSON, "Content-Encoding": "gzip"}, packed(b'{"error": {"message": "', 200_000_000)),
     "one in another": (200, {**JSON, "Content-Encoding": "gzip, gzip"}, gzip.compress(packed(b"{", 1_000_000))),
     "what nobody asked for": (200, {**JSON, "Content-Encoding": "br"}, b"\x1b\xff\xff"),
+    "a count without end": (429, JSON, b"free_model_daily_requests used " + b"9" * 5000 + b" limit 50"),
     "no gzip at all": (200, {**JSON, "Content-Encoding": "gzip"}, b"\x1f\x8b" + b"x" * 100),
 }
 
