@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from langchain_openrouter_free.evidence import BROKEN_OFF
 from langchain_openrouter_free.schemas import misfit
 from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
@@ -19,7 +20,10 @@ from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
 Json = dict[str, Any]
 
 _LENGTH = frozenset({"length", "max_tokens", "max_output_tokens"})
-_FILTERED = frozenset({"content_filter", "safety", "prohibited_content", "recitation", "refusal"})
+_FILTERED = frozenset(
+    # z.ai's word, and those of Gemini
+    {"content_filter", "refusal", "sensitive", "safety", "prohibited_content", "recitation", "blocklist", "spii"}
+)
 
 # The row of error objects; which kind such a reply is, its words say.
 ERROR = "error"
@@ -154,9 +158,9 @@ def _end_flaw(said: Completion, *, complete: bool) -> tuple[Kind, str] | None:
     """Say what is wrong with the end of a reply, whatever it said."""
     if not complete:
         return Kind.CUT, "the stream ended without a finish reason"
-    if (said.finish_reason or "").lower() == "error":
-        told = said.native_finish_reason or "no reason given"
-        return Kind.FINISH_ERROR, f"the answer ended with finish_reason 'error' ({told})"
+    finish, native = said.finish_reason or "", said.native_finish_reason or ""
+    if finish.lower() in BROKEN_OFF or native.lower() in BROKEN_OFF:
+        return Kind.FINISH_ERROR, f"the answer ended with finish_reason {finish!r} ({native or 'no reason given'})"
     return None if said.choice else (Kind.NO_CHOICES, "a success without choices")
 
 

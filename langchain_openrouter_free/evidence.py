@@ -68,6 +68,9 @@ _CODE_WORDS: dict[str, int] = {
     "unprocessable_entity": 422,
 }
 
+# Ends of an answer that are none, as the service, z.ai ("network_error") and servers of open models write them.
+BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "failed", "network_error"})
+
 # Sentences of refusals are compiled when the first of them is read: a dozen milliseconds that no start should pay for.
 compiled = cache(re.compile)
 _CODE_PATTERNS = (
@@ -205,8 +208,9 @@ def error_of(payload: Json) -> object | None:
         return error
     choices = payload.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and choice.get("error"):
-            return cast("object", choice["error"])
+        for place in (choice, choice.get("delta"), choice.get("message")) if isinstance(choice, dict) else ():
+            if isinstance(place, dict) and place.get("error"):
+                return cast("object", place["error"])
     if isinstance(payload.get("message"), str) and "code" in payload and "choices" not in payload:
         return payload
     return None

@@ -154,7 +154,9 @@ POLICIES: Mapping[Kind, Policy] = {
     Kind.UNREACHABLE: Policy(Scope.PROVIDER, Step.NEXT, False, "no connection to the service"),
     Kind.BROKEN: Policy(Scope.PROVIDER, Step.NEXT, True, "a server error, or a reply that is no answer"),
     Kind.CUT: Policy(Scope.PROVIDER, Step.NEXT, True, "the answer ended before its end"),
-    Kind.FINISH_ERROR: Policy(Scope.MODEL, Step.NEXT, False, '`finish_reason: "error"` without an error object'),
+    Kind.FINISH_ERROR: Policy(
+        Scope.MODEL, Step.NEXT, False, '`finish_reason: "error"`, or a word like it, without an error object'
+    ),
     Kind.NO_CHOICES: Policy(Scope.MODEL, Step.NEXT, False, "a success without choices"),
     Kind.EMPTY: Policy(Scope.MODEL, Step.NEXT, False, "a success that says nothing"),
     Kind.ONLY_THOUGHTS: Policy(Scope.MODEL, Step.NEXT, False, "thoughts, and no answer after them"),

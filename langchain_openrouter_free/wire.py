@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from langchain_openrouter_free.alike import Alike
-from langchain_openrouter_free.evidence import LENIENT, Json, error_of, header
+from langchain_openrouter_free.evidence import BROKEN_OFF, LENIENT, Json, error_of, header
 from langchain_openrouter_free.floods import ENDLESS, Flood
 from langchain_openrouter_free.halves import Halves
 from langchain_openrouter_free.indexing import ToolIndexer
@@ -184,7 +184,7 @@ class ReplyReader:
 
     Attributes:
         finished: a finish reason was seen; only usage can follow.
-        lost: a data line could not be read; without a finish reason the answer may lack words.
+        lost: an event could not be read, or is none of an answer; without a finish reason that may lack words.
         ended: the reply said that it is over (`[DONE]`, or a whole JSON body).
     """
 
@@ -395,7 +395,8 @@ class ReplyReader:
         if finish_reason is not None:
             self.finished = True
             # What went wrong may be told in the next event.
-            self._failed = self._failed or finish_reason.lower() == "error"
+            self._failed = self._failed or finish_reason.lower() in BROKEN_OFF
+        self.lost = self.lost or payload.keys().isdisjoint(_OF_AN_ANSWER)
         return delta
 
     def _add_rarities(self, delta: Delta, said: Json) -> None:
@@ -425,8 +426,9 @@ class ReplyReader:
         return ToolDelta(at, call_id, name, self._halves.whole(at, arguments))
 
 
-_DONE: Json = {}
-_NO_CHOICE: Json = {}
+_DONE, _NO_CHOICE = Json(), Json()
+# An event with none of these is no piece of an answer; most often it says in words of its own that it went wrong.
+_OF_AN_ANSWER = frozenset({"choices", "usage"})
 # How an event stream begins.
 _BEGINS = (":", "data:", "event:", "id:", "retry:")
 # How the lines of a JSON text begin that is written with blanks; no field of an event does.

@@ -85,6 +85,12 @@ def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict
     return {"id": "gen-1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
 
 
+def ended(finish: str, native: str) -> dict[str, Any]:
+    """An event with words that ends its answer, by both names of the reason."""
+    choice = {"index": 0, "delta": {"content": "half an"}, "finish_reason": finish, "native_finish_reason": native}
+    return {"id": "gen-1", "choices": [choice]}
+
+
 MIDNIGHT_MS = int(MIDNIGHT * 1000)
 MINUTE_MS = int(NEXT_MINUTE * 1000)
 PER_DAY = "Rate limit exceeded: free-models-per-day"
@@ -379,6 +385,23 @@ ANSWERS = [
     Case("empty-stream", 200, sse(event({"role": "assistant", "content": ""}, "stop")), "empty", "model"),
     Case("comments-only", 200, ": OPENROUTER PROCESSING\n\n", "cut", "provider"),
     Case("stream-lost-line", 200, sse(event({"content": "hi"})).replace("data: [DONE]", 'data: {"id":\n\ndata: [DONE]'), "cut", "provider"),
+    *(
+        Case(f"stream-unsaid-error-{next(iter(told))}", 200, sse(event({"content": "half an"}), told), "cut", "provider")
+        for told in ({"message": "oops"}, {"detail": "oops"}, {"errors": [{"message": "oops"}]}, {"error": {}})
+    ),
+    *(
+        Case(f"error-in-a-{place}", 200, body, "broken", "provider")
+        for place, body in {
+            "delta": sse(event({"content": "half an"}), event({"error": {"message": "oops", "code": 500}})),
+            "message": answer({"content": "half an", "error": {"message": "oops", "code": 500}}),
+        }.items()
+    ),
+    *(
+        Case(f"broken-off-by-{word}", 200, sse(event({"content": "half an"}), event({}, word)), "finish_error", "model")
+        for word in ("error", "abort", "cancelled", "failed", "network_error")
+    ),
+    Case("broken-off-natively", 200, sse(ended("stop", "network_error")), "finish_error", "model"),
+    Case("filtered-natively", 200, sse(ended("stop", "sensitive")), "moderated", "model"),
     Case("stream-cut", 200, sse(event({"content": "hi"}), done=False), "cut", "provider"),
     Case("spent", 200, answer({"content": "", "reasoning": "hm"}, "length"), "spent", "request"),
     Case("spent-stream", 200, sse(event({"reasoning": "hm"}), event({}, "length")), "spent", "request"),
