@@ -36,6 +36,12 @@ def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError
                 f"The service does not accept the API key ({_raised(route)}). Check OPENROUTER_API_KEY.",
                 trail,
             )
+        case Ending.FORBIDDEN:
+            return AuthenticationFailed(
+                f"The service forbids this to the API key ({trail[-1].reason.rstrip('.')}). Check what the key is for "
+                "and how the account stands, or use another key.",
+                trail,
+            )
         case Ending.REJECTED:
             return RequestRejected(f"{_means(route)}: {_raised(route)}.", trail)
         case Ending.TOO_LONG:
@@ -132,6 +138,8 @@ def _unsuitable(route: Route) -> str:
         return "No model can be asked for nothing: none is proven free and fit for this request. See each one's reason."
     if kinds == {Kind.DELISTED}:
         return "No id of the list is offered, or still free. Check the ids against the service's list of models."
+    if kinds == {Kind.MODERATED}:
+        return "The filter of every provider that was asked refused the content. Change it, or name other models."
     if kinds <= {Kind.POLICY}:
         return "The account's privacy settings or guardrails rule out every model of the list. Change one of them."
     return "No model of the list can take this request. Change the list or the request."

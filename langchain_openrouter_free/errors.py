@@ -138,7 +138,7 @@ class RequestRejected(OpenRouterFreeError, ModelInvalidRequestError):
 
 
 class AuthenticationFailed(OpenRouterFreeError, ModelAuthenticationError):
-    """The service does not accept the key. Check OPENROUTER_API_KEY."""
+    """The service does not accept the key, or forbids what it is used for. Check OPENROUTER_API_KEY."""
 
     is_retryable = False
 

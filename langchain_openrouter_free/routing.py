@@ -52,6 +52,7 @@ class Ending(StrEnum):
     """How a call failed; `engine.py` has the error for each."""
 
     AUTHENTICATION = "authentication"
+    FORBIDDEN = "forbidden"
     REJECTED = "rejected"
     TOO_LONG = "too_long"
     UNSUITABLE = "unsuitable"
@@ -471,6 +472,8 @@ class Route:
         if self.raised is not None:
             named = self.raised.kind is Kind.UNAUTHENTICATED
             return Ending.AUTHENTICATION if named else Ending.REJECTED
+        if kinds == {Kind.FORBIDDEN}:
+            return Ending.FORBIDDEN
         if self.shortfall is not None:
             return Ending.BUDGET
         paid_tried = {c.model for c in self.paid} & {r.model for r in self.trail}
@@ -481,7 +484,7 @@ class Route:
         if self.hold is not None and not paid_tried:
             return Ending.QUOTA
         unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
-        if kinds <= unsuitable | {Kind.TOO_LONG} and (kinds or self._suits_nobody()):
+        if kinds <= unsuitable | {Kind.TOO_LONG, Kind.MODERATED} and (kinds or self._suits_nobody()):
             too_long = Kind.TOO_LONG in kinds or self._suitability.some_too_small()
             return Ending.TOO_LONG if too_long else Ending.UNSUITABLE
         return Ending.FAILED

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, Told, asked, drive, make
+from test_hostile_server import router, serving
 
 from langchain_openrouter_free import (
     AllModelsFailed,
@@ -227,6 +228,25 @@ def test_all_die(sim: Simulator, fault: str, path: str) -> None:
     assert all(record.reason and record.seconds >= 0 for record in caught.value.attempts)
     assert all(model in str(caught.value) for model in TWENTY)
     assert caught.value.is_retryable
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_key_that_may_not_do_this(path: str) -> None:
+    """Two models say so and it is the key's: nobody else is asked, and asking again is of no use."""
+    refused = (403, {"Content-Type": "application/json"}, b'{"error": {"code": 403, "message": "Not with this key"}}')
+    with serving(lambda _: refused) as server, pytest.raises(AuthenticationFailed, match="Not with this key") as caught:
+        drive(router(server, models=TWENTY), path)
+    assert (server.models, caught.value.is_retryable) == (TWENTY[:2], False)
+    assert [record.outcome for record in caught.value.attempts] == ["forbidden"] * 2
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_every_filter_refuses_is_not_asked_again(sim: Simulator, path: str) -> None:
+    """Whoever retries others' errors leaves this one alone: each time would cost a request of each model."""
+    sim.script({"*": "403-moderation"})
+    with pytest.raises(NoSuitableModel, match="refused the content") as caught:
+        drive(make(sim, TWENTY[:3]), path)
+    assert not caught.value.is_retryable
 
 
 STOPS: list[tuple[str, type[OpenRouterFreeError]]] = [
