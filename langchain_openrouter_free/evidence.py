@@ -81,6 +81,9 @@ _CODE_PATTERNS = (
 )
 _FIELD_PATTERN = r"""{name}["'`]?\s*[:=]\s*["'`]?(?:\n[\s#*]*)?\s*["'`]?([A-Za-z0-9_\- ]+)"""
 _DAY_COUNTER = r"free_model_daily_requests\W+used\W+(\d{1,9})\W+limit\W+(\d{1,9})\b"
+_PART_OF_WAIT = r"(\d{1,9}(?:\.\d{1,9})?)\s{0,2}(ms|mil|h|m|s)[a-z]*"
+_SPOKEN_WAIT = r"\b(?:retry|try again) (?:after|in) ((?:\d{1,9}(?:\.\d{1,9})?\s{0,2}(?:ms|mil|h|m|s)[a-z]*[\s,]{0,2})+)"
+_UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _AFFORDS = r"(?i)can only afford (\d{1,9})\b"
 # Reads what comes from a model or a gateway: control characters inside strings are tolerated.
 LENIENT = json.JSONDecoder(strict=False)
@@ -265,7 +268,7 @@ def gather(
         html=not error and _looks_like_html(text, headers),
         error=bool(error),
         affords=_affords(whole),
-        **_waits(headers, meta, availability, message),
+        **_waits(headers, meta, availability, message, raw),
     )
 
 
@@ -406,8 +409,8 @@ def _looks_like_html(text: str, headers: Mapping[str, str] | None) -> bool:
     return "text/html" in kind or head.startswith(("<!doctype", "<html", "<title", "<head"))
 
 
-def _waits(headers: Mapping[str, str] | None, meta: Json, availability: Json, message: str) -> Json:
-    """Return the server's waits, from each of the four places in which a hint may stand."""
+def _waits(headers: Mapping[str, str] | None, meta: Json, availability: Json, message: str, raw: str) -> Json:
+    """Return the server's waits, from each of the places in which a hint may stand."""
     inner = _first_dict(meta.get("headers"))
     hints = [
         header(headers, "retry-after"),
@@ -416,8 +419,8 @@ def _waits(headers: Mapping[str, str] | None, meta: Json, availability: Json, me
         meta.get("retry_after_seconds_raw"),
         availability.get("retry_after"),
     ]
-    spoken = re.search(r"retry after (\d+(?:\.\d+)?)\s*s", message.lower())
-    hints.append(spoken and spoken.group(1))
+    hints.append(_spoken_wait(f"{message} {raw}".lower()))
+    hints += [_seconds(header(place, "retry-after-ms")) for place in (headers, inner)]
     dates = [http_date(hint) for hint in hints if isinstance(hint, str) and number(hint) is None]
     resets = [number(header(place, "x-ratelimit-reset")) for place in (headers, inner)]
     said = re.search(r"limited to (\d+) requests", message.lower())
@@ -429,6 +432,18 @@ def _waits(headers: Mapping[str, str] | None, meta: Json, availability: Json, me
         "resets": tuple(reset for reset in resets if reset is not None),
         "limit": next((int(n) for n in limits if n is not None and 1 <= n < 1e9), None),
     }
+
+
+def _spoken_wait(said: str) -> float | None:
+    """Return the seconds of "retry after 20 s" or "try again in 1m20.5s"."""
+    hit = compiled(_SPOKEN_WAIT).search(said)
+    parts = compiled(_PART_OF_WAIT).findall(hit.group(1)) if hit else []
+    return sum(float(amount) * _UNITS[unit] for amount, unit in parts) if parts else None
+
+
+def _seconds(milliseconds: object) -> float | None:
+    found = number(milliseconds)
+    return None if found is None else found / 1000
 
 
 # A busy service says the same second again and again.

@@ -245,6 +245,34 @@ def test_the_sentence_is_a_source_too() -> None:
     assert upstream_limit({"Retry-After": "20"}, message=f"{UPSTREAM} Retry after 30s.").until == START + 30
 
 
+SENTENCES = {
+    "Please retry after 30 s.": 30,
+    "Please try again in 7.66s. Visit the console": 7.66,
+    "Please try again in 1m20.5s.": 80.5,
+    "retry in 2 minutes": 120,
+    "try again in 250ms": 0.25,
+    "try again in a while": None,
+    "try again in 99999999999999h": None,
+    "limited to 5 requests in 20s": None,
+}
+
+
+@pytest.mark.parametrize("place", ["message", "raw", "quoted"])
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_a_wait_in_a_provider_s_own_words(sentence: str, place: str) -> None:
+    """It stands in the message, in what the provider said, or in the error object that is quoted there."""
+    raw = json.dumps({"error": {"message": sentence}}) if place == "quoted" else sentence
+    found = upstream_limit({}, *(({}, f"{UPSTREAM} {sentence}") if place == "message" else ({"raw": raw},)))
+    expected = SENTENCES[sentence]
+    assert found.until == (None if expected is None else pytest.approx(START + expected, abs=0.001))
+
+
+def test_a_wait_in_milliseconds() -> None:
+    """By the header that OpenAI's and Azure's clients know."""
+    lines = {"Retry-After-Ms": "1500"}
+    assert upstream_limit(lines).until == upstream_limit({}, {"headers": lines}).until == START + 1.5
+
+
 def test_a_later_reply_shortens_no_hold() -> None:
     """Two replies that contradict each other: the account waits for the later deadline."""
     book = Ledger().settled("a", minute_limit({"Retry-After": "30"}), START)
