@@ -60,6 +60,14 @@ def test_each_shape_survives_the_stream_dialect(case: Case) -> None:
     assert read_whole(200, {"content-type": "text/event-stream"}, raw).scope == case.scope
 
 
+@pytest.mark.parametrize(
+    ("said", "tokens"), [("2666.", 2666), ("62186", 62186), ("1,234, not more", 1234), ("9" * 12, None)]
+)
+def test_how_many_tokens_the_balance_pays_for(said: str, tokens: int | None) -> None:
+    body = {"error": {"code": 402, "message": f"This request requires fewer max_tokens; you can only afford {said}"}}
+    assert classify(402, {}, body, now=NOW).affords == tokens
+
+
 # Two recordings hold the same body for the same message; only the request (a chain of two unknown ids, which
 # this package never sends) made one of them the request's fault. For a single id it is the model's.
 _TWINS = {"400-chain-invalid-id": "model"}
