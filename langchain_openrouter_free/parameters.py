@@ -171,6 +171,19 @@ def _is_tool(tool: object) -> bool:
     return isinstance(about, Mapping) and isinstance(about.get("name", ""), str)
 
 
+def _check_choice(params: Mapping[str, Any]) -> None:
+    """Refuse a demand for a call that no model can make: each of them would be asked for it."""
+    choice, tools = params.get("tool_choice"), params.get("tools") or ()
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not tools and (name or choice in ("required", "any")):
+        raise ConfigurationError(f"tool_choice={choice!r} demands a tool call, and the request has no tools.")
+    # A tool that the service runs itself has a name of its own.
+    known = [tool.get("function", {}).get("name") for tool in tools]
+    if name and all(known) and name not in known:
+        raise ConfigurationError(f"tool_choice asks for {name!r}, but the tools of this request are: {known}.")
+
+
 def body(
     own: Mapping[str, Any],
     extra: Mapping[str, Any],
@@ -212,6 +225,7 @@ def body(
         params["tools"] = [plain_tool(tool) for tool in params["tools"]]
     if isinstance(choice := params.get("tool_choice"), Mapping):
         params["tool_choice"] = plain_choice(choice) or choice
+    _check_choice(params)
     # A reservation, and the room in a context, go by whole numbers.
     params |= {name: int(params[name]) for name in _WHOLE & params.keys() if isinstance(params[name], float)}
     if not unbounded:

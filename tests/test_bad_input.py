@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from driving import asked, drive, make
 from langchain_core.messages import ChatMessage, HumanMessage
+from pitfall_helpers import ADD
 
 from langchain_openrouter_free import (
     Budget,
@@ -151,6 +152,7 @@ def sim() -> Iterator[Simulator]:
         yield simulator
 
 
+NAMED = {"type": "function", "function": {"name": "subtract"}}
 BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]] = {
     "no messages": ([], {}, RequestRejected, "no messages"),
     "an answer of less than nothing": (
@@ -166,6 +168,9 @@ BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]]
         "max_tokens=0 is out of its range",
     ),
     "a text for tools": ("hi", {"extra_body": {"tools": "x"}}, ConfigurationError, "tools='x' must be a list"),
+    "a call without tools": ("hi", {"tool_choice": "required"}, ConfigurationError, "the request has no tools"),
+    "a call of none of no tools": ("hi", {"tools": [], "tool_choice": "any"}, ConfigurationError, "has no tools"),
+    "a call of another tool": ("hi", {"tools": [ADD], "tool_choice": NAMED}, ConfigurationError, "asks for 'subtract'"),
     "a list as extra_body": ("hi", {"extra_body": [1]}, ConfigurationError, "extra_body=[1] must be a table"),
     "an unknown role": ([ChatMessage(role="wizard", content="x")], {}, RequestRejected, "wizard"),
     "NaN in a call": ("hi", {"temperature": math.nan}, ConfigurationError, "temperature"),
