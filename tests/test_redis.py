@@ -165,6 +165,13 @@ class TestAddress:
             "rediss://:geheim@host/0?ssl_cert_reqs=maybe",
             "redis+sentinel://:geheim@host/0",
             "redis-server://:geheim@host/state.sqlite3",
+            "redis://:geheim/geheim@host/0",
+            "redis://:geheim#geheim@host/0",
+            "redis://:geheim?geheim@host/0",
+            "redis://:ge@geheim/heim@host/0",
+            "redis://:ge@geheim?heim@host/0",
+            "redis://:ge@geheim#heim@host/0",
+            "redis://:ge[geheim@host/0",
         ],
     )
     def test_a_wrong_one_is_told_without_its_password(self, address: str) -> None:

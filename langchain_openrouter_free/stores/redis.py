@@ -1,6 +1,7 @@
 """Pages and logs in Redis or Valkey: shared by all machines that can reach the server.
 
-Owns the keys, the scripts that the server runs, and how an update is made atomic. Knows no rule and reads no page.
+Owns the keys, the address, and how an update is made atomic; the scripts are `scripts.py`'s. Knows no rule and reads no
+page.
 
 An update is optimistic: a page is changed here, and the server takes the new one only if nobody has written in between.
 Who was the last to write begins with what he wrote: one round trip; others with a look: two. A lost race costs one
@@ -11,6 +12,7 @@ know it. Every key has an expiry, and all that one step touches shares a hash ta
 from __future__ import annotations
 
 import random
+import re
 import time
 import uuid
 from collections import deque
@@ -18,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from langchain_openrouter_free.stores import ancestry
+from langchain_openrouter_free.stores import ancestry, scripts
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable
 
@@ -43,103 +45,13 @@ _MOST_ROWS = 20_000
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_5, 0.02
 # What an address may say that is not the package redis's.
 _OPTIONS = ("degraded", "machines", "prefix")
+_UNREADABLE = (
+    "write redis://host:6379/0, with a number for port and database; "
+    "in a password / is %2F, ? is %3F, # is %23, @ is %40, [ is %5B, ] is %5D and % is %25"
+)
+_DATABASE = re.compile(r"/?[0-9]*")
 # Of so many last readings of the server's clock the one with the shortest way counts.
 _READINGS = 16
-
-# Each answers with the server's time first: it costs no round trip of its own.
-_LOOK = """
-local now = redis.call('TIME')
-local page = redis.call('HMGET', KEYS[1], 'version', 'line', 'text')
-return {now[1], now[2], page[1], page[2], page[3]}
-"""
-_ADD = """
-local function add(first, at, text, most, kept)
-  local number = redis.call('INCR', KEYS[first])
-  local name = string.format('%016d', number)
-  redis.call('HSET', KEYS[first + 1], name, text)
-  redis.call('ZADD', KEYS[first + 2], at, name)
-  redis.call('ZADD', KEYS[first + 3], number, name)
-  local over = redis.call('ZCARD', KEYS[first + 3]) - most
-  if over > 0 then
-    local old = redis.call('ZRANGE', KEYS[first + 3], 0, over - 1)
-    redis.call('HDEL', KEYS[first + 1], unpack(old))
-    redis.call('ZREM', KEYS[first + 2], unpack(old))
-    redis.call('ZREM', KEYS[first + 3], unpack(old))
-  end
-  for place = first, first + 3 do redis.call('EXPIRE', KEYS[place], kept) end
-end
-"""
-# Page; expected version ('' for none), new version (the same for a page that stays), line, text, seconds kept; then the
-# keys of a log and a row, if there is one.
-_WRITE = (
-    _ADD
-    + """
-local now = redis.call('TIME')
-local version = redis.call('HGET', KEYS[1], 'version') or ''
-if version ~= ARGV[1] then
-  local page = redis.call('HMGET', KEYS[1], 'line', 'text')
-  return {now[1], now[2], 0, version, page[1], page[2]}
-end
-if ARGV[2] ~= ARGV[1] then
-  redis.call('HSET', KEYS[1], 'version', ARGV[2], 'line', ARGV[3], 'text', ARGV[4])
-end
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-if #KEYS > 1 then add(2, ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]) end
-return {now[1], now[2], 1}
-"""
-)
-_APPEND = (
-    _ADD
-    + """
-local now = redis.call('TIME')
-add(1, ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4])
-return {now[1], now[2]}
-"""
-)
-_SET_ASIDE = """
-local now = redis.call('TIME')
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-return {now[1], now[2]}
-"""
-_RECENT = """
-local now = redis.call('TIME')
-local names = redis.call('ZREVRANGE', KEYS[4], 0, ARGV[1] - 1)
-local found = {now[1], now[2]}
-for _, name in ipairs(names) do
-  found[#found + 1] = redis.call('ZSCORE', KEYS[3], name)
-  found[#found + 1] = redis.call('HGET', KEYS[2], name)
-end
-return found
-"""
-# Page key, then the log's: the page, and the oldest rows of before a moment.
-_OLDEST = """
-local now = redis.call('TIME')
-local page = redis.call('HMGET', KEYS[1], 'version', 'line', 'text')
-local names = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
-local found = {now[1], now[2], page[1], page[2], page[3]}
-for _, name in ipairs(names) do
-  found[#found + 1] = name
-  found[#found + 1] = redis.call('HGET', KEYS[3], name)
-end
-return found
-"""
-# The new page takes the place of the old one and of these rows, if all of them are as they were.
-_FOLD = """
-local now = redis.call('TIME')
-local version = redis.call('HGET', KEYS[1], 'version') or ''
-if version ~= ARGV[1] then return {now[1], now[2], 0} end
-for place = 6, #ARGV do
-  if redis.call('HEXISTS', KEYS[3], ARGV[place]) == 0 then return {now[1], now[2], 0} end
-end
-redis.call('HSET', KEYS[1], 'version', ARGV[2], 'line', ARGV[3], 'text', ARGV[4])
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-for place = 6, #ARGV do
-  redis.call('HDEL', KEYS[3], ARGV[place])
-  redis.call('ZREM', KEYS[4], ARGV[place])
-  redis.call('ZREM', KEYS[5], ARGV[place])
-end
-return {now[1], now[2], 1}
-"""
 
 
 class _Stand(NamedTuple):
@@ -201,7 +113,7 @@ class RedisStore(Sheltered):
             degraded: what becomes of paid calls while the server cannot be used; see above.
             machines: among how many the rest of a budget is divided then; `"local-share"` needs it.
             warn: gets each warning; None for the logger `langchain_openrouter_free`.
-            patience: how long an answer of the server is waited for, in seconds.
+            patience: how long the server may be silent in an answer, in seconds.
             retry_after: how long the server is left alone after trouble, in seconds.
             monotonic: the clock, in seconds, that `retry_after` is measured by.
             wall: this machine's clock, in Unix seconds, that the server's is compared with.
@@ -232,7 +144,10 @@ class RedisStore(Sheltered):
         """
         place, _, query = address.partition("?")
         scheme, _, rest = place.partition("://")
-        said = parse_qsl(query)
+        try:
+            said = parse_qsl(query, strict_parsing=True) if query else []
+        except ValueError:
+            raise ValueError(_UNREADABLE) from None
         ours: dict[str, Any] = {name: value for name, value in said if name in _OPTIONS}
         if "machines" in ours:
             ours["machines"] = int(ours["machines"])
@@ -242,6 +157,7 @@ class RedisStore(Sheltered):
         return cls(f"{url}?{theirs}" if theirs else url, **ours)
 
     def _made(self, url: str) -> redis.Redis:
+        _check_readable(url)
         # One place decides about trying again, and it is not this client.
         client = redis.Redis.from_url(
             url,
@@ -304,8 +220,10 @@ class RedisStore(Sheltered):
         began, clock = self._monotonic(), self._wall()
         try:
             said = self._scripts[script](keys=list(keys), args=list(arguments))
-        except (redis.RedisError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - over an answer that is none the client stumbles in any way
             raise Unusable(type(error).__name__, f"cannot be used: {self._told(error)}") from None
+        if not scripts.is_answer(script, said):
+            raise Unusable("foreign", "cannot be used: what it answers is not what Redis would")
         took = self._monotonic() - began
         self._readings.append((took, int(said[0]) + int(said[1]) / 1e6 - clock - took / 2))
         return list(said[2:])
@@ -316,7 +234,7 @@ class RedisStore(Sheltered):
         return str(error).replace(secret, "***") if secret else str(error)
 
     def _look(self, ref: PageRef[Page]) -> _Stand:
-        return self._read(ref, *self._run(_LOOK, [self._page_key(ref.key)]))
+        return self._read(ref, *self._run(scripts.LOOK, [self._page_key(ref.key)]))
 
     def _read(self, ref: PageRef[Page], version: bytes | None, line: bytes | None, text: bytes | None) -> _Stand:
         """Return what the server has, joined with what this process knows and the server has lost."""
@@ -352,7 +270,7 @@ class RedisStore(Sheltered):
 
     def _set_aside(self, key: str, text: bytes) -> None:
         name = f"{self._page_key(key)}:set-aside"
-        self._run(_SET_ASIDE, [name], text[:LONGEST_ASIDE], _SET_ASIDE_KEPT)
+        self._run(scripts.SET_ASIDE, [name], text[:LONGEST_ASIDE], _SET_ASIDE_KEPT)
         self._warn_once(
             "page", f"has a page that cannot be read ({key}): it is begun anew, its text is kept in {name}."
         )
@@ -391,7 +309,7 @@ class RedisStore(Sheltered):
             log, at, told = row
             keys += self._log_keys(log)
             arguments += [repr(float(at)), told, _MOST_ROWS, _ROWS_KEPT]
-        is_done, *there = self._run(_WRITE, keys, *arguments)
+        is_done, *there = self._run(scripts.WRITE, keys, *arguments)
         if is_done != 1:
             return self._read(ref, *there)
         if not same:
@@ -405,12 +323,12 @@ class RedisStore(Sheltered):
         known.write(ancestry.version_of(line), line, new)
 
     def _append(self, log: str, at: float, text: str) -> None:
-        self._run(_APPEND, self._log_keys(log), repr(float(at)), text, _MOST_ROWS, _ROWS_KEPT)
+        self._run(scripts.APPEND, self._log_keys(log), repr(float(at)), text, _MOST_ROWS, _ROWS_KEPT)
 
     def _recent(self, log: str, limit: int) -> list[tuple[float, str]]:
         if limit <= 0:
             return []
-        said = self._run(_RECENT, self._log_keys(log), limit)
+        said = self._run(scripts.RECENT, self._log_keys(log), limit)
         return [(float(at), text.decode("utf-8")) for at, text in zip(said[::2], said[1::2], strict=True)]
 
     def _fold(self, log: str, before: float, ref: PageRef[Page], change: Fold[Page], most: int) -> int:
@@ -419,14 +337,14 @@ class RedisStore(Sheltered):
         keys = [self._page_key(ref.key), *self._log_keys(log)]
         ends = self._monotonic() + self._patience * 4
         while True:
-            version, line, text, *rows = self._run(_OLDEST, keys, repr(float(before)), most)
+            version, line, text, *rows = self._run(scripts.OLDEST, keys, repr(float(before)), most)
             names, texts = rows[::2], [told.decode("utf-8") for told in rows[1::2]]
             if not names:
                 return 0
             stand = self._read(ref, version, line, text)
             new, newest = change(stand.page, texts), _next(stand.line)
             fresh = ancestry.version_of(newest)
-            said = self._run(_FOLD, keys, stand.version, fresh, newest, ref.encode(new), _PAGE_KEPT, *names)
+            said = self._run(scripts.FOLD, keys, stand.version, fresh, newest, ref.encode(new), _PAGE_KEPT, *names)
             if said[0] == 1:
                 self._wrote(ref.key, stand, newest, new)
                 return len(names)
@@ -449,6 +367,21 @@ class RedisStore(Sheltered):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+def _check_readable(url: str) -> None:
+    """Refuse an address whose password runs into host, port or database; tell nothing of it.
+
+    Raises:
+        ValueError: with what to write instead.
+    """
+    try:
+        parts = urlsplit(url)
+        is_readable = parts.port != 0 and not parts.fragment
+    except ValueError:
+        raise ValueError(_UNREADABLE) from None
+    if not is_readable or (parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path)):
+        raise ValueError(_UNREADABLE)
 
 
 def _ascii(said: bytes | None) -> str:
