@@ -70,6 +70,17 @@ def endpoint(sim: Simulator) -> Iterator[Callable[..., str]]:
         yield make
 
 
+@pytest.mark.parametrize("call", [{"function": "add"}, {"function": ["add"]}, {"function": {"name": 5}}, "add"])
+def test_a_call_that_is_none_is_told(sim: Simulator, endpoint: Callable[..., str], call: Any) -> None:
+    """It is the client's mistake, wherever in a conversation it stands."""
+    result = {"role": "tool", "tool_call_id": "a", "content": "3"}
+    body = {"model": "auto", "messages": [*HELLO, {"role": "assistant", "tool_calls": [call]}, result]}
+    told = httpx.post(f"{endpoint()}/chat/completions", json=body)
+    assert (told.status_code, told.json()["error"]["code"]) == (400, "rejected")
+    assert "messages[1].tool_calls" in told.json()["error"]["message"]
+    assert sim.chats() == []
+
+
 SAMPLE = re.compile(
     r'(?P<name>[a-z_:][a-z0-9_:]*)(\{([a-z_]+="([^"\\\n]|\\["\\n])*",?)*\})? '
     r"(?P<value>[-+]?[0-9.]+(E[-+]?[0-9]+)?)",

@@ -102,5 +102,15 @@ def _check_content(message: Json, place: int) -> None:
     if content is None and message["role"] in ("system", "developer", "user"):
         raise RequestRejected(f"messages[{place}].content: a text or a list is needed.")
     calls = message.get("tool_calls")
-    if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
-        raise RequestRejected(f"messages[{place}].tool_calls: a list of objects is needed.")
+    if calls is not None and not (isinstance(calls, list) and all(map(_is_call, calls))):
+        raise RequestRejected(
+            f"messages[{place}].tool_calls: a list of objects is needed, each with a function of texts."
+        )
+
+
+def _is_call(call: object) -> bool:
+    """Tell whether something has the form of a tool call; what else it lacks is made good or told by the service."""
+    function = call.get("function") if isinstance(call, dict) else ""
+    if not isinstance(function, dict):
+        return function is None
+    return isinstance(function.get("name"), str | None) and isinstance(function.get("arguments"), str | dict | None)
