@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -38,6 +39,7 @@ def run(command: str, options: Options, **arguments: Any) -> None:
     try:
         with log_shown(out):
             import_module(f"langchain_openrouter_free.cli.{command}").run(options, **arguments)
+        sys.stdout.flush()
     except ConfigurationError as error:
         out.fail(type(error).__name__, str(error), 2)
     except OpenRouterFreeError as error:
@@ -47,6 +49,11 @@ def run(command: str, options: Options, **arguments: Any) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(0) from None
+    except OSError as error:
+        out.note(f"error: {error}", "red")
+        with contextlib.suppress(OSError):  # what could not be written would be tried, and told, again at the very end
+            sys.stdout.close()
+        raise typer.Exit(1) from None
 
 
 def _version(wanted: bool) -> None:

@@ -7,14 +7,19 @@ configuration; 3 a key is needed; 4 an extra is needed; 130 interrupted.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 NEEDS_EXTRA = 4
 
 
 def main() -> None:
     """Run the command line."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us
+            setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
     missing = [name for name in ("typer", "rich") if find_spec(name) is None]
     if missing:
         sys.stderr.write(

@@ -1,0 +1,35 @@
+"""What the command does where its words can go nowhere: an exit code as ever, and no trace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+
+
+@pytest.mark.parametrize(
+    ("command", "streams", "code"),
+    [
+        ("completion bash", ">/dev/full", 1),
+        ("completion bash --json", ">/dev/full", 1),
+        ("completion bash", ">&-", 0),
+        ("completion bash --json", ">&-", 0),
+        ("completion tcsh", "2>&-", 2),
+        ("chat hi", "2>&-", 3),
+        ("chat", "<&- >&- 2>&-", 3),
+    ],
+)
+def test_streams_that_take_nothing(command: str, streams: str, code: int, tmp_path: Path) -> None:
+    asked = f'exec "$0" -m langchain_openrouter_free {command} {streams}'
+    home = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1]), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        ["sh", "-c", asked, sys.executable], env=home, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
