@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from langchain_openrouter_free.evidence import Evidence, compiled, decode, gather
+from langchain_openrouter_free.evidence import Evidence, compiled, decode, gather, header
 from langchain_openrouter_free.shortcomings import named, sizes
 from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, verdict
@@ -296,6 +296,9 @@ _WINDOWS = {Kind.MINUTE_LIMIT: "minute", Kind.DAY_LIMIT: "day"}
 # What is said about the request; elsewhere a feature's name is no refusal of it.
 _OF_THE_REQUEST = frozenset({Kind.UNFIT, Kind.INCOMPATIBLE, Kind.DOUBTFUL, Kind.REJECTED})
 _WITH_RESET = frozenset({*_WINDOWS, Kind.MODEL_LIMIT, Kind.RATE_LIMIT})
+_OF_TIME = frozenset({"retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-limit"})
+# Characters of a body that is remembered with what it means.
+_SHORT = 2048
 
 
 def classify(
@@ -313,7 +316,29 @@ def classify(
         body: bytes, text or parsed JSON of the reply or of the event, whole or cut.
         now: Unix seconds.
     """
-    seen = gather(status, headers, body)
+    if isinstance(body, str | bytes) and len(body) <= _SHORT and not _says_of_time(headers):
+        found = _timeless(status, header(headers, "content-type") or "", body)
+        if found is not None:
+            return found
+    return _judged(gather(status, headers, body), status, now)
+
+
+def _says_of_time(headers: Mapping[str, str] | None) -> bool:
+    return any(str(name).lower() in _OF_TIME for name in headers or ())
+
+
+# An outage says the same of model after model.
+@lru_cache(maxsize=64)
+def _timeless(status: int | None, kind: str, body: str | bytes) -> Verdict | None:
+    """Judge a body that says nothing of time, whenever it comes; None for any other."""
+    seen = gather(status, {"content-type": kind}, body)
+    if seen.waits or seen.dates or seen.resets or seen.limit is not None:
+        return None
+    found = _judged(seen, status, now=0.0)
+    return None if found.kind in _WITH_RESET else found
+
+
+def _judged(seen: Evidence, status: int | None, now: float) -> Verdict:
     if status == 200 and not seen.error and '"choices"' in seen.said:
         # A cut or empty answer: its words are a model's, not the service's.
         return verdict(Kind.BROKEN, "a reply that is no whole answer", status=status)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from wire_table import ANSWERS, MIDNIGHT, NOW, REFUSALS, Case, event, sse
 
 from langchain_openrouter_free.answers import judge
-from langchain_openrouter_free.refusals import classify, classify_listing
+from langchain_openrouter_free.evidence import gather
+from langchain_openrouter_free.refusals import _judged, classify, classify_listing
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, verdict
 from langchain_openrouter_free.wire import Assembly, ReplyError, ReplyReader
 
@@ -43,6 +44,14 @@ def test_each_shape_has_its_verdict(case: Case) -> None:
         assert found.until == pytest.approx(case.until)
     elif case.id.startswith("429-"):
         assert found.until is None
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: case.id)
+def test_what_was_said_before_means_the_same_at_any_time(case: Case) -> None:
+    """A verdict is remembered with its bytes; one that has a moment is judged anew."""
+    for now in (NOW, NOW + 7200, NOW):
+        fresh = _judged(gather(case.status, case.headers, case.raw), case.status, now)
+        assert classify(case.status, case.headers, case.raw, now=now) == fresh
 
 
 _ERROR_BODIES = [
