@@ -268,11 +268,27 @@ class TestWhoMayAsk:
         assert said.status_code == status
         assert ("access-control-allow-origin" in said.headers) == ("origins" in guarding)
 
-    def test_a_named_page_may_look_first(self, sim: Simulator) -> None:
-        app = application(Backend(router(sim)), origins=["https://app.example"])
+    @pytest.mark.parametrize("token", [None, "t0ken"])
+    def test_a_named_page_may_look_first(self, sim: Simulator, token: str | None) -> None:
+        """A browser asks with neither token nor key whether the page may ask."""
+        app = application(Backend(router(sim)), origins=["https://app.example"], token=token)
+        page = {"origin": "https://app.example", "access-control-request-headers": "authorization"}
         with TestClient(app, base_url="http://127.0.0.1") as ask:
-            said = ask.options("/v1/chat/completions", headers={"origin": "https://app.example"})
+            said = ask.options("/v1/chat/completions", headers=page)
+            other = ask.options("/v1/chat/completions", headers={"origin": "https://evil.example"})
         assert (said.status_code, said.headers["access-control-allow-origin"]) == (204, "https://app.example")
+        assert said.headers["access-control-allow-headers"] == "authorization"
+        assert (other.status_code, "access-control-allow-origin" in other.headers) == (403, False)
+
+    @pytest.mark.parametrize(("guarding", "status"), [({"token": "t0ken"}, 401), ({"most_at_once": 0}, 503)])
+    def test_a_named_page_is_told_why_it_is_refused(
+        self, sim: Simulator, guarding: dict[str, Any], status: int
+    ) -> None:
+        """A browser shows a page nothing of an answer that does not name it."""
+        app = application(Backend(router(sim)), origins=["https://app.example"], **guarding)
+        with TestClient(app, base_url="http://127.0.0.1") as ask:
+            said = ask.get("/v1/models", headers={"origin": "https://app.example"})
+        assert (said.status_code, said.headers["access-control-allow-origin"]) == (status, "https://app.example")
 
     @pytest.mark.parametrize(("host", "token"), [("0.0.0.0", None), ("192.0.2.1", ""), ("::", None), ("box", None)])
     def test_another_address_needs_a_token(self, host: str, token: str | None) -> None:

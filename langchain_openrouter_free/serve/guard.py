@@ -71,17 +71,22 @@ class Guard:
             return
         headers = _headers(scope)
         origin = headers.get("origin", "").lower()
-        refused = self._refused(headers, origin)
         cross = self._cross(origin, headers.get("access-control-request-headers", ""))
-        if refused is None and scope["method"] == "OPTIONS" and cross:
-            await answer(send, 204, None, cross)
-        elif refused is not None:
-            await answer(send, *refused)
+        # A page may read why it is refused.
+        sending = _with(send, cross) if cross else send
+        if (stranger := self._stranger(headers, origin)) is not None:
+            await answer(send, *stranger)
+        elif scope["method"] == "OPTIONS" and cross:
+            # Browsers look first, and never with a token.
+            await answer(sending, 204, None, {})
+        elif not self._is_known(headers.get("authorization", "")):
+            told = refusal(401, "The token is missing or wrong.", kind="authentication_error", code="invalid_api_key")
+            await answer(sending, *told)
         elif self._busy >= self._most:
             status, body, _ = refusal(503, "Too many requests at once.", kind="api_error", code="busy")
-            await answer(send, status, body, {"retry-after": "1", "x-should-retry": "true"})
+            await answer(sending, status, body, {"retry-after": "1", "x-should-retry": "true"})
         else:
-            await self._let_through(scope, receive, _with(send, cross) if cross else send)
+            await self._let_through(scope, receive, sending)
 
     async def _let_through(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._busy += 1
@@ -90,21 +95,21 @@ class Guard:
         finally:
             self._busy -= 1
 
-    def _refused(self, headers: Mapping[str, str], origin: str) -> tuple[int, dict[str, Any], dict[str, str]] | None:
+    def _stranger(self, headers: Mapping[str, str], origin: str) -> tuple[int, dict[str, Any], dict[str, str]] | None:
         if not self._is_ours(_host(headers.get("host", ""))):
             return refusal(403, "This host name is not served; --allow-host names more.", code="forbidden_host")
         if origin and origin not in self._origins:
             return refusal(403, "Web pages may not ask unless they are named.", code="forbidden_origin")
-        if self._token is not None and not self._is_known(headers.get("authorization", "")):
-            return refusal(401, "The token is missing or wrong.", kind="authentication_error", code="invalid_api_key")
         return None
 
     def _is_ours(self, host: str) -> bool:
         return host in self._hosts or (self._all_addresses and _is_address(host))
 
     def _is_known(self, said: str) -> bool:
+        if self._token is None:
+            return True
         scheme, _, token = said.partition(" ")
-        right = (self._token or "").encode()
+        right = self._token.encode()
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode("utf-8", "replace"), right)
 
     def _cross(self, origin: str, wanted: str) -> dict[str, str]:
