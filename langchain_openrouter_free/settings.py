@@ -347,12 +347,13 @@ def _part(value: object, name: str) -> Part | None:
 
 def project(name: str | None) -> str:
     """Return the project's name; without one the working directory, as far as there is one."""
-    if name:
-        return name
-    try:
-        return os.getcwd()  # noqa: PTH109 - asked at each call
-    except OSError:
-        return ""
+    if not name:
+        try:
+            name = os.getcwd()  # noqa: PTH109 - asked at each call
+        except OSError:
+            return ""
+    # A folder's name may be any bytes, and stores keep text.
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def account(key: str, url: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,6 +109,22 @@ def test_a_report_of_nothing(world: World) -> None:
     report = make(world.sim, [TWENTY[0]], clock=world.clock, project="idle").spending()
     assert [(one.spent, one.reserved, one.cap, one.left) for one in report.windows] == [("0", "0", None, None)] * 3
     assert (report.credits, report.to_buy) == ("0", "0")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+@pytest.mark.parametrize("kind", ["file", "server"])
+def test_a_folder_whose_name_is_no_text(
+    world: World, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """A folder's name may be any bytes: what is paid for in it is booked all the same, and can be printed."""
+    state = str(tmp_path / "state.sqlite3") if kind == "file" else request.getfixturevalue("shared").url
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    Path(folder).mkdir()
+    monkeypatch.chdir(folder)
+    model = world.model(FLAT, project=None, state=state)
+    assert drive(model, "invoke").meta["route"]["paid"]
+    report = model.spending()
+    assert (report.windows[0].spent, report.project.encode()) == ("0.5", os.fsencode(tmp_path) + rb"/caf\udce9")
 
 
 def test_what_is_under_way_is_reserved(world: World) -> None:
