@@ -390,6 +390,18 @@ def test_what_the_user_means_counts(place: Place, how: str, tmp_path: Path) -> N
         assert (ChatOpenRouterFree().base_url, ChatOpenRouterFree().top_k) == (None, 6)
 
 
+def test_a_folder_s_name_confirms_nothing_but_itself(tmp_path: Path) -> None:
+    """It may hold a line that looks like another confirmation, or be no text; what was confirmed before stays so."""
+    table = {"allow_paid": True}
+    confirmed, meant, evil = (tmp_path / name for name in ("trusted", "meant.toml", "evil.toml"))
+    smuggling = tmp_path / f"a\n{trust._fingerprint(evil, table)} b"
+    for file in (meant, smuggling / "x.toml", tmp_path / "caf\udce9" / "x.toml"):
+        trust.confirm(file, table, confirmed)
+        assert trust.is_trusted(file, table, confirmed)
+    assert trust.is_trusted(meant, table, confirmed)
+    assert not trust.is_trusted(evil, table, confirmed)
+
+
 @pytest.mark.parametrize("program", ["<stdin>", ".venv/bin/openrouter-free", "lib/site-packages/some/__main__.py"])
 def test_what_is_piped_or_installed_in_a_strange_project_is_not_its_program(place: Place, program: str) -> None:
     """People make their environments inside of what they have checked out."""

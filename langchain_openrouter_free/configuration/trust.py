@@ -92,8 +92,10 @@ def confirm(file: Path, table: Mapping[str, Any], confirmed: Path) -> None:
     """Remember that the user means these very settings of this file."""
     confirmed.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     known = _read(confirmed)
-    known[_fingerprint(file, table)] = str(file.resolve())
-    text = "".join(f"{mark} {path}\n" for mark, path in known.items())
+    # For people to read, on one line: a folder's name may be any bytes.
+    path = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(file.resolve()))
+    known[_fingerprint(file, table)] = path
+    text = "".join(f"{mark} {place}\n" for mark, place in known.items())
     confirmed.write_text(text, encoding="utf-8")
 
 
