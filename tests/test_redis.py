@@ -57,10 +57,12 @@ def trips(server: Server) -> int:
 class TestServer:
     """What is on the server, and what it costs to ask it."""
 
-    def test_every_key_is_the_accounts_and_has_an_end(self, sim: Simulator, shared: Server) -> None:
-        sim.script({"test/m01:free": "429-upstream"})
-        model = make(sim, state=shared.url, project="a project", api_key=KEY)
-        assert drive(model, "invoke", "a secret prompt").text
+    def test_every_key_is_the_accounts_or_the_projects_and_has_an_end(self, sim: Simulator, shared: Server) -> None:
+        sim.reset(Scenario(models=[FLAT], scripts={"test/m01:free": "429-upstream"}))
+        paying = {"allow_paid": True, "paid_models": [FLAT["id"]], "budget": "$9", "account_budget": "$9"}
+        model = make(sim, state=shared.url, project="a project", api_key=KEY, **paying)
+        for named in ({}, {"model": FLAT["id"]}):
+            assert drive(model, "invoke", "a secret prompt", **named).text
         with shared.client() as client:
             keys = {key.decode(): client.ttl(key) for key in client.keys("*")}
             values = b"".join(client.dump(key) or b"" for key in keys)
@@ -68,7 +70,8 @@ class TestServer:
         assert all(key.startswith("openrouter-free:{") for key in keys)
         assert all(0 < seconds <= 400 * 86_400 for seconds in keys.values())
         account = settings.account(KEY, sim.base_url)
-        assert {key.partition("{")[2].partition("}")[0] for key in keys} == {account}
+        assert {key.partition("{")[2].partition("}")[0] for key in keys} == {account, "a project"}
+        assert [key for key in keys if "a project" in key] == ["openrouter-free:{a project}:project"]
         assert b"secret prompt" not in values
         assert KEY.encode() not in values
 
