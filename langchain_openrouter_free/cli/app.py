@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from langchain_openrouter_free.cli.output import log_shown
-from langchain_openrouter_free.cli.start import Options
+from langchain_openrouter_free.cli.start import Options, is_blind
 
 app = typer.Typer(
     name="openrouter-free",
@@ -30,6 +30,9 @@ Tools = Annotated[bool, typer.Option("--tools", help="The request has tools.")]
 Image = Annotated[bool, typer.Option("--image", help="The request has an image.")]
 Structured = Annotated[bool, typer.Option("--structured", help="The request asks for structured output.")]
 
+# What these tell is wrong where the state cannot be used: a warning says so to people, the exit code to scripts.
+_OF_BOOKS = {"budget", "quota", "report", "reset", "route"}
+
 
 def run(command: str, options: Options, **arguments: Any) -> None:
     """Do a command, and turn its failures into words and exit codes."""
@@ -40,6 +43,8 @@ def run(command: str, options: Options, **arguments: Any) -> None:
         with log_shown(out):
             import_module(f"langchain_openrouter_free.cli.{command}").run(options, **arguments)
         sys.stdout.flush()
+        if command in _OF_BOOKS and is_blind(options):
+            out.leave(1)
     except ConfigurationError as error:
         out.fail(type(error).__name__, str(error), 2)
     except OpenRouterFreeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_openrouter_free.cli.output import Output
@@ -23,11 +23,13 @@ class Options:
         as_json: print JSON.
         profile: the named profile to use.
         dotenv: a `.env` file to read.
+        made: the models that the command has made.
     """
 
     as_json: bool = False
     profile: str | None = None
     dotenv: str | None = None
+    made: list[ChatOpenRouterFree] = field(default_factory=list)
 
     def output(self) -> Output:
         """Return where the command's words go."""
@@ -66,4 +68,13 @@ def model(options: Options, *, key: bool = False, **arguments: Any) -> ChatOpenR
         require_key(options)
     elif not has_key(options):
         arguments = {"api_key": NO_KEY, **arguments}
-    return ChatOpenRouterFree.from_profile(options.profile, dotenv=options.dotenv or False, **arguments)
+    made = ChatOpenRouterFree.from_profile(options.profile, dotenv=options.dotenv or False, **arguments)
+    options.made.append(made)
+    return made
+
+
+def is_blind(options: Options) -> bool:
+    """Tell whether a model's state could not be used, so that its books were not seen."""
+    from langchain_openrouter_free import settings  # noqa: PLC0415 - slow for --help
+
+    return any(getattr(settings.store(one.state), "degraded", False) for one in options.made)
