@@ -312,9 +312,10 @@ def test_thoughts_and_arguments_without_end_take_no_minutes(
     """
     if kind == "arguments" and "stream" in path:
         began = time.process_time()
-        parse_partial_json('{"a": "' + "a" * 65_536)
-        if time.process_time() - began > 0.5:
-            pytest.skip("this langchain-core reads arguments that are not whole in the square of their length")
+        with suppress(ValueError):
+            parse_partial_json("a" * 16_384)
+        if time.process_time() - began > 0.2:
+            pytest.skip("this langchain-core reads a piece of arguments in the square of its length")
     most = {"thoughts": floods.MOST_THOUGHTS // 4, "arguments": floods.MOST_ARGUMENTS // 4}
     monkeypatch.setattr(floods, "MOST_THOUGHTS", most["thoughts"])
     monkeypatch.setattr(floods, "MOST_ARGUMENTS", most["arguments"])
