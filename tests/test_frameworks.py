@@ -110,6 +110,17 @@ def test_create_agent_takes_a_response_format_as_a_tool(sim: Simulator, make_mod
     assert asked(sim) == [FIRST, SECOND]
 
 
+def test_create_agent_uses_its_tools_before_the_form_that_ends_it(sim: Simulator, make_model: Maker, agents: Any):
+    """Each of its calls is forced: after a tool's result the model goes on to the tool that the result is given by."""
+    structured = pytest.importorskip("langchain.agents.structured_output")
+    form = structured.ToolStrategy(Total)
+    agent = agents.create_agent(make_model(sim), [add_tool(sim, deadly="503")], response_format=form)
+    answer = agent.invoke(TASK)
+    assert answer["structured_response"] == Total(total=3)
+    assert "the sum is 7" in [message.content for message in answer["messages"]]
+    assert asked(sim) == [FIRST, FIRST, SECOND]
+
+
 def test_create_agent_takes_a_response_format_of_the_provider(sim: Simulator, make_model: Maker, agents: Any):
     structured = pytest.importorskip("langchain.agents.structured_output")
     agent = agents.create_agent(

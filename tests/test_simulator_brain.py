@@ -245,3 +245,51 @@ def test_steps_are_known_as_done_where_calls_and_results_are_told_in_words(ask):
     assert call["function"]["name"] == "negate"
     messages += [{**messages[1]}, {"role": "user", "content": "Observation:\nminus five"}]
     assert ask(messages, tools=tools)["message"]["content"].endswith("has done all steps: seven, minus five")
+
+
+REPORT = tool("Report", summary={"type": "string"})
+
+
+def _told(*names):
+    """A conversation in which these tools were called one after the other, each with a result."""
+    talk = [{"role": "user", "content": "What is the weather in Oslo?"}]
+    for name in names:
+        call = {"id": f"c-{name}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        talk.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        talk.append({"role": "tool", "tool_call_id": f"c-{name}", "content": "It rains."})
+    return talk
+
+
+@pytest.mark.parametrize("choice", ["required", "any"])
+@pytest.mark.parametrize(
+    ("talk", "expected"),
+    [
+        (_told(), "get_weather"),
+        (_told("get_weather"), "Report"),
+        (_told("get_weather", "Report"), "magic_function"),
+        (_told("get_weather", "Report", "magic_function"), "Report"),
+        ([*_told("get_weather"), {"role": "user", "content": "And the weather in Rome?"}], "get_weather"),
+        (_told("get_weather")[:-1], "get_weather"),
+    ],
+    ids=["at first", "result in a form", "the other", "the form again", "asked anew", "no result"],
+)
+def test_a_forced_call_is_not_made_again_once_it_has_its_result(ask, talk, expected, choice):
+    """The forced model goes on to what was not told yet, in the end to the last tool: the form of the result."""
+    found = calls(ask(talk, tools=[WEATHER, MAGIC, REPORT], tool_choice=choice))
+    assert [name for name, _ in found] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("needs", "expected"),
+    [
+        ({"a": {"type": ["integer", "null"]}, "b": {"type": ["null", "number"]}}, True),
+        ({"a": {"type": ["string", "null"]}}, False),
+        ({"a": {}}, False),
+        ({"a": True}, False),
+        ({"a": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}, False),
+    ],
+)
+def test_tools_of_any_types_are_read(ask, needs, expected):
+    """A type may be a list or be missing; a schema may be no object."""
+    choice = ask("What is 1 + 2", tools=[tool("q", **needs)])
+    assert bool(calls(choice)) is expected

@@ -15,7 +15,7 @@ from typing import Any
 
 from langchain_openrouter_free.simulator.catalogue import Row
 from langchain_openrouter_free.simulator.reply import Json
-from langchain_openrouter_free.simulator.schemas import names, numbers, quoted, sample
+from langchain_openrouter_free.simulator.schemas import names, numbers, quoted, sample, type_of
 from langchain_openrouter_free.simulator.tasks import Task, mentions, task_of
 
 CHARS_PER_TOKEN = 4
@@ -159,7 +159,7 @@ def answer(
     said = prompt.said if task is None else task.text
     result = Answer(prompt_tokens=prompt.tokens, images=prompt.images)
     if text is None:
-        result.calls = _calls(body, _wanted(body, row, prompt, task), said)
+        result.calls = _calls(body, _wanted(body, row, prompt, task), said, prompt)
     if result.calls:
         result.finish = "tool_calls"
     elif text is not None:
@@ -225,6 +225,8 @@ def _wanted(body: Json, row: Row, prompt: Prompt, task: Task | None) -> list[Jso
     if task is None:
         answered = bool(prompt.messages) and prompt.messages[-1].get("role") == "tool"
         fitting = [] if answered and not must else [tool for tool in tools if _is_for(tool, prompt.said)]
+        if must:
+            return _forced(tools, fitting, _answered(prompt.messages))
     elif task.is_over:
         # Who has to call one more is to give the result in a form: a tool that was no part of the task.
         fitting = [tool for tool in tools if must and not task.names(str(tool["name"]))][-1:]
@@ -233,9 +235,27 @@ def _wanted(body: Json, row: Row, prompt: Prompt, task: Task | None) -> list[Jso
     return fitting or (tools[:1] if must else [])
 
 
-def _calls(body: Json, wanted: list[Json], said: str) -> list[ToolCall]:
+def _forced(tools: list[Json], fitting: list[Json], known: set[str]) -> list[Json]:
+    """The tools that one calls who has to: none again whose result is known, and the form of the result last."""
+    left = [tool for tool in tools if tool["name"] not in known] or tools[-1:]
+    fitting = [tool for tool in fitting if tool in left]
+    before = [tool for tool in fitting if tool is not tools[-1]]
+    return before or fitting or (left[-1:] if known else tools[:1])
+
+
+def _answered(messages: list[Json]) -> set[str]:
+    """The tools whose results came since the user spoke."""
+    spoke = max((at for at, message in enumerate(messages) if message.get("role") == "user"), default=-1)
+    since = messages[spoke + 1 :]
+    calls = [call for message in since for call in message.get("tool_calls") or () if isinstance(call, dict)]
+    told = [message.get("tool_call_id") for message in since if message.get("role") == "tool"]
+    return {name for call in calls if call.get("id") in told and (name := (call.get("function") or {}).get("name"))}
+
+
+def _calls(body: Json, wanted: list[Json], said: str, prompt: Prompt) -> list[ToolCall]:
     calls = [call for tool in wanted for call in _calls_of(tool, said)]
-    return calls if body.get("parallel_tool_calls") is not False else calls[:1]
+    is_form = len(wanted) == 1 and wanted[0] is offered_tools(body)[-1] and bool(_answered(prompt.messages))
+    return calls[:1] if is_form or body.get("parallel_tool_calls") is False else calls
 
 
 def _is_for(tool: Json, said: str) -> bool:
@@ -257,8 +277,9 @@ def _needs(tool: Json, kinds: set[str]) -> int:
     properties = schema.get("properties") if isinstance(schema, dict) else None
     if not isinstance(schema, dict) or not isinstance(properties, dict):
         return 0
-    wanted = schema.get("required") or list(properties)
-    return sum(1 for name in wanted if (properties.get(name) or {}).get("type") in kinds)
+    wanted = schema.get("required")
+    needed = [properties.get(name) for name in (wanted if isinstance(wanted, list) and wanted else properties)]
+    return sum(1 for one in needed if isinstance(one, dict) and "type" in one and type_of(one) in kinds)
 
 
 def _calls_of(tool: Json, said: str) -> Iterator[ToolCall]:

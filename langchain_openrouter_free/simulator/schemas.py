@@ -77,7 +77,7 @@ class _Sampler:
         for word in ("anyOf", "oneOf"):
             if schema.get(word):
                 return self.value(self._choice(schema[word], depth), name, depth + 1)
-        return self._typed(_type_of(schema), schema, name, depth)
+        return self._typed(type_of(schema), schema, name, depth)
 
     def _typed(self, kind: str, schema: Schema, name: str, depth: int) -> Any:
         if kind == "object":
@@ -148,7 +148,8 @@ class _Sampler:
         return text if most is None else text[: int(most)]
 
 
-def _type_of(schema: Schema) -> str:
+def type_of(schema: Schema) -> str:
+    """The type that a value of the schema gets: the first that is not null, or what its keywords speak of."""
     kind = schema.get("type")
     if isinstance(kind, list):
         return str(next((one for one in kind if one != "null"), "null"))
