@@ -13,6 +13,7 @@ from typing import Any
 
 from langchain_openrouter_free.evidence import BROKEN_OFF
 from langchain_openrouter_free.schemas import misfit
+from langchain_openrouter_free.spoken import is_answer, says_something
 from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
@@ -33,8 +34,8 @@ _DELIVERED: Mapping[str, str] = {
     Kind.FINISH_ERROR: "what was said before the end",
     Kind.NO_CHOICES: "a message without content",
     Kind.EMPTY: "a message without content",
-    Kind.ONLY_THOUGHTS: "the thoughts, in `additional_kwargs`",
-    Kind.SPENT: "the thoughts, in `additional_kwargs`",
+    Kind.ONLY_THOUGHTS: "the thoughts, in `additional_kwargs`, or as the text that they came in",
+    Kind.SPENT: "the thoughts, in `additional_kwargs`, or as the text that they came in",
     Kind.REFUSAL: "the refusal, in `additional_kwargs`",
     Kind.MODERATED: "what the filter has left",
     Kind.ANNOUNCED: "the words (so by default)",
@@ -171,7 +172,7 @@ def _content_flaw(said: Completion, terms: Terms) -> tuple[Kind, str] | None:
     if said.tool_calls:
         unnamed = terms.must_call and all(call.name != terms.must_call for call in said.tool_calls)
         return (Kind.NOT_CALLED, f"the tool {terms.must_call!r} was not called") if unnamed else None
-    if said.text.strip():
+    if is_answer(said.text):
         if filtered:
             return Kind.MODERATED, filtered
         if terms.must_call is not None:
@@ -185,7 +186,7 @@ def _content_flaw(said: Completion, terms: Terms) -> tuple[Kind, str] | None:
         return Kind.MODERATED, f"{filtered} and no content"
     if finish == "tool_calls":
         return Kind.CALLS_MISSING, "finish_reason announced tool calls, and there are none"
-    if said.reasoning.strip():
+    if says_something(said.reasoning) or says_something(said.text):
         return Kind.ONLY_THOUGHTS, f"thoughts, and no answer (finish_reason {said.finish_reason!r})"
     return Kind.EMPTY, f"no text, no tool call (finish_reason {said.finish_reason!r})"
 

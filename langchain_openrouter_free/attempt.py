@@ -27,6 +27,7 @@ from langchain_openrouter_free.roads import Roads
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.skew import Heard
 from langchain_openrouter_free.sources import Stopwatch
+from langchain_openrouter_free.spoken import Opening
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import TransportFault
 from langchain_openrouter_free.tripwire import Bill
@@ -135,6 +136,7 @@ class Attempt:
         self._assembly = Assembly()
         # Content that is not shown yet: it says nothing so far, or may still be judged away.
         self._held: list[Delta] = []
+        self._opening = Opening()
         self._judged_well = False
         self._let_through = False
         self._ahead: list[list[Delta] | None] = []
@@ -150,13 +152,14 @@ class Attempt:
     def committed_content(self, deltas: list[Delta]) -> Iterator[Delta]:
         """Yield what a caller would see; from the first of it on, a failure is final.
 
-        Blanks in front of the first word commit to nothing: they are held back until it comes.
+        Blanks and thoughts in the text in front of its first word commit to nothing: they are held back until it comes.
         """
         for delta in map(self._owner.delivery.shown, deltas):
             if not delta.has_content:
                 continue
             self._held.append(delta)
-            shows = delta.says_something and not self._owner.roads.terms.holds(delta)
+            speaks = self._opening.speaks(delta.text) or replace(delta, text="").says_something
+            shows = speaks and not self._owner.roads.terms.holds(delta)
             if self.committed or self._judged_well or shows:
                 self.committed = True
                 yield from self._released()

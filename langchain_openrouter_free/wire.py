@@ -17,6 +17,7 @@ from langchain_openrouter_free.evidence import BROKEN_OFF, LENIENT, Json, error_
 from langchain_openrouter_free.floods import ENDLESS, Flood
 from langchain_openrouter_free.halves import Halves
 from langchain_openrouter_free.indexing import ToolIndexer
+from langchain_openrouter_free.spoken import says_something
 
 # An answer of this size is no answer: the longest output limit in the catalogue is far below it.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
@@ -70,9 +71,9 @@ class Delta:
 
     @property
     def says_something(self) -> bool:
-        """Whether that is more than blanks and empty pieces: only this keeps an attempt alive, and commits it."""
-        words = self.text.strip() or self.reasoning.strip() or self.refusal.strip()
-        return bool(words) or any(piece.name or piece.arguments.strip() for piece in self.tool_calls)
+        """Whether that is more than what nobody sees: only this keeps an attempt alive, and commits it."""
+        told = says_something(self.text) or says_something(self.reasoning) or says_something(self.refusal)
+        return told or any(piece.name or piece.arguments.strip() for piece in self.tool_calls)
 
 
 @dataclass(slots=True)
@@ -208,8 +209,7 @@ class ReplyReader:
         self._data: list[str] = []
         self._bare = False
         self._spoke = False
-        self._tools = ToolIndexer()
-        self._halves = Halves()
+        self._tools, self._halves = ToolIndexer(), Halves()
         self._alike, self._flood = Alike(), Flood()
         self._like = Delta()
         self._words: Delta | None = None

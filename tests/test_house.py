@@ -28,6 +28,7 @@ RULES = {
     "wire",
     "alike",
     "halves",
+    "spoken",
     "floods",
     "indexing",
     "framing",
