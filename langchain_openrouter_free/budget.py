@@ -44,7 +44,8 @@ class Budget:
         total: ever, as far as the state reaches back.
 
     Raises:
-        ValueError: if an amount is none, or is not above zero. Numbers and text are read as they are written.
+        ValueError: if an amount is none, is not above zero, or is above a billion. Numbers and text are read as they
+            are written.
     """
 
     per_call: Decimal | None = None
@@ -58,8 +59,8 @@ class Budget:
             if given is None:
                 continue
             amount = _dollars(given)
-            if not amount.is_finite() or amount <= 0:
-                raise ValueError(f"budget: {name}={given!r} must be a positive amount of US dollars")
+            if not amount.is_finite() or not 0 < amount <= _MOST:
+                raise ValueError(f"budget: {name}={given!r} must be a positive amount of US dollars, a billion at most")
             object.__setattr__(self, name, amount)
 
     @classmethod
@@ -70,7 +71,8 @@ class Budget:
         be meant as part of a number.
 
         Raises:
-            ValueError: if it is not an amount, is negative or zero, names a window twice, or names none at all.
+            ValueError: if it is not an amount, is negative, zero or above a billion, names a window twice, or names
+                none at all.
         """
         if isinstance(given, str) and given.strip().lower() == UNLIMITED:
             return cls()

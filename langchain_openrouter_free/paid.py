@@ -13,6 +13,8 @@ from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.errors import ConfigurationError
 
 _MILLION = 1_000_000
+# A price of more US dollars than this is a mistake.
+_MOST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class PaidModel:
             to override the catalogue.
         completion_price: US dollars for a million completion tokens; the same.
         name: how errors and the route call a chat model; default: its own name. An id is called by itself.
-        request_price: US dollars for a request, beside its tokens.
+        request_price: US dollars for a request, beside its tokens; for an id only together with the other two.
         private: for a chat model: you know that nothing sent to it is kept or trained on. Only then is it asked
             where `privacy` is not `"any"`.
     """
@@ -53,23 +55,26 @@ class PaidModel:
         return f"{type(self.model).__name__}:{named}" if isinstance(named, str) else type(self.model).__name__
 
     def prices(self) -> Prices | None:
-        """Return the prices as given, in US dollars a token, or None where the catalogue's count."""
-        if self.prompt_price is None and self.completion_price is None and not self.external:
+        """Return the prices as given, in US dollars a token, or None where the catalogue's count.
+
+        Raises:
+            ConfigurationError: for what is no price, and for one that stands alone.
+        """
+        a_request = _amount(self.request_price, self.label)
+        if self.prompt_price is None and self.completion_price is None and not self.external and not a_request:
             return None
-        return Prices(
-            _a_token(self.prompt_price, self.label),
-            _a_token(self.completion_price, self.label),
-            _a_token(self.request_price, self.label) * _MILLION,
-        )
+        prompt, completion = _amount(self.prompt_price, self.label), _amount(self.completion_price, self.label)
+        return Prices(prompt / _MILLION, completion / _MILLION, a_request)
 
 
-def _a_token(price: Decimal | str | float | None, label: str) -> Decimal:
+def _amount(price: Decimal | str | float | None, label: str) -> Decimal:
     try:
         amount = Decimal(str(price))
     except InvalidOperation:
         amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
+    if not amount.is_finite() or not 0 <= amount <= _MOST:
         raise ConfigurationError(
-            f"paid_models: {label} needs prompt_price and completion_price, in US dollars a million tokens, 0 or more."
+            f"paid_models: {label} needs prompt_price and completion_price, in US dollars a million tokens, 0 or more "
+            "(and request_price, in US dollars a request, if there is one)."
         )
-    return amount / _MILLION
+    return amount

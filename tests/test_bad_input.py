@@ -64,6 +64,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a budget window twice": ({"allow_paid": True, "budget": "$1/day, $2/day", "paid_models": ["a/b"]}, "twice"),
     "NaN budget": ({"allow_paid": True, "budget": math.nan, "paid_models": ["a/b"]}, "positive"),
+    "a budget beyond all numbers": (
+        {"allow_paid": True, "budget": {"total": "1e999999"}, "paid_models": ["a/b"]},
+        "a billion at most",
+    ),
+    "a price beyond all numbers": (
+        {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel("a/b", "1e999999", 1)]},
+        "prompt_price",
+    ),
+    "an id with a price for a request alone": (
+        {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel("a/b", request_price="0.01")]},
+        "request_price",
+    ),
     "a chat model without prices": (
         {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel(ChatOpenRouterFree(**GOOD))]},
         "prompt_price",
