@@ -57,7 +57,7 @@ class ModelFacts:
     parameters: frozenset[str] | None = None
     reasoning: str = "unknown"
     expires_at: float | None = None
-    benchmarks: Mapping[str, float] = field(default_factory=dict)
+    benchmarks: Mapping[str, float] = field(default_factory=dict, hash=False)
     price: str | None = None
     row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 

@@ -27,7 +27,7 @@ from langchain_openrouter_free import keys, parameters, settings
 from langchain_openrouter_free.addresses import check_encrypted
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.candidates import Candidates
-from langchain_openrouter_free.clock import SystemClock
+from langchain_openrouter_free.clock import Clock, SystemClock
 from langchain_openrouter_free.delivery import OnInterrupt
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.health import Strategy
@@ -205,6 +205,8 @@ class Fields(BaseModel):
         settings.fees(self.credit_fee)
         check_wait(self.max_wait)
         check_moves(self.max_retries)
+        if type(self.clock) is not SystemClock and not isinstance(self.clock, Clock):
+            raise ConfigurationError(f"clock={self.clock!r} is no Clock: it needs now, monotonic, sleep and asleep.")
         return self
 
     def __getstate__(self) -> dict[Any, Any]:

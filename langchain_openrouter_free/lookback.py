@@ -76,8 +76,8 @@ class Lookback(BaseModel):
         accounts = self._accounts()
         book = accounts.look()
         now = accounts.time(self.clock).now() + book.skew
-        # A span that is too long for a calendar holds no more than all that is known.
-        begins = now - WEEK if since is None else max(since, 0.0)
+        # A span that is too long for a calendar holds no more than all that is known, one of the future nothing.
+        begins = now - WEEK if since is None else min(max(0.0, since), now)
         ends = [(one.id, one.expires_at) for one in self.catalogue if one.expires_at is not None]
         gone = self._lookup().at_hand().absent.items()
         return past.figures(

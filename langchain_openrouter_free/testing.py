@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 
 class FakeClock:
@@ -21,6 +22,12 @@ class FakeClock:
     def __deepcopy__(self, memo: object) -> FakeClock:
         """It is the same time for copies of a model."""
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def now(self) -> float:
         """Return the wall time in Unix seconds."""

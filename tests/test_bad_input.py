@@ -80,6 +80,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel(ChatOpenRouterFree(**GOOD))]},
         "prompt_price",
     ),
+    "a clock that is none": ({"clock": 3}, "Clock"),
     "no key": ({"api_key": ""}, "OPENROUTER_API_KEY"),
     "a key with a blank": ({"api_key": "sk or"}, "blanks"),
     "a key with strange letters": ({"api_key": "sk-ö"}, "characters"),

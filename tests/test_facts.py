@@ -217,6 +217,7 @@ def test_a_row_with_nothing_but_an_id() -> None:
     facts = of()
     assert facts == ModelFacts("test/m:free", price="no prices")
     assert facts.takes("tools")
+    assert {facts, of()} == {facts}
     with pytest.raises(FrozenInstanceError):
         facts.context = 5  # type: ignore[misc]
 

@@ -39,6 +39,7 @@ from langchain_openrouter_free import (
 from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.behaviours import REGISTRY
+from langchain_openrouter_free.testing import FakeClock
 
 Maker = Callable[..., ChatOpenRouterFree]
 
@@ -56,6 +57,16 @@ def test_pitfall_11_pickle_and_deepcopy_give_a_model_that_works(sim: Simulator, 
     assert again.invoke("hello").response_metadata["model_name"] == SECOND
     # What was learnt goes with it: the limited model is left alone.
     assert asked(sim) == [FIRST, SECOND, SECOND]
+
+
+def test_pitfall_11_a_deepcopy_shares_the_book_and_the_clock(sim: Simulator, make_model: Maker):
+    """Else it would have a day and a budget of its own; a pickle goes elsewhere, with what was known."""
+    model = make_model(sim, state=MemoryStore(), clock=FakeClock(now=5.0))
+    twin, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    twin.invoke("hello")
+    assert [len(one.history()) for one in (model, twin, pickled)] == [1, 1, 0]
+    pickled.clock.advance(2.0)
+    assert [one.clock.now() for one in (model, twin, pickled)] == [5.0, 5.0, 7.0]
 
 
 async def test_pitfall_11_pickle_and_deepcopy_work_after_an_async_call(sim: Simulator, make_model: Maker):

@@ -146,6 +146,15 @@ def test_the_past_can_be_asked_for(sim: Simulator, tmp_path: Path, kind: str) ->
     assert len(sim.received) == asked
 
 
+@pytest.mark.parametrize(("since", "known"), [(float("inf"), 0), (1e30, 0), (float("nan"), 1), (-1.0, 1)])
+def test_a_span_may_begin_at_any_number(sim: Simulator, since: float, known: int) -> None:
+    """One that begins in the future is empty, one that begins at no moment holds all that is known."""
+    model = make(sim)
+    drive(model, "invoke")
+    assert model.figures(since).calls == known
+    assert "</html>" in model.report(since)
+
+
 def test_without_a_history_the_past_is_empty(sim: Simulator) -> None:
     class Pages:
         blocking = False
