@@ -175,11 +175,22 @@ class Call(Request):
         """
         name_served(run, attempt.model)
         self._remember(attempt)
+        said = self.delivery.standing(attempt.completion())
+        told = self._told_anew(attempt, said)
         if marks := self.delivery.marks():
             yield self._mark(marks)
-        said = self.delivery.standing(attempt.completion())
+        if told is not None:
+            yield self._chunk(replies.to_chunk(told, v1=self.v1, message_id=self._message_id))
         message = replies.last_chunk(said, metadata=self._metadata(attempt), v1=self.v1, message_id=self._message_id)
         yield self._chunk(message, _info(message))
+
+    def _told_anew(self, attempt: Attempt, said: Completion) -> Completion | None:
+        """Return an answer that is told once more: who merely invokes gets its object without a code fence."""
+        told = self.told(said)
+        if told.text == said.text or not self.delivery.invoked or self.delivery.then != "restart":
+            return None
+        self.delivery.broke_off(said, attempt.model, "the object is told once more, without a code fence")
+        return told
 
     def _mark(self, marks: list[Interruption]) -> ChatGenerationChunk:
         """Return the chunk that tells of interruptions; after a restart the answer is another message."""

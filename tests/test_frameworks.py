@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +132,29 @@ def test_create_agent_takes_a_response_format_of_the_provider(sim: Simulator, ma
     answer = agent.invoke(TASK)
     assert isinstance(answer["structured_response"], Total)
     assert asked(sim) == [FIRST, FIRST, SECOND]
+
+
+@pytest.mark.parametrize("reasoning", [True, False])
+async def test_create_agent_gets_an_object_without_its_fence_while_somebody_listens(
+    sim: Simulator, make_model: Maker, agents: Any, *, reasoning: bool
+):
+    """As it does where nobody does; what listeners have seen is voided by the mark of a restart."""
+    sim.script({FIRST: {"do": "fenced", "reasoning": reasoning}})
+    form = pytest.importorskip("langchain.agents.structured_output").ProviderStrategy(Total)
+    agent = agents.create_agent(make_model(sim), [], response_format=form)
+    heard = []
+    async for mode, piece in agent.astream(
+        {"messages": [HumanMessage("The total is 12.")]}, stream_mode=["messages", "values"]
+    ):
+        if mode == "values":
+            state = piece
+        else:
+            heard.append(piece[0])
+    assert state["structured_response"] == Total(total=12)
+    assert json.loads(state["messages"][-1].text) == {"total": 12}
+    assert bool(state["messages"][-1].additional_kwargs.get("reasoning")) is reasoning
+    assert sum("interrupted" in chunk.response_metadata for chunk in heard) == 1
+    assert asked(sim) == [FIRST]
 
 
 @pytest.mark.filterwarnings("ignore:create_react_agent has been moved")
