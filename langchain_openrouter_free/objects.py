@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_openrouter_free.schemas import misfit
+from langchain_openrouter_free.spoken import behind_thoughts
 
 _FENCED = re.compile(r"```[a-zA-Z]*\s*\n(?P<inside>.*?)\n?\s*```", re.DOTALL)
 
@@ -20,9 +21,13 @@ def wanted(params: Mapping[str, Any]) -> str | None:
 
 
 def bare(text: str) -> str:
-    """Return the object of an answer without a code fence and words around it: who wants one has a plain parser."""
-    fenced = None if _is_json(text) else _FENCED.search(text)
-    return fenced["inside"] if fenced and _is_json(fenced["inside"]) else text
+    """Return the object of an answer without thoughts, a code fence and words: who wants one has a plain parser."""
+    if _is_json(text):
+        return text
+    said = behind_thoughts(text)
+    fenced = _FENCED.search(said)
+    inside = fenced["inside"] if fenced else said
+    return inside if _is_json(inside) else text
 
 
 def _is_json(text: str) -> bool:

@@ -20,12 +20,31 @@ _MARK_BEGUN = re.compile("<(?:[|\uff5c](?:[\\w\u2581]{0,32}[|\uff5c]?)?)?")
 def says_something(text: str) -> bool:
     """Tell whether there is a word in a text, or a thought."""
     # So most pieces of a stream begin, if not with a blank.
-    return text[:1].isalnum() or _behind_nothing(text) < len(text)
+    return text[:1].isalnum() or _behind_nothing(text, 0) < len(text)
 
 
-def _behind_nothing(text: str) -> int:
-    found = _NOTHING.match(text)
-    return found.end() if found else 0
+def _behind_nothing(text: str, at: int) -> int:
+    found = _NOTHING.match(text, at)
+    return found.end() if found else at
+
+
+def behind_thoughts(text: str) -> str:
+    """Return what a whole text says behind the thoughts that it begins with; "" where it is all thoughts."""
+    if CLOSES in text and OPENS not in text:
+        # Some templates of prompts hold the tag that opens.
+        return text.rpartition(CLOSES)[2]
+    begin = 0
+    while text.startswith(OPENS, at := _behind_nothing(text, begin)):
+        end = text.find(CLOSES, at)
+        if end < 0:
+            return ""
+        begin = end + len(CLOSES)
+    return text[begin:]
+
+
+def is_answer(text: str) -> bool:
+    """Tell whether a whole text says something to its reader, behind its thoughts."""
+    return says_something(behind_thoughts(text))
 
 
 class Opening:
@@ -38,31 +57,20 @@ class Opening:
 
     def speaks(self, piece: str) -> bool:
         """Take in the next piece; tell whether the first word to the reader has come with it, or before."""
-        tail = self._tail + piece
-        while not self._spoke:
+        if self._spoke:
+            return True
+        text, at = self._tail + piece, 0
+        while True:
             if self._thinks:
-                _, closed, after = tail.partition(CLOSES)
-                if not closed:
-                    self._tail = tail[1 - len(CLOSES) :]
+                end = text.find(CLOSES, at)
+                if end < 0:
+                    self._tail = text[max(at, len(text) - len(CLOSES) + 1) :]
                     return False
-                self._thinks, tail = False, after
-            tail = self._tail = tail[_behind_nothing(tail) :]
-            if not tail.startswith(OPENS):
-                self._spoke = bool(tail) and not OPENS.startswith(tail) and not _MARK_BEGUN.fullmatch(tail)
+                self._thinks, at = False, end + len(CLOSES)
+            at = _behind_nothing(text, at)
+            if not text.startswith(OPENS, at):
                 break
-            self._thinks, tail = True, tail[len(OPENS) :]
+            self._thinks, at = True, at + len(OPENS)
+        self._tail = rest = text[at:]
+        self._spoke = bool(rest) and not OPENS.startswith(rest) and not _MARK_BEGUN.fullmatch(rest)
         return self._spoke
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether nothing was said to the reader if this was all."""
-        return self._thinks or not self._tail
-
-
-def is_answer(text: str) -> bool:
-    """Tell whether a whole text says something to its reader, behind its thoughts."""
-    if CLOSES in text and OPENS not in text:
-        # Some templates of prompts hold the tag that opens.
-        text = text.rpartition(CLOSES)[2]
-    opening = Opening()
-    return opening.speaks(text) or not opening.is_silent

@@ -28,6 +28,7 @@ from langchain_openrouter_free.evidence import LENIENT
 from langchain_openrouter_free.schemas import misfit
 from langchain_openrouter_free.settings import did_you_mean
 from langchain_openrouter_free.shapes import BEST_FIRST, Shape
+from langchain_openrouter_free.spoken import behind_thoughts
 from langchain_openrouter_free.values import value_type
 
 AUTO = "auto"
@@ -171,7 +172,8 @@ def _begun_in(text: str) -> Any:
 
 
 def _places(text: str) -> Iterator[str]:
-    """Yield where an object may begin: at the text's own beginning, in a fence, behind a few words."""
+    """Yield where an object may begin: at the text's own beginning, in a fence, behind a few words or thoughts."""
+    text = behind_thoughts(text)
     yield text.strip()
     fenced = _FENCE.search(text)
     if fenced:
