@@ -124,8 +124,8 @@ class Options:
         # A whole number may be more than a float holds; no call waits for longer than a year.
         wait = wait if wait is None else min(wait, _YEAR)
         kwargs.pop("model_name", None)
-        sensitive = kwargs.pop("sensitive", False)
-        if not isinstance(sensitive, bool):
+        sensitive = kwargs.pop("sensitive", None)
+        if not isinstance(sensitive, bool | None):
             raise ConfigurationError(f"sensitive={sensitive!r} must be True or False.")
         then = kwargs.pop("on_interrupt", None)
         if then is not None and then not in ON_INTERRUPT:
@@ -137,7 +137,7 @@ class Options:
         if not isinstance(shape, Shape | None):
             raise ConfigurationError("structured_output is bound by with_structured_output(schema).")
         privacy = kwargs.pop("privacy", None)
-        return cls(model, sticky, wait, timeout, timeouts or {}, privacy, sensitive, then, accept, hedge, shape)
+        return cls(model, sticky, wait, timeout, timeouts or {}, privacy, bool(sensitive), then, accept, hedge, shape)
 
 
 _OPTIONS = {one.name for one in fields(Options)} - {"shape"}

@@ -379,6 +379,8 @@ def header_values(headers: Mapping[str, object]) -> dict[str, str]:
         text = str(value).strip(" ")
         if not (text.isascii() and text.isprintable() and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII)):
             raise ConfigurationError(f"default_headers: {name!r} holds characters that a header cannot carry.")
+        if name.lower() == "accept-encoding" and text.lower() not in ("gzip", "identity"):
+            raise ConfigurationError(f"default_headers: {name}={text!r} cannot be read here; gzip and identity can.")
         checked[name] = text
     return checked
 

@@ -122,6 +122,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "model in extra_body": ({"extra_body": {"model": "x/y"}}, "router's own"),
     "a billed plugin": ({"extra_body": {"plugins": [{"id": "web"}]}}, "cost money"),
     "a key in the headers": ({"default_headers": {"Authorization": "x"}}, "api_key"),
+    "a packing that nobody reads": ({"default_headers": {"Accept-Encoding": "br"}}, "gzip and identity"),
     "a header with a line break": ({"default_headers": {"X-A": "a\nb"}}, "header"),
     "a header with blanks in its name": ({"default_headers": {"X Request Source": "docs"}}, "header"),
     "a header with a colon in its name": ({"default_headers": {"X-A:": "docs"}}, "header"),

@@ -136,7 +136,8 @@ def test_a_sensitive_call_goes_to_no_free_model(sim: Simulator, path: str) -> No
         assert sent(sim) == {**ASKED["zdr"], "max_price": PRICE}
         assert sent(sim, "sensitive") is None
     assert asked(sim) == [PAID, PAID]
-    assert drive(model, path, sensitive=False).meta["route"]["model"] == TWENTY[0]
+    for said in (False, None):
+        assert drive(model, path, sensitive=said).meta["route"]["model"] == TWENTY[0]
 
 
 def test_it_stays_sensitive_whatever_else_is_said(sim: Simulator) -> None:
