@@ -19,7 +19,8 @@ _MARK_BEGUN = re.compile("<(?:[|\uff5c](?:[\\w\u2581]{0,32}[|\uff5c]?)?)?")
 
 def says_something(text: str) -> bool:
     """Tell whether there is a word in a text, or a thought."""
-    # So most pieces of a stream begin, if not with a blank.
+    text = text.lstrip()
+    # So most pieces of a stream begin.
     return text[:1].isalnum() or _behind_nothing(text, 0) < len(text)
 
 
