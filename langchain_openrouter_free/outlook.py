@@ -127,7 +127,7 @@ class Outlook(BaseChatModel):
             **kwargs: the call's parameters, as `invoke` takes them: `tools`, `response_format`, `sensitive` and so on.
         """
         told = self._convert_input(messages).to_messages()
-        _, route, plan = self._planned(told, None, kwargs, stream=True)
+        call, route, plan = self._planned(told, None, kwargs, stream=True)
         accounts = plan.accounts
         listing, book = self._lookup().at_hand(), accounts.look()
         now = accounts.time(self.clock).now() + book.skew
@@ -135,7 +135,7 @@ class Outlook(BaseChatModel):
         notices = [*route.choice.notices, *Teller(accounts.account, tuple(self.models)).gone()]
         considered = [
             Considered(c.model, c.paid, why, until, "; ".join(_notes(c.model, notices, route.speaks(book, now))))
-            for c, why, until in route.outlook(book, now)
+            for c, why, until in route.outlook(book, now, lambda prices: call.short_of(accounts, prices, now))
         ]
         considered.sort(key=lambda one: bool(one.reason))
         known = {one.model for one in considered}

@@ -80,8 +80,7 @@ class Payments:
             most_tokens: most tokens of output, where the service has said what the balance affords.
             now: Unix seconds.
         """
-        limits = [limit for limit in (most_tokens, self.need.max_tokens) if limit is not None]
-        bought: Held | Shortfall | None = Held(key, min(limits, default=USUAL_TOKENS))
+        bought: Held | Shortfall | None = self._wanted(key, most_tokens)
         touched: list[Pocket] = []
         for pocket in self.pockets:
             if not isinstance(bought, Held):
@@ -95,26 +94,44 @@ class Payments:
             self._change(touched, partial(Purse.settled, key=key, cost=0, now=now))
         return bought
 
-    def _hold_back(self, pocket: Pocket, held: Held, prices: Prices, now: float) -> Held | Shortfall:
-        need = self.need
+    def short_of(self, prices: Prices, now: float) -> Shortfall | None:
+        """Return what a paid attempt would fall short of now; nothing is held back."""
+        bought: Held | Shortfall = self._wanted("", None)
+        for pocket, book in zip(self.pockets, self.look(now), strict=True):
+            if isinstance(bought, Held):
+                bought = self._afforded(pocket, book, bought, prices, now)[0]
+        return bought if isinstance(bought, Shortfall) else None
 
+    def _wanted(self, key: str, most_tokens: int | None) -> Held:
+        limits = [limit for limit in (most_tokens, self.need.max_tokens) if limit is not None]
+        return Held(key, min(limits, default=USUAL_TOKENS))
+
+    def _hold_back(self, pocket: Pocket, held: Held, prices: Prices, now: float) -> Held | Shortfall:
         def change(purse: Purse | None) -> tuple[Purse, Held | Shortfall]:
-            book, tokens = (purse or Purse()).turned_to(now), held.max_tokens
-            budget, kept = self._means(pocket, book, now)
-            room = book.room(budget, now, kept=kept)
-            if room is not None and need.max_tokens is None:
-                most = money.affordable_tokens(prices, need, room, now)
-                tokens = tokens if most is None else max(min(tokens, most), min(tokens, LEAST_TOKENS))
-            amount = money.worst_case(prices, need, tokens, now)
-            short = book.shortfall(budget, amount, now, pocket.whose, kept=kept)
-            if short is not None:
-                return book, short
+            book = (purse or Purse()).turned_to(now)
+            bought, amount = self._afforded(pocket, book, held, prices, now)
+            if isinstance(bought, Shortfall):
+                return book, bought
+            budget, _ = self._means(pocket, book, now)
             book = book.reserved_for(held.key, amount, now)
             if self._share and not self._is_degraded:
                 book = book.with_part(self._holder, budget, self._share, now)
-            return book, Held(held.key, tokens)
+            return book, bought
 
         return self.store.update(pocket.page, change)
+
+    def _afforded(
+        self, pocket: Pocket, book: Purse, held: Held, prices: Prices, now: float
+    ) -> tuple[Held | Shortfall, int]:
+        """Return what a page has room for of an attempt, and what that costs at worst."""
+        need, tokens = self.need, held.max_tokens
+        budget, kept = self._means(pocket, book, now)
+        room = book.room(budget, now, kept=kept)
+        if room is not None and need.max_tokens is None:
+            most = money.affordable_tokens(prices, need, room, now)
+            tokens = tokens if most is None else max(min(tokens, most), min(tokens, LEAST_TOKENS))
+        amount = money.worst_case(prices, need, tokens, now)
+        return book.shortfall(budget, amount, now, pocket.whose, kept=kept) or Held(held.key, tokens), amount
 
     @property
     def _is_degraded(self) -> bool:

@@ -22,6 +22,7 @@ from langchain_openrouter_free.answers import Terms, terms_of
 from langchain_openrouter_free.bookkeeping import Accounts, Books
 from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.candidates import ALIAS
+from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
 from langchain_openrouter_free.easing import Ease, ease_of
@@ -36,6 +37,7 @@ from langchain_openrouter_free.lookup import ServiceLookup
 from langchain_openrouter_free.objects import bare, wanted, wrong
 from langchain_openrouter_free.parameters import Options
 from langchain_openrouter_free.preferences import asked_of, costs_beside, narrows, provider_of, with_free_parser
+from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.race import Hedge, Silence
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import Route
@@ -187,6 +189,10 @@ class Request(ABC):
             narrowed=narrows(provider),
         )
         return needs if shape is None else needs.using(shape.needed)
+
+    def short_of(self, accounts: Accounts, prices: Prices, now: float) -> Shortfall | None:
+        """Return what a paid attempt would fall short of now; see `Payments.short_of`."""
+        return accounts.payments(self._need()).short_of(prices, now)
 
     def _need(self) -> Need:
         """Return what a paid attempt could use; worked out once."""

@@ -41,6 +41,7 @@ UNBOOKABLE = (
 
 
 _IN_TIME = "the call ended before its turn"
+_TOO_DEAR = "the budget does not hold it"
 # What of a walk grows on its way.
 _GROWING = ("trail", "verdicts", "pauses", "_done", "_unbookable", "_asked", "_suitability")
 # How it says that the account has no more free requests, and that it wants money.
@@ -423,11 +424,16 @@ class Route:
         ]
         return told if self.free else [*told, *(Skipped(model, why) for model, why in self.choice.left_out.items())]
 
-    def outlook(self, book: Ledger, now: float) -> list[tuple[Candidate, str, float | None]]:
+    def outlook(
+        self, book: Ledger, now: float, short_of: Callable[[Prices], Shortfall | None]
+    ) -> list[tuple[Candidate, str, float | None]]:
         """Say of every candidate, in the order in which they would be asked now, what stands in its way, or ""."""
         told = []
         for candidate in (*self._in_order(book, now), *self.paid):
             why, until = self._why_not(candidate, book, now)
+            prices = candidate.prices or self._prices.get(candidate.model)
+            if why == _IN_TIME and candidate.paid and prices is not None and (short := short_of(prices)) is not None:
+                why, until = _TOO_DEAR, short.frees_at
             told.append((candidate, "" if why == _IN_TIME else why, until))
         return told
 
@@ -452,7 +458,7 @@ class Route:
         if candidate.paid and self.next_turn is not None:
             return "no turn in the row of paid requests (paid_rps) comes in time", self.next_turn
         if candidate.paid and self.shortfall is not None:
-            return "the budget does not hold it", self.shortfall.frees_at
+            return _TOO_DEAR, self.shortfall.frees_at
         if hold is not None and not candidate.paid:
             whose = "the project's share of the" if hold.share else "the account's"
             return f"{whose} {hold.window} quota is used up", hold.until

@@ -127,6 +127,22 @@ def test_a_folder_whose_name_is_no_text(
     assert (report.windows[0].spent, report.project.encode()) == ("0.5", os.fsencode(tmp_path) + rb"/caf\udce9")
 
 
+@pytest.mark.parametrize("whose", ["budget", "account_budget"])
+def test_who_would_be_asked_is_told_by_the_budget(world: World, whose: str) -> None:
+    """A preview names no paid model that the wall would stop, says until when, and holds nothing back itself."""
+    model = world.model(FLAT, **{"budget": "$9", whose: "$0.6/day"})
+    drive(model, "invoke")  # the first look at the catalogue, and the day's money
+    for _ in range(2):
+        told = model.explain()
+        [paid] = [one for one in told.models if one.paid]
+        assert FLAT["id"] not in told.order
+        assert (paid.reason, paid.until) == ("the budget does not hold it", (world.clock.now() // DAY + 1) * DAY)
+    world.clock.advance(DAY)
+    assert model.explain().order[-1] == FLAT["id"]
+    assert Decimal(window(model.spending(), "day").reserved) == 0
+    assert drive(model, "invoke").meta["route"]["paid"]
+
+
 def test_what_is_under_way_is_reserved(world: World) -> None:
     """It is not spent, and not left either."""
     world.play(STALL)
