@@ -228,7 +228,9 @@ class Route:
         return self.max_attempts is None and has_its_part(self.free, self.trail, book, self.limits, now)
 
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
-        return in_order(self.free, book, self.strategy, self.limits, now, self.chance, self.speaks(book, now))
+        # `adaptive` looks at one other model in a call: where that fails, the best one is next.
+        chance = 1.0 if self.trail else self.chance
+        return in_order(self.free, book, self.strategy, self.limits, now, chance, self.speaks(book, now))
 
     def speaks(self, book: Ledger, now: float) -> str | None:
         """Return the model that is asked first because it served this conversation last; None where none is."""

@@ -111,3 +111,17 @@ def test_adaptive_explores_seldom_and_only_when_quota_is_plentiful(
     knowing(model, {TWENTY[0]: WELL, TWENTY[1]: WELL}, used_today=used)
     drive(model, "invoke")
     assert asked(sim) == [TWENTY[first]]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_adaptive_looks_at_one_other_model_in_a_call(sim: Simulator, path: str) -> None:
+    """Where that one fails, the best is next: a look costs one request, not one for each model never measured."""
+    sim.script(dict.fromkeys(TWENTY[1:5], "503"))
+    model = make(
+        sim, TWENTY[:5], clock=FakeClock(NOW), strategy="adaptive", chance=lambda: 0.0, state=MemoryStore(), max_wait=0
+    )
+    knowing(model, {TWENTY[0]: WELL})
+    order = model.explain("hi").order
+    assert order[:2] == (TWENTY[1], TWENTY[0])
+    drive(model, path)
+    assert asked(sim) == [*order[:2]]
