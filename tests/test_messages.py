@@ -121,9 +121,6 @@ CORPUS: dict[str, list[BaseMessage]] = {
         HumanMessage([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}])
     ],
     "image-anthropic-url": [HumanMessage([{"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}])],
-    "image-anthropic-unknown-source": [
-        HumanMessage([{"type": "text", "text": "a"}, {"type": "image", "source": {"type": "file"}}])
-    ],
     "audio-native": [HumanMessage([{"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}])],
     "audio-v1": [HumanMessage([{"type": "audio", "base64": "UklG", "mime_type": "audio/wav"}])],
     "audio-v0": [HumanMessage([{"type": "audio", "source_type": "base64", "data": "UklG", "mime_type": "audio/wav"}])],
@@ -254,6 +251,47 @@ def test_pictures_in_results_that_a_user_tells_are_needed() -> None:
     """Whoever sees none is not asked."""
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
     assert needs([HumanMessage([{"type": "tool_result", "tool_use_id": "c1", "content": [picture]}])]) == {"image"}
+
+
+@pytest.mark.parametrize("source", [{"type": "file", "file_id": "f1"}, {"type": "base64", "data": PNG}, {}])
+def test_a_picture_that_cannot_be_sent_is_not_left_out(source: dict[str, str]) -> None:
+    """ChatOpenAI asks without it: the answer would be about a picture that nobody has seen."""
+    with pytest.raises(ValueError, match=r"Message 0 .*image whose 'source'"):
+        to_wire([HumanMessage([{"type": "text", "text": "a"}, {"type": "image", "source": source}])])
+
+
+def test_base64_may_be_bytes() -> None:
+    """It is what `base64.b64encode` gives; the bytes of the picture itself are refused, and not shown."""
+    block = {"type": "image", "base64": PNG.encode(), "mime_type": "image/png"}
+    told = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+    assert to_wire([HumanMessage([block])])[0]["content"] == [told]
+    with pytest.raises(ValueError, match="Message 0") as caught:
+        to_wire([HumanMessage([block | {"base64": b"\x89PNG" * 1000}])])
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "told"),
+    [
+        ("audio/mpeg", "mp3"),
+        ("audio/x-wav", "wav"),
+        ("audio/wave", "wav"),
+        ("audio/mp4", "m4a"),
+        ("audio/x-m4a", "m4a"),
+        ("audio/ogg; codecs=opus", "ogg"),
+        ("AUDIO/FLAC", "flac"),
+        ("audio/mp3", "mp3"),
+    ],
+)
+def test_sounds_are_called_as_the_service_calls_them(mime_type: str, told: str) -> None:
+    """An MP3 is `audio/mpeg` by its standard, and no service knows a format of that name."""
+    for block in (
+        {"type": "audio", "base64": "UklG", "mime_type": mime_type},
+        {"type": "audio", "source_type": "base64", "data": "UklG", "mime_type": mime_type},
+        {"type": "media", "data": "UklG", "mime_type": mime_type.lower()},
+    ):
+        part = {"type": "input_audio", "input_audio": {"data": "UklG", "format": told}}
+        assert to_wire([HumanMessage([block])])[0]["content"] == [part]
 
 
 def test_a_users_non_standard_block_is_unwrapped() -> None:
