@@ -33,7 +33,7 @@ from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
 from langchain_openrouter_free.fields import names_of, sentence_of
 from langchain_openrouter_free.implied import ImpliedStreams, is_implied
 from langchain_openrouter_free.lookback import Lookback
-from langchain_openrouter_free.messages import tools_to_wire
+from langchain_openrouter_free.messages import lightened, tools_to_wire
 from langchain_openrouter_free.outlook import Outlook
 from langchain_openrouter_free.oversight import Oversight
 from langchain_openrouter_free.pacing import PacedBatches, is_paced
@@ -277,8 +277,11 @@ class ChatOpenRouterFree(
         messages: list[BaseMessage],
         tools: Sequence[Any] | None = None,
     ) -> int:
-        """Return an estimate of the tokens of messages, and of tools in any form; no tokenizer is downloaded."""
-        return count_tokens_approximately(messages, tools=[*tools_to_wire(tools)] if tools else None)
+        """Return an estimate of the tokens of messages, and of tools in any form; no tokenizer is downloaded.
+
+        A file, a sound or a film counts as much as a picture: how many tokens it has, only the model knows.
+        """
+        return count_tokens_approximately(lightened(messages), tools=[*tools_to_wire(tools)] if tools else None)
 
     def close(self) -> None:
         """Close the HTTP connections of this process's threads; the next call opens new ones."""

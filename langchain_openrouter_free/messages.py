@@ -166,6 +166,21 @@ def needs(messages: Sequence[BaseMessage]) -> frozenset[str]:
     return modalities({str(block.get("type")) for block in blocks}) | foreign_modalities(blocks)
 
 
+def lightened(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return messages in which all that is no text stands as a picture: its base64 is not what a model reads."""
+    told = [one for message in messages for one in _apart(message)]
+    return [
+        one.model_copy(update={"content": [_light(block) for block in one.content]})
+        if isinstance(one.content, list)
+        else one
+        for one in told
+    ]
+
+
+def _light(block: str | dict[Any, Any]) -> str | dict[Any, Any]:
+    return {"type": "image_url"} if isinstance(block, dict) and needs([HumanMessage([block])]) else block
+
+
 def _apart(message: BaseMessage) -> list[BaseMessage]:
     """Return a message, and the results of tools that a user tells in Anthropic's form as messages of their own."""
     content = message.content if isinstance(message, HumanMessage) else []

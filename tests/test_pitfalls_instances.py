@@ -327,6 +327,21 @@ def test_pitfall_15_token_counting_needs_neither_network_nor_tokenizer():
     assert trimmed == [talk[0], talk[3]]
 
 
+@pytest.mark.parametrize("kind", ["file", "audio", "video", "media", "document", "tool_result"])
+def test_pitfall_15_what_is_no_text_is_not_counted_by_its_characters(kind: str):
+    model = ChatOpenRouterFree(models=[FIRST], api_key="sk-or-v1-offline", base_url="http://127.0.0.1:9/api/v1")
+    data, mime_type = "A" * 400_000, "application/pdf"
+    block = {"type": kind, "data" if kind == "media" else "base64": data, "mime_type": mime_type}
+    if kind == "document":
+        block = {"type": kind, "source": {"type": "base64", "data": data, "media_type": mime_type}}
+    if kind == "tool_result":
+        block = {"type": kind, "tool_use_id": "c1", "content": [{"type": "file", "base64": data, "mime_type": "a/b"}]}
+    asked = [HumanMessage([{"type": "text", "text": "What is in it?"}, block])]
+    assert 20 < model.get_num_tokens_from_messages(asked) < 500
+    assert trim_messages(asked, max_tokens=1000, token_counter=model) == asked
+    assert len(str(asked[0].content)) > 400_000
+
+
 # -- 16: what langchain-core's converter leaves open
 
 
