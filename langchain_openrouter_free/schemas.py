@@ -57,8 +57,21 @@ def _by_package(value: Any, schema: Mapping[str, Any]) -> Iterator[str]:
     registry: Registry[Any] = EMPTY_REGISTRY
     validator = validator_for(schema, default=Draft202012Validator)(schema, registry=registry)
     for error in validator.iter_errors(value):
-        where = ".".join(str(part) for part in error.absolute_path)
-        yield f"{where}: {error.message}" if where else error.message
+        # What is wrong is logged and kept, and an answer is not: only the schema's own words, and no name of another.
+        known = set(map(str, error.absolute_schema_path))
+        path = [str(part) if isinstance(part, int) or part in known else "*" for part in error.absolute_path]
+        yield _told(".".join(path), str(error.validator), error.validator_value, error.instance)
+
+
+def _told(where: str, rule: str, wanted: Any, value: Any) -> str:
+    if rule == "required" and isinstance(value, Mapping):
+        name = next((name for name in wanted if name not in value), "something")
+        return f"{where}.{name} is missing" if where else f"{name} is missing"
+    if rule == "type":
+        return f"{where or 'it'} is not of type {' or '.join([wanted] if isinstance(wanted, str) else wanted)}"
+    if rule == "enum":
+        return f"{where or 'it'} is none of the allowed values"
+    return f"{where or 'it'} does not keep to {rule}" + (f" {wanted}" if isinstance(wanted, int | float | str) else "")
 
 
 def _by_hand(value: Any, schema: Any, root: Mapping[str, Any], where: str, depth: int) -> Iterator[str]:

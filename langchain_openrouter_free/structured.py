@@ -35,6 +35,9 @@ AUTO = "auto"
 _REFERENCE = re.compile(r'"\$ref": "#/\$defs/([^"]+)"')
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_-]")
 _TITLES = frozenset({"title", "description"})
+_NO_OBJECT = "No JSON object in the answer"
+# Errors whose words are those of the answer; those of validators are the caller's own.
+_REPEATING = frozenset({"union_tag_invalid"})
 METHODS = (AUTO, "json_schema", "function_calling", "json_mode")
 _FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
@@ -158,7 +161,7 @@ def _object_in(text: str) -> Any:
             continue
         if isinstance(found, dict | list):
             return found
-    raise OutputParserException(f"No JSON object in the answer: {text[:200]!r}", llm_output=text)
+    raise OutputParserException(f"{_NO_OBJECT}: {text[:200]!r}", llm_output=text)
 
 
 def _begun_in(text: str) -> Any:
@@ -268,16 +271,24 @@ class _Misfit:
         try:
             self.parser.parse_result([ChatGeneration(message=message)])
         except OutputParserException as error:
-            return _complaint(error)
+            return _complaint(error, self.parser.schema_class)
         return None
 
 
-def _complaint(error: OutputParserException) -> str:
+def _complaint(error: OutputParserException, schema_class: Any) -> str:
+    """Say what is wrong in words of the schema: it is logged and kept, and an answer is not."""
     cause = error.__cause__
+    if cause is None:
+        return _NO_OBJECT
     if not isinstance(cause, ValidationError):
         # Behind it langchain-core puts an address.
         return str(error).partition("\nFor troubleshooting")[0]
-    told = [f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in cause.errors(include_url=False)]
+    known = json.dumps(schema_class.model_json_schema(), ensure_ascii=False)
+    told = []
+    for item in cause.errors(include_url=False):
+        where = [str(part) if isinstance(part, int) or json.dumps(part) in known else "*" for part in item["loc"]]
+        what = f"refused ({item['type']})" if item["type"] in _REPEATING else item["msg"]
+        told.append(f"{'.'.join(where) or 'it'}: {what}")
     return f"the object does not fit {cause.title}: {'; '.join(told)}"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, asked, drive
 from langchain_core.messages import AIMessage
+from pydantic import BaseModel, ConfigDict
 from wishes import (
     ALL,
     JSON_ONLY,
@@ -35,6 +37,7 @@ from langchain_openrouter_free import (
     ConfigurationError,
     MemoryStore,
     NoSuitableModel,
+    NoValidObject,
     StreamInterrupted,
 )
 from langchain_openrouter_free.shapes import BEST_FIRST, Shape, instructed
@@ -309,3 +312,40 @@ def test_a_wrong_object_of_a_response_format_can_be_accepted(sim: Simulator) -> 
     sim.script({TWENTY[0]: "wrong-schema"})
     model = make(sim, TWENTY[:2], accept="wrong_object")
     assert drive(model.bind(response_format=TOTAL), "invoke").outcomes == ["ok"]
+
+
+class Counts(BaseModel):
+    """How many of what."""
+
+    model_config = ConfigDict(extra="forbid")
+    counts: dict[str, int]
+
+
+_OPEN = {"title": "Counts", "type": "object", "properties": {"counts": {"additionalProperties": {"type": "integer"}}}}
+
+
+@pytest.mark.parametrize("kind", [Counts, Count, _OPEN, SCHEMA, SCHEMA | {"additionalProperties": False}])
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"place": "mercury", "number": "mercury"}',
+        '{"place": "Rome", "number": 3, "mercury": 1}',
+        '{"counts": {"mercury": "mercury"}}',
+        '["mercury"]',
+        '{"place": mercury',
+    ],
+)
+def test_what_is_wrong_is_told_without_the_answers_words(
+    sim: Simulator, kind: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reason is logged, kept in the history and told to hooks; the answer is with the error alone."""
+    caplog.set_level("DEBUG")
+    sim.script({"*": {"do": "ok", "text": said}})
+    heard: list[dict[str, Any]] = []
+    model = make(sim, serve(sim, one=ALL), on_route=heard.append, state=MemoryStore())
+    with suppress(NoValidObject):
+        model.with_structured_output(kind).invoke(PROMPT)
+    [record] = model.history()
+    assert heard
+    assert "mercury" not in f"{record} {heard} {caplog.text}"
+    assert all(len(attempt.reason) > 10 for attempt in record.attempts if attempt.outcome != "ok")
