@@ -275,9 +275,10 @@ def _server_store(url: str) -> StateStore:
 
 @lru_cache(maxsize=16)
 def _usual_store(*_: str | None) -> StateStore:
-    from langchain_openrouter_free.stores.sqlite import default_path  # noqa: PLC0415 - only where it is asked for
+    from langchain_openrouter_free.stores.files import usual_path  # noqa: PLC0415 - only where it is asked for
 
-    return _file_store(default_path())
+    place = usual_path()
+    return _SHARED if place is None else _file_store(place)
 
 
 @lru_cache(maxsize=64)

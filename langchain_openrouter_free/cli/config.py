@@ -8,7 +8,7 @@ from typing import Any
 from langchain_openrouter_free.cli.output import Output, near, table
 from langchain_openrouter_free.cli.start import Options
 from langchain_openrouter_free.configuration import trust
-from langchain_openrouter_free.configuration.effective import Effective, confirmed_file, effective, user_file
+from langchain_openrouter_free.configuration.effective import NO_HOME, Effective, confirmed_file, effective, user_file
 
 _HIDDEN = "(set, not shown)"
 
@@ -39,7 +39,7 @@ def run(options: Options, *, everything: bool, schema: bool, trusts: bool, yes: 
     if out.result(told):
         return
     out.say(f"project's file: {near(told['project_file']) or 'none (openrouter-free init writes one)'}")
-    out.say(f"user's file:    {near(told['user_file'])}{'' if found.user else ' (not there)'}")
+    out.say(f"user's file:    {near(told['user_file'] or NO_HOME)}{'' if found.user else ' (not there)'}")
     out.say(f"profile:        {found.profile or 'none'} of {', '.join(profiles) or 'none'}\n")
     shown = [
         [one["name"], one["value"] if one["secret"] else json.dumps(one["value"]), near(one["from"])]
@@ -71,6 +71,9 @@ def _confirm(out: Output, found: Effective, *, yes: bool) -> None:
     """Remember that the user means the settings of the project's file."""
     if found.project is None:
         out.fail("NoFile", "there is no project's file here.", 1)
+    confirmed = confirmed_file()
+    if confirmed is None:
+        out.fail("ConfigurationError", NO_HOME, 2)
     from langchain_openrouter_free.configuration.schema import without_secrets  # noqa: PLC0415 - slow for --help
 
     means = without_secrets(trust.guarded(found.project.table))
@@ -78,6 +81,6 @@ def _confirm(out: Output, found: Effective, *, yes: bool) -> None:
         out.say(f"{found.project.path} says, beside harmless things:")
         out.say(json.dumps(means, indent=2))
     out.ask("Do you mean it?", yes=yes)
-    trust.confirm(found.project.path, found.project.table, confirmed_file())
+    trust.confirm(found.project.path, found.project.table, confirmed)
     if not out.result({"trusted": found.project.path, "settings": means}):
         out.say("It counts from now on, until it is changed.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from langchain_openrouter_free.cli.start import Options
-from langchain_openrouter_free.configuration.effective import user_file
+from langchain_openrouter_free.configuration.effective import NO_HOME, user_file
 from langchain_openrouter_free.configuration.reading import OWN_FILE, PYPROJECT, document
 
 
@@ -17,6 +17,8 @@ def run(options: Options, *, pyproject: bool, user: bool, force: bool) -> None:
     if pyproject and user:
         out.fail("UsageError", "--pyproject and --user are two places: choose one.", 2)
     path = user_file() if user else Path.cwd() / (PYPROJECT if pyproject else OWN_FILE)
+    if path is None:
+        out.fail("ConfigurationError", NO_HOME, 2)
     if pyproject:
         if document(path) is not None:
             out.fail("FileExists", f"{path} has a table [tool.openrouter-free] already.", 1)

@@ -49,7 +49,10 @@ def moment(seconds: float | None, *, day: bool = True) -> str:
 def near(text: object) -> str:
     """Write paths below the working directory, or the home, as people do."""
     said = "" if text is None else str(text)
-    return said.replace(f"{Path.cwd()}{os.sep}", "").replace(f"{Path.home()}{os.sep}", f"~{os.sep}")
+    for find, short in ((Path.cwd, ""), (Path.home, f"~{os.sep}")):
+        with contextlib.suppress(OSError, RuntimeError):  # deleted; not known
+            said = said.replace(f"{find()}{os.sep}", short)
+    return said
 
 
 def data(value: Any) -> Any:

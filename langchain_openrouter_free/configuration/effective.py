@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from langchain_openrouter_free import settings
+from langchain_openrouter_free import homes, settings
 from langchain_openrouter_free.configuration import environment, trust
 from langchain_openrouter_free.configuration.layers import Layer, Origin, Setting, Source, merged
 from langchain_openrouter_free.configuration.reading import OWN_FILE, PYPROJECT, Document, document
@@ -23,6 +23,8 @@ from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.homes import expanded
 
 log = logging.getLogger("langchain_openrouter_free")
+
+NO_HOME = f"{homes.UNKNOWN}, or name your own file (OPENROUTER_FREE_CONFIG)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ def effective(
     Raises:
         ConfigurationError: for anything in a file or a variable that cannot work.
     """
-    project, user = project_document(), document(user_file())
+    own = user_file()
+    project, user = project_document(), document(own) if own else None
     profile = profile or os.environ.get(environment.PROFILE) or None
     files = [(one, source) for one, source in ((project, Source.PROJECT), (user, Source.USER)) if one is not None]
     _check_profile(profile, [one for one, _ in files])
@@ -101,19 +104,24 @@ def _folders() -> Iterator[Path]:
         yield from here.parents[: len(here.parts) - len(root.parts)]
 
 
-def user_file() -> Path:
-    """Return where the user's own file is or would be: what OPENROUTER_FREE_CONFIG names, or the usual place."""
+def user_file() -> Path | None:
+    """Return where the user's own file is or would be: what OPENROUTER_FREE_CONFIG names, or the usual place.
+
+    None where nothing is named and the user's home is not known.
+    """
     named = os.environ.get(environment.CONFIG)
     if named:
         return expanded(named, environment.CONFIG).absolute()
     import platformdirs  # noqa: PLC0415 - as for the state file
 
-    return platformdirs.user_config_path("langchain-openrouter-free") / "config.toml"
+    folder = homes.own(platformdirs.user_config_path)
+    return folder and folder / "config.toml"
 
 
-def confirmed_file() -> Path:
-    """Return where it is kept which projects' files the user has confirmed."""
-    return user_file().with_name("trusted")
+def confirmed_file() -> Path | None:
+    """Return where it is kept which projects' files the user has confirmed; None as for the user's file."""
+    own = user_file()
+    return own and own.with_name("trusted")
 
 
 def _check_profile(profile: object, files: Iterable[Document]) -> None:

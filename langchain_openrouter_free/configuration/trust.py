@@ -63,7 +63,7 @@ def _inside(setting: Setting) -> bool:
     if "://" in setting.value:
         return False
     folder = Path(setting.origins[0].file).parent.resolve()
-    return Path(setting.value).expanduser().resolve().is_relative_to(folder)
+    return expanded(setting.value, "state").resolve().is_relative_to(folder)
 
 
 def guarded(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,13 +74,13 @@ def guarded(table: Mapping[str, Any]) -> dict[str, Any]:
     return own | ({"profiles": profiles} if profiles else {})
 
 
-def is_trusted(file: Path, table: Mapping[str, Any], confirmed: Path) -> bool:
+def is_trusted(file: Path, table: Mapping[str, Any], confirmed: Path | None) -> bool:
     """Tell whether the user is known to mean what this file says.
 
     Args:
         file: the project's file.
         table: its settings.
-        confirmed: the file that `confirm` writes.
+        confirmed: the file that `confirm` writes; None where the user's home is not known.
     """
     if not guarded(table):
         return True
@@ -119,7 +119,9 @@ def _fingerprint(file: Path, table: Mapping[str, Any]) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def _read(confirmed: Path) -> dict[str, str]:
+def _read(confirmed: Path | None) -> dict[str, str]:
+    if confirmed is None:
+        return {}
     try:
         lines = confirmed.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -6,6 +6,7 @@ Knows nothing of what is in the file.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -14,8 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
+from langchain_openrouter_free import homes
+from langchain_openrouter_free.errors import ConfigurationError
+
 if sys.platform != "win32":
     import fcntl
+
+logger = logging.getLogger("langchain_openrouter_free")
 
 # Which file a path leads to: device and inode.
 Identity: TypeAlias = tuple[int, int]
@@ -26,10 +32,26 @@ _NETWORK |= {f"fuse.{kind}" for kind in ("glusterfs", "ceph")}
 
 
 def default_path() -> Path:
-    """Return the file used where no path is given: `state.sqlite3` in the user's state directory."""
+    """Return the file used where no path is given: `state.sqlite3` in the user's state directory.
+
+    Raises:
+        ConfigurationError: if the user's home is not known.
+    """
     import platformdirs  # noqa: PLC0415 - needed only here, and not by those who name a path
 
-    return platformdirs.user_state_path("langchain-openrouter-free") / "state.sqlite3"
+    folder = homes.own(platformdirs.user_state_path)
+    if folder is None:
+        raise ConfigurationError(f"{homes.UNKNOWN}, or name a file for the state (state=, or OPENROUTER_FREE_STATE).")
+    return folder / "state.sqlite3"
+
+
+def usual_path() -> Path | None:
+    """Return the default path, or None, with a warning, where the user's home is not known."""
+    try:
+        return default_path()
+    except ConfigurationError as error:
+        logger.warning("%s Until then the state is kept in this process's memory, unknown to others.", error)
+        return None
 
 
 def make(path: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
+from langchain_openrouter_free.homes import expanded
 from langchain_openrouter_free.stores import files
 from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.connection import BUSY, SCHEMA, Connection, code
@@ -100,8 +101,11 @@ class SqliteStore(Sheltered):
             patience: how long an update waits for the file's lock, in seconds.
             retry_after: how long the file is left alone after trouble, in seconds.
             monotonic: the clock, in seconds, that `retry_after` is measured by.
+
+        Raises:
+            ConfigurationError: if the home that a path begins with, or the user's own, is not known.
         """
-        self.path = None if path == MEMORY else Path(default_path() if path is None else path).expanduser().absolute()
+        self.path = None if path == MEMORY else expanded(default_path() if path is None else path, "state").absolute()
         super().__init__(warn=warn, retry_after=retry_after, monotonic=monotonic)
         self._patience = patience
         self._place = str(self.path)

@@ -1,0 +1,76 @@
+"""Where the package's own folders are, and what becomes of a user whose home nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, settings
+from langchain_openrouter_free.cli.app import app
+from langchain_openrouter_free.cli.output import near
+from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.stores.sqlite import SqliteStore
+
+
+@pytest.fixture(params=["newer", "older"])
+def homeless(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder where a user works whose id nobody knows, as in a container; older platformdirs leave the `~`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "OPENROUTER_FREE_CONFIG", "OPENROUTER_FREE_STATE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    if request.param == "older":
+        monkeypatch.setattr("platformdirs.user_state_path", lambda name: Path("~/.local/state", name))
+        monkeypatch.setattr("platformdirs.user_config_path", lambda name: Path("~/.config", name))
+    settings._usual_store.cache_clear()
+    yield tmp_path
+    settings._usual_store.cache_clear()
+
+
+def test_a_user_without_a_home_is_answered_from_memory(homeless: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning says so; a folder `~` that lies in the project is nobody's home."""
+    (homeless / "openrouter-free.toml").write_text("allow_paid = true")
+    planted = homeless / "~/.config/langchain-openrouter-free"
+    planted.mkdir(parents=True)
+    (planted / "config.toml").write_text("top_k = 7")
+    before = sorted(homeless.rglob("*"))
+    with Simulator() as sim:
+        model = ChatOpenRouterFree(api_key=sim.api_key, base_url=sim.base_url)
+        assert all(one.text for one in (model.invoke("hi"), *model.batch(["a", "b"])))
+    assert (model.top_k, model.allow_paid, len(model.history())) == (None, False, 3)
+    assert caplog.text.count("set HOME, or name a file for the state") == 1
+    assert sorted(homeless.rglob("*")) == before
+
+
+def test_the_commands_of_a_user_without_a_home(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (homeless / "openrouter-free.toml").write_text("allow_paid = true")
+    with Simulator() as sim:
+        monkeypatch.setenv("OPENROUTER_API_KEY", sim.api_key)
+        monkeypatch.setenv("OPENROUTER_API_BASE", sim.base_url)
+        for words in (["config"], ["config", "--json"], ["quota"], ["doctor"], ["chat", "hi"]):
+            assert CliRunner().invoke(app, words).exit_code == 0
+    for words in (["config", "--trust", "--yes"], ["init", "--user"]):
+        told = CliRunner().invoke(app, words)
+        assert (told.exit_code, "set HOME, or name your own file" in told.output) == (2, True)
+
+
+def test_a_home_that_nobody_has_is_a_mistake_of_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="~nosuch"):
+        SqliteStore("~nosuch/state.sqlite3")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENROUTER_FREE_STATE")
+    (tmp_path / ".env").write_text("OPENROUTER_FREE_STATE=~nosuch/state.sqlite3")
+    with pytest.raises(ConfigurationError, match="~nosuch"):
+        ChatOpenRouterFree.from_profile(dotenv=True)
+
+
+def test_paths_are_shown_from_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert near("/a/path") == "/a/path"
+    assert CliRunner().invoke(app, ["config"]).exit_code == 0
