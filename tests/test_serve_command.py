@@ -212,6 +212,15 @@ def test_without_the_extra_there_is_a_clear_message(name: str, environment: dict
     assert done.stderr == f"error: serve needs {name}: pip install 'langchain-openrouter-free[serve]'\n"
 
 
+@pytest.mark.parametrize(("missing", "public"), [("starlette", "application"), ("uvicorn", "served")])
+@pytest.mark.parametrize("module", ["serve", "serve.pytest_plugin"])
+def test_a_program_without_the_extra_is_told_what_to_install(missing: str, public: str, module: str) -> None:
+    code = f"import sys\nsys.modules['{missing}'] = None\nfrom langchain_openrouter_free.{module} import {public}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    said = f"ImportError: The endpoint needs {missing}: pip install 'langchain-openrouter-free[serve]'"
+    assert done.stderr.splitlines()[-1] == said
+
+
 # -- the public names
 
 

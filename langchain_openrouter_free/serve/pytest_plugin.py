@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from langchain_openrouter_free.serve.app import application
-from langchain_openrouter_free.serve.backend import Backend
-from langchain_openrouter_free.serve.running import served
+from langchain_openrouter_free.serve import Backend, application, served
 
 
 @pytest.fixture
