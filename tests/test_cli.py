@@ -144,8 +144,9 @@ def test_tables_keep_to_the_width(used: Path, run: Run, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     "words",
-    ["init --pyproject", "config --all", "doctor --offline", "models", "explain hi --tools", "quota", "budget", "route",
-     "watch", "report", "reset cooldowns --yes", "reset state --yes", "completion zsh", "simulate --list", "demo"],
+    ["init --pyproject --force", "config --all", "doctor --offline", "models", "explain hi --tools", "quota", "budget",
+     "route", "watch", "report", "reset cooldowns --yes", "reset state --yes", "completion zsh", "simulate --list",
+     "demo"],
 )  # fmt: skip
 @pytest.mark.parametrize("keyed", [True, False])
 def test_json_is_one_document_of_a_known_shape(

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from langchain_core.runnables import ConfigurableField
+from typer.testing import CliRunner
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, PaidModel
+from langchain_openrouter_free.cli.app import app
 from langchain_openrouter_free.configuration import trust
 from langchain_openrouter_free.configuration.effective import effective, user_file
 from langchain_openrouter_free.configuration.lines import lines_of
@@ -248,6 +250,20 @@ def test_lines_are_found_whatever_stands_in_texts_and_brackets() -> None:
         ("l",): 11,
         ("l", "k"): 12,
     }
+
+
+@pytest.mark.parametrize("where", ["same", "above"])
+@pytest.mark.parametrize(("file", "words"), [("pyproject", ["init"]), ("own", ["init", "--pyproject"])])
+def test_init_does_not_put_a_projects_settings_out_of_force(
+    place: Place, file: str, words: list[str], where: str
+) -> None:
+    """Of two files only one counts: an empty one must not take its place, nor a new one be written for nothing."""
+    heading = "[tool.openrouter-free]\n" if file == "pyproject" else ""
+    there = getattr(place, file)(heading + 'privacy = "no-training"', place.deep if where == "same" else None)
+    told = CliRunner().invoke(app, words)
+    assert (told.exit_code, str(there) in told.output.replace("\n", "")) == (1, True)
+    assert ChatOpenRouterFree().privacy == "no-training"
+    assert CliRunner().invoke(app, [*words, "--force"]).exit_code == 0
 
 
 # -- resolved once

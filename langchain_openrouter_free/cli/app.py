@@ -83,7 +83,7 @@ def init(
     as_json: Json = False,
     pyproject: Annotated[bool, typer.Option("--pyproject", help="Append to pyproject.toml instead.")] = False,
     user: Annotated[bool, typer.Option("--user", help="Write the user's own file instead.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write it though there is a file.")] = False,
 ) -> None:
     """Write a commented configuration: openrouter-free.toml in this folder."""
     run("init", Options(as_json), pyproject=pyproject, user=user, force=force)

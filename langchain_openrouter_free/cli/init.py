@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from langchain_openrouter_free.cli.start import Options
-from langchain_openrouter_free.configuration.effective import NO_HOME, user_file
+from langchain_openrouter_free.configuration.effective import NO_HOME, project_document, user_file
 from langchain_openrouter_free.configuration.reading import OWN_FILE, PYPROJECT, document
 
 
@@ -19,6 +19,10 @@ def run(options: Options, *, pyproject: bool, user: bool, force: bool) -> None:
     path = user_file() if user else Path.cwd() / (PYPROJECT if pyproject else OWN_FILE)
     if path is None:
         out.fail("ConfigurationError", NO_HOME, 2)
+    other = None if user or force else project_document()
+    if other is not None and other.path != path:
+        found = f"{other.path} has settings of this project, and of two such files only one counts"
+        out.fail("FileExists", f"{found}: change that one, or --force writes {path.name} all the same.", 1)
     if pyproject:
         if document(path) is not None:
             out.fail("FileExists", f"{path} has a table [tool.openrouter-free] already.", 1)
