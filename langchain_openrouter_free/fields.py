@@ -33,6 +33,7 @@ from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.health import Strategy
 from langchain_openrouter_free.meaning import Kept, Meaning
 from langchain_openrouter_free.selection import AUTO
+from langchain_openrouter_free.stores.naming import store_of
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.transport import Service
 
@@ -200,7 +201,7 @@ class Fields(BaseModel):
         """Check what can be checked before any request."""
         self._meaning()
         check_encrypted(settings.base_url(self.base_url), allow_http=self.allow_http)
-        settings.store(self.state)
+        store_of(self.state)
         settings.privacy(self.privacy, self.provider)
         settings.fees(self.credit_fee)
         check_wait(self.max_wait)
@@ -286,7 +287,7 @@ class Fields(BaseModel):
 
     def _accounts(self) -> Accounts:
         """Return whose quota and money it is."""
-        return self._meaning().accounts(settings.store(self.state), settings.project(self.project))
+        return self._meaning().accounts(store_of(self.state), settings.project(self.project))
 
 
 def check_wait(seconds: float) -> None:

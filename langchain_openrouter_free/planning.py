@@ -20,6 +20,7 @@ from langchain_openrouter_free.parameters import UNSAID, Options
 from langchain_openrouter_free.race import Silence
 from langchain_openrouter_free.request import Request
 from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.stores.naming import store_of
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.values import value_type
 
@@ -59,7 +60,7 @@ class Planning(Fields):
         params = dict(meaning.body) if says_nothing else self._body(stop, kwargs, unbounded=meaning.unbounded)
         privacy = "zdr" if options.sensitive else options.privacy or self.privacy
         settings.privacy(privacy, params.get("provider"))
-        accounts = meaning.accounts(settings.store(self.state), settings.project(self.project))
+        accounts = meaning.accounts(store_of(self.state), settings.project(self.project))
         ranking, paid = meaning.named.asked(
             options.model, allow_paid=self._may_pay, privacy=privacy, sensitive=options.sensitive
         )

@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,11 +22,9 @@ from langchain_openrouter_free.budget import Fees
 from langchain_openrouter_free.catalogue import says_free
 from langchain_openrouter_free.checks import named
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.homes import expanded
 from langchain_openrouter_free.preferences import PRIVACY, conflict, costs_beside
 from langchain_openrouter_free.quota import Limits, Part, Share
 from langchain_openrouter_free.selection import AUTO, PerModel, is_pattern, stands_for_many
-from langchain_openrouter_free.stores import MemoryStore, StateStore, is_store
 from langchain_openrouter_free.timeouts import Layer, Timeouts
 from langchain_openrouter_free.values import value_type
 
@@ -35,11 +32,6 @@ DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 
 _MODEL_ID = re.compile(r"^[A-Za-z0-9_.~-]+/[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?\Z")
 _PATTERN = re.compile(r"^[A-Za-z0-9_.~/:*?\[\]!-]+\Z")
-_PATH_LIKE = re.compile(r"[/\\\\]|\.(?:sqlite3?|db)$")
-_SERVER = re.compile(r"^(?:rediss?|valkeys?|unix)://", re.IGNORECASE)
-# What the user's state directory depends on, beside the machine.
-_HOMES = ("XDG_STATE_HOME", "HOME", "LOCALAPPDATA", "USERPROFILE")
-_SHARED = MemoryStore()
 _NO_LIMIT, _MOST_REQUESTS = 7 * 86_400.0, 10_000_000
 # What most accounts have: 20 a minute, and 50 a day until credits were bought once (the service's limits page).
 _USUAL = Limits(per_minute=20, per_day=50, guessed=True)
@@ -224,73 +216,6 @@ def seconds(value: object, field: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ConfigurationError(f"{field}={value!r} must be a positive number of seconds, or None.")
     return float(min(value, _NO_LIMIT))
-
-
-def store(state: object) -> StateStore:
-    """Return the store that `state` names: a file shared with others, or memory.
-
-    None means what the environment's OPENROUTER_FREE_STATE names, else the file in the user's state directory.
-
-    An address such as `redis://host:6379/0` names a server that several machines share; it may end in
-    `?degraded=local-share&machines=4` and `prefix=...` (see `RedisStore.at`).
-
-    A path in words must look like one (a folder in it, or the ending `.sqlite3` or `.db`), so that a
-    misspelt `"memory"` makes no file.
-    """
-    if is_store(state):
-        return state
-    if state is None:
-        state = os.environ.get("OPENROUTER_FREE_STATE") or None
-    if state is None:
-        return _usual_store(*map(os.environ.get, _HOMES))
-    if state in ("memory", ":memory:"):
-        return _SHARED
-    if isinstance(state, str) and _SERVER.match(state):
-        return _server_store(state)
-    if isinstance(state, str) and os.path.isabs(state):  # noqa: PTH117 - asked at each call
-        return _file_store_at(state)
-    if isinstance(state, str) and "://" in state:
-        # Not the address: it may hold a password.
-        scheme = state.partition("://")[0]
-        raise ConfigurationError(f"state: {scheme}:// names no server that is known; write redis://host:6379/0.")
-    if isinstance(state, Path) or (isinstance(state, str) and _PATH_LIKE.search(state)):
-        return _file_store(expanded(state, "state").absolute())
-    raise ConfigurationError(
-        f"state={state!r} is neither 'memory', nor the path of a file, nor redis://..., nor a StateStore."
-    )
-
-
-@lru_cache(maxsize=64)
-def _server_store(url: str) -> StateStore:
-    try:
-        from langchain_openrouter_free.stores.redis import RedisStore  # noqa: PLC0415 - only where it is asked for
-    except ImportError as error:
-        raise ConfigurationError(f"state: {error}.") from error
-    try:
-        return RedisStore.at(url)
-    except ValueError as error:
-        # Not the address: it may hold a password.
-        raise ConfigurationError(f"state: the address of the server is wrong: {error}.") from None
-
-
-@lru_cache(maxsize=16)
-def _usual_store(*_: str | None) -> StateStore:
-    from langchain_openrouter_free.stores.files import usual_path  # noqa: PLC0415 - only where it is asked for
-
-    place = usual_path()
-    return _SHARED if place is None else _file_store(place)
-
-
-@lru_cache(maxsize=64)
-def _file_store_at(place: str) -> StateStore:
-    return _file_store(Path(place))
-
-
-@lru_cache(maxsize=64)
-def _file_store(path: Path) -> StateStore:
-    from langchain_openrouter_free.stores.sqlite import SqliteStore  # noqa: PLC0415 - only where it is asked for
-
-    return SqliteStore(path)
 
 
 def limits(given: Mapping[str, object] | str | None, url: str) -> Limits:

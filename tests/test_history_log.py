@@ -32,9 +32,9 @@ from store_helpers import (
     one_more,
 )
 
-from langchain_openrouter_free import settings
 from langchain_openrouter_free.stores import HistoryLog, MemoryStore, PageRef, StateStore, connection
 from langchain_openrouter_free.stores.base import Answer, Change, Page
+from langchain_openrouter_free.stores.naming import store_of
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sqlite import SCHEMA, SqliteStore
 
@@ -483,4 +483,4 @@ def test_a_store_of_ones_own_needs_no_log() -> None:
     store = OnlyPages()
     assert isinstance(store, StateStore)
     assert not isinstance(store, HistoryLog)
-    assert settings.store(store) is store
+    assert store_of(store) is store

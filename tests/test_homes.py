@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, settings
+from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, ConfigurationError
 from langchain_openrouter_free.cli.app import app
 from langchain_openrouter_free.cli.output import near
 from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.stores import naming
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 
 
@@ -25,9 +26,9 @@ def homeless(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     if request.param == "older":
         monkeypatch.setattr("platformdirs.user_state_path", lambda name: Path("~/.local/state", name))
         monkeypatch.setattr("platformdirs.user_config_path", lambda name: Path("~/.config", name))
-    settings._usual_store.cache_clear()
+    naming._usual_store.cache_clear()
     yield tmp_path
-    settings._usual_store.cache_clear()
+    naming._usual_store.cache_clear()
 
 
 def test_a_user_without_a_home_is_answered_from_memory(homeless: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -43,6 +44,18 @@ def test_a_user_without_a_home_is_answered_from_memory(homeless: Path, caplog: p
     assert (model.top_k, model.allow_paid, len(model.history())) == (None, False, 3)
     assert caplog.text.count("set HOME, or name a file for the state") == 1
     assert sorted(homeless.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("homeless")
+def test_nothing_is_paid_for_without_a_home() -> None:
+    """What was spent would be forgotten with the process, and the budget begin anew with each."""
+    with Simulator() as sim:
+        sim.script({"*": "500"})
+        paying = {"allow_paid": True, "paid_models": ["simulated/paid-small"], "budget": "$1/day", "max_wait": 0}
+        model = ChatOpenRouterFree(api_key=sim.api_key, base_url=sim.base_url, **paying)
+        with pytest.raises(AllModelsFailed, match="so the budget cannot be kept"):
+            model.invoke("hi")
+        assert all(chat.model.endswith(":free") for chat in sim.chats())
 
 
 def test_the_commands_of_a_user_without_a_home(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE
+from langchain_openrouter_free.stores.naming import store_of
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sheltered import Unusable
 
@@ -147,9 +148,7 @@ class TestAddress:
     """How a server is named."""
 
     def test_a_url_names_it(self) -> None:
-        store = settings.store(
-            "valkey://u:geheim@host:7000/2?degraded=local-share&machines=4&prefix=mine&socket_keepalive=1"
-        )
+        store = store_of("valkey://u:geheim@host:7000/2?degraded=local-share&machines=4&prefix=mine&socket_keepalive=1")
         assert isinstance(store, RedisStore)
         assert (store.paid_share, store.prefix) == (0.25, "mine")
         assert store.url == "redis://u:geheim@host:7000/2?socket_keepalive=1"
@@ -179,7 +178,7 @@ class TestAddress:
     )
     def test_a_wrong_one_is_told_without_its_password(self, address: str) -> None:
         with pytest.raises(ConfigurationError) as told:
-            settings.store(address)
+            store_of(address)
         assert "geheim" not in str(told.value)
 
     @pytest.mark.parametrize(
@@ -192,7 +191,7 @@ class TestAddress:
         ],
     )
     def test_ways_to_write_one(self, address: str, url: str) -> None:
-        store = settings.store(address)
+        store = store_of(address)
         assert isinstance(store, RedisStore)
         assert store.url == url
 

@@ -88,20 +88,20 @@ def test_the_default_is_the_users_own_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["memory", ":memory:"])
 def test_memory_in_words(word: str) -> None:
     """Both words mean the memory of this process, shared by all models in it."""
-    from langchain_openrouter_free import settings  # noqa: PLC0415
+    from langchain_openrouter_free.stores.naming import store_of  # noqa: PLC0415
 
-    assert settings.store(word) is settings.store("memory")
+    assert store_of(word) is store_of("memory")
 
 
 def test_the_environment_names_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OPENROUTER_FREE_STATE is read at each call, and loses against `state=`."""
-    from langchain_openrouter_free import settings  # noqa: PLC0415
+    from langchain_openrouter_free.stores.naming import store_of  # noqa: PLC0415
 
     monkeypatch.setenv("OPENROUTER_FREE_STATE", str(tmp_path / "mine.sqlite3"))
-    store = settings.store(None)
+    store = store_of(None)
     assert isinstance(store, SqliteStore)
     assert store.path == tmp_path / "mine.sqlite3"
-    assert settings.store("memory") is not store
+    assert store_of("memory") is not store
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -182,9 +182,9 @@ def test_a_project_cannot_starve_the_others(tmp_path: Path) -> None:
 
 def test_a_file_in_words() -> None:
     """A path is recognised, shared by name, and made only when it is used."""
-    from langchain_openrouter_free import settings  # noqa: PLC0415
+    from langchain_openrouter_free.stores.naming import store_of  # noqa: PLC0415
 
-    first, second = settings.store("some/state.sqlite3"), settings.store(Path("some/state.sqlite3"))
+    first, second = store_of("some/state.sqlite3"), store_of(Path("some/state.sqlite3"))
     assert first is second
     assert isinstance(first, SqliteStore)
     assert not Path("some").exists()

@@ -20,6 +20,7 @@ from langchain_openrouter_free.candidates import Candidates
 from langchain_openrouter_free.fields import Fields, check_moves, check_wait
 from langchain_openrouter_free.paid import PaidModel
 from langchain_openrouter_free.selection import AUTO
+from langchain_openrouter_free.stores.naming import store_of
 
 # Settings that no other module may print or write, and that no file under version control may hold.
 SECRETS = frozenset({"api_key"})
@@ -143,7 +144,7 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
     "wire": settings.wire,
     "hedge_after": settings.silence,
     "timeout": lambda given: settings.seconds(given, "timeout"),
-    "state": settings.store,
+    "state": store_of,
     "default_headers": settings.header_values,
     "extra_body": lambda given: settings.extra_body(given, unbounded=True),
     "provider": lambda given: settings.privacy("any", given),

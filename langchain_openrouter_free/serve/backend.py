@@ -27,6 +27,7 @@ from langchain_openrouter_free.selection import AUTO
 from langchain_openrouter_free.serve.asking import Asked
 from langchain_openrouter_free.serve.metrics import metrics
 from langchain_openrouter_free.sizes import modalities, parts_of
+from langchain_openrouter_free.stores.naming import store_of
 from langchain_openrouter_free.voices import VOICES, traces
 from langchain_openrouter_free.wire import Completion, Delta
 
@@ -271,7 +272,7 @@ class Backend:
     @property
     def is_shared(self) -> bool:
         """Whether several processes have one state."""
-        return bool(settings.store(self._main.state).blocking)
+        return bool(store_of(self._main.state).blocking)
 
     def models(self) -> list[dict[str, Any]]:
         """Return what may be asked for."""

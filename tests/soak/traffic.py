@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from langchain_openrouter_free.bookkeeping import Accounts
-from langchain_openrouter_free.settings import account, store
+from langchain_openrouter_free.settings import account
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.behaviours import FAILING_200, TRANSPORT
 from langchain_openrouter_free.simulator.failures import FAILURES
+from langchain_openrouter_free.stores.naming import store_of
 
 sys.path += [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "weather")]
 
@@ -211,7 +212,7 @@ class Soak:
 
     def booked(self, sim: Simulator) -> int:
         """Return how many requests of the day the account's book holds."""
-        kept = store(self.state)
+        kept = store_of(self.state)
         book = Accounts(kept, account(sim.api_key, sim.base_url), "soak").look()
         return book.windows.days.get(int((MIDNIGHT - 1) // DAY), 0)
 
