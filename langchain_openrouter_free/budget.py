@@ -130,7 +130,9 @@ def _amounts(text: str) -> dict[str, Decimal]:
     for part in text.split(","):
         hit = re.match(_AMOUNT, part, re.IGNORECASE)
         if not hit:
-            raise ValueError(f"budget={text!r} is no amount: write for example '$0.50/day' or 'unlimited'")
+            raise ValueError(
+                f"budget={text!r} is no amount: write '$0.50/day' (or /call, /month, /total), or 'unlimited'"
+            )
         window = _WORDS.get(said := (hit["window"] or "total").lower(), said)
         if _CAPS[window] in found:
             raise ValueError(f"budget={text!r} names an amount for {window!r} twice")

@@ -62,6 +62,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"allow_paid": True, "budget": "$1", "account_budget": "a lot", "paid_models": ["a/b"]},
         "no amount",
     ),
+    "a budget of a week": ({"allow_paid": True, "budget": "$1/week", "paid_models": ["a/b"]}, "/call, /month, /total"),
     "a budget window twice": ({"allow_paid": True, "budget": "$1/day, $2/day", "paid_models": ["a/b"]}, "twice"),
     "NaN budget": ({"allow_paid": True, "budget": math.nan, "paid_models": ["a/b"]}, "positive"),
     "a budget beyond all numbers": (

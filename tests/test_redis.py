@@ -167,6 +167,8 @@ class TestAddress:
             "rediss://:geheim@host/0?ssl_cert_reqs=maybe",
             "redis+sentinel://:geheim@host/0",
             "redis-server://:geheim@host/state.sqlite3",
+            "redis:/:geheim@host/0",
+            "redis::geheim@host/0",
             "redis://:geheim/geheim@host/0",
             "redis://:geheim#geheim@host/0",
             "redis://:geheim?geheim@host/0",

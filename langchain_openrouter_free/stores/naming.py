@@ -17,6 +17,8 @@ from langchain_openrouter_free.stores.memory import MemoryStore
 
 _PATH_LIKE = re.compile(r"[/\\]|\.(?:sqlite3?|db)$")
 _SERVER = re.compile(r"^(?:rediss?|valkeys?|unix)://", re.IGNORECASE)
+# As `_SERVER`, with a slash too few: no folder is called so.
+_MEANT = re.compile(r"(?:rediss?|valkeys?|unix):", re.IGNORECASE)
 # What the user's state directory depends on, beside the machine.
 _HOMES = ("XDG_STATE_HOME", "HOME", "LOCALAPPDATA", "USERPROFILE")
 _SHARED = MemoryStore()
@@ -51,10 +53,10 @@ def store_of(state: object) -> StateStore:
         return _server_store(state)
     if isinstance(state, str) and os.path.isabs(state):  # noqa: PTH117 - asked at each call
         return _file_store_at(state)
-    if isinstance(state, str) and "://" in state:
+    if isinstance(state, str) and ("://" in state or _MEANT.match(state)):
         # Not the address: it may hold a password.
-        scheme = state.partition("://")[0]
-        raise ConfigurationError(f"state: {scheme}:// names no server that is known; write redis://host:6379/0.")
+        scheme = state.partition(":")[0]
+        raise ConfigurationError(f"state: {scheme}: names no server that is known; write redis://host:6379/0.")
     if isinstance(state, Path) or (isinstance(state, str) and _PATH_LIKE.search(state)):
         return _file_store(expanded(state, "state").absolute())
     raise ConfigurationError(
