@@ -158,11 +158,14 @@ class Attempt:
             if not delta.has_content:
                 continue
             self._held.append(delta)
-            speaks = self._opening.speaks(delta.text) or replace(delta, text="").says_something
-            shows = speaks and not self._owner.roads.terms.holds(delta)
-            if self.committed or self._judged_well or shows:
+            if self.committed or self._judged_well or self._commits(delta):
                 self.committed = True
                 yield from self._released()
+
+    def _commits(self, delta: Delta) -> bool:
+        """Tell whether something is said to the caller by now, and by a piece that no judgement can take back."""
+        speaks = self._opening.speaks(delta.text) or replace(delta, text="").says_something
+        return speaks and not self._owner.roads.terms.holds(delta)
 
     def _released(self) -> list[Delta]:
         held, self._held = self._held, []

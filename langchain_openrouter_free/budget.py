@@ -21,7 +21,7 @@ LEAST_TOKENS = 256
 # Reserved where the caller named no limit: what chat answers rarely pass.
 USUAL_TOKENS = 4096
 # An amount of more US dollars than this is a mistake, of ours or of a server.
-_MOST = Decimal(1_000_000_000)
+MOST = Decimal(1_000_000_000)
 # So many tokens are one as well: no model holds a hundredth of them.
 _MOST_TOKENS = 1_000_000_000
 
@@ -59,7 +59,7 @@ class Budget:
             if given is None:
                 continue
             amount = _dollars(given)
-            if not amount.is_finite() or not 0 < amount <= _MOST:
+            if not amount.is_finite() or not 0 < amount <= MOST:
                 raise ValueError(f"budget: {name}={given!r} must be a positive amount of US dollars, a billion at most")
             object.__setattr__(self, name, amount)
 
@@ -165,7 +165,7 @@ def signed_nano(dollars: object) -> int | None:
         amount = Decimal(str(dollars))
     except (InvalidOperation, ValueError):
         return None
-    if not amount.is_finite() or abs(amount) > _MOST:
+    if not amount.is_finite() or abs(amount) > MOST:
         return None
     return int((amount * NANO).to_integral_value(rounding=ROUND_CEILING))
 

@@ -409,6 +409,15 @@ def _looks_like_html(text: str, headers: Mapping[str, str] | None) -> bool:
     return "text/html" in kind or head.startswith(("<!doctype", "<html", "<title", "<head"))
 
 
+# The headers that `_waits` reads.
+_OF_TIME = frozenset({"retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-limit"})
+
+
+def says_of_time(headers: Mapping[str, str] | None) -> bool:
+    """Tell whether headers say how long to wait, or of which limit they speak."""
+    return any(str(name).lower() in _OF_TIME for name in headers or ())
+
+
 def _waits(headers: Mapping[str, str] | None, meta: Json, availability: Json, message: str, raw: str) -> Json:
     """Return the server's waits, from each of the places in which a hint may stand."""
     inner = _first_dict(meta.get("headers"))

@@ -28,7 +28,7 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.fetching import MOST_BYTES
 from langchain_openrouter_free.outlook import Explanation
 from langchain_openrouter_free.sources import Stopwatch
-from langchain_openrouter_free.stores import StateStore
+from langchain_openrouter_free.stores import StateStore, is_degraded
 from langchain_openrouter_free.timeouts import Timeouts
 from langchain_openrouter_free.transport import Outgoing, Reply, Service, TransportFault
 from langchain_openrouter_free.values import value_type
@@ -127,7 +127,7 @@ def of_the_state(store: StateStore, look: Callable[[], object], warnings: list[s
     mode = None
     if path is not None and path.exists():
         mode = stat.S_IMODE(path.stat().st_mode)
-    troubles = warnings or (["The state cannot be used."] if getattr(store, "degraded", False) else [])
+    troubles = warnings or (["The state cannot be used."] if is_degraded(store) else [])
     shared = path is not None or store.blocking
     yield from checkup.state(None if path is None else str(path), mode, troubles, shared=shared)
 

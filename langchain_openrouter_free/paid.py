@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from langchain_openrouter_free.budget import MOST
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.errors import ConfigurationError
 
 _MILLION = 1_000_000
-# A price of more US dollars than this is a mistake.
-_MOST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def _amount(price: Decimal | str | float | None, label: str) -> Decimal:
         amount = Decimal(str(price))
     except InvalidOperation:
         amount = Decimal(-1)
-    if not amount.is_finite() or not 0 <= amount <= _MOST:
+    if not amount.is_finite() or not 0 <= amount <= MOST:
         raise ConfigurationError(
             f"paid_models: {label} needs prompt_price and completion_price, in US dollars a million tokens, 0 or more "
             "(and request_price, in US dollars a request, if there is one)."

@@ -15,7 +15,7 @@ from langchain_openrouter_free.budget import LEAST_TOKENS, USUAL_TOKENS, Budget,
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.joining import joined_purses
 from langchain_openrouter_free.purse import BudgetWarning, Purse, Shortfall
-from langchain_openrouter_free.stores import PageRef, StateStore
+from langchain_openrouter_free.stores import PageRef, StateStore, is_degraded
 from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind, Verdict
 
@@ -112,10 +112,9 @@ class Payments:
             bought, amount = self._afforded(pocket, book, held, prices, now)
             if isinstance(bought, Shortfall):
                 return book, bought
-            budget, _ = self._means(pocket, book, now)
             book = book.reserved_for(held.key, amount, now)
             if self._share and not self._is_degraded:
-                book = book.with_part(self._holder, budget, self._share, now)
+                book = book.with_part(self._holder, pocket.budget or Budget(), self._share, now)
             return book, bought
 
         return self.store.update(pocket.page, change)
@@ -135,7 +134,7 @@ class Payments:
 
     @property
     def _is_degraded(self) -> bool:
-        return bool(getattr(self.store, "degraded", False))
+        return is_degraded(self.store)
 
     @property
     def _share(self) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from langchain_openrouter_free.evidence import Evidence, compiled, decode, gather, header
+from langchain_openrouter_free.evidence import Evidence, compiled, decode, gather, header, says_of_time
 from langchain_openrouter_free.shortcomings import named, sizes
 from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, verdict
@@ -296,7 +296,6 @@ _WINDOWS = {Kind.MINUTE_LIMIT: "minute", Kind.DAY_LIMIT: "day"}
 # What is said about the request; elsewhere a feature's name is no refusal of it.
 _OF_THE_REQUEST = frozenset({Kind.UNFIT, Kind.INCOMPATIBLE, Kind.DOUBTFUL, Kind.REJECTED})
 _WITH_RESET = frozenset({*_WINDOWS, Kind.MODEL_LIMIT, Kind.RATE_LIMIT})
-_OF_TIME = frozenset({"retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-limit"})
 # Characters of a body that is remembered with what it means.
 _SHORT = 2048
 
@@ -316,15 +315,11 @@ def classify(
         body: bytes, text or parsed JSON of the reply or of the event, whole or cut.
         now: Unix seconds.
     """
-    if isinstance(body, str | bytes) and len(body) <= _SHORT and not _says_of_time(headers):
+    if isinstance(body, str | bytes) and len(body) <= _SHORT and not says_of_time(headers):
         found = _timeless(status, header(headers, "content-type") or "", body)
         if found is not None:
             return found
     return _judged(gather(status, headers, body), status, now)
-
-
-def _says_of_time(headers: Mapping[str, str] | None) -> bool:
-    return any(str(name).lower() in _OF_TIME for name in headers or ())
 
 
 # An outage says the same of model after model.

@@ -75,6 +75,7 @@ def model(options: Options, *, key: bool = False, **arguments: Any) -> ChatOpenR
 
 def is_blind(options: Options) -> bool:
     """Tell whether a model's state could not be used, so that its books were not seen."""
+    from langchain_openrouter_free.stores.base import is_degraded  # noqa: PLC0415 - slow for --help
     from langchain_openrouter_free.stores.naming import store_of  # noqa: PLC0415 - slow for --help
 
-    return any(getattr(store_of(one.state), "degraded", False) for one in options.made)
+    return any(is_degraded(store_of(one.state)) for one in options.made)

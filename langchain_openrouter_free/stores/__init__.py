@@ -10,6 +10,7 @@ from langchain_openrouter_free.stores.base import (
     Row,
     StateStore,
     at_once,
+    is_degraded,
     is_store,
     keeps_log,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Row",
     "StateStore",
     "at_once",
+    "is_degraded",
     "is_store",
     "keeps_log",
 ]

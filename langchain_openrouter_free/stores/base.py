@@ -67,6 +67,11 @@ class StateStore(Protocol):
         ...
 
 
+def is_degraded(store: object) -> bool:
+    """Tell whether a store has lost sight of what it shares with others."""
+    return bool(getattr(store, "degraded", False))
+
+
 class Prompt(Protocol):
     """A store on a disk that can tell whether it would have to be waited for.
 
