@@ -32,6 +32,11 @@ def _left(timeout: float | None, error: type[Exception]) -> float | None:
     return left
 
 
+def _too_late_for(held: bytes) -> type[Exception]:
+    # Whose beginning is still held has not left: the connection took all the time that there was.
+    return httpcore.ConnectTimeout if held else httpcore.WriteTimeout
+
+
 def _is_readable(connected: socket.socket | None) -> bool:
     """Tell whether bytes, or the end, have come on a socket; true of one that is gone."""
     number = -1 if connected is None else connected.fileno()
@@ -78,7 +83,7 @@ class DeadlineStream(httpcore.NetworkStream):
 
     def _send(self, buffer: bytes, timeout: float | None) -> None:
         held, self._held = self._held, b""
-        self._inner.write(held + buffer, _left(timeout, httpcore.WriteTimeout))
+        self._inner.write(held + buffer, _left(timeout, _too_late_for(held)))
 
     def close(self) -> None:
         self._inner.close()
@@ -148,7 +153,7 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
 
     async def _send(self, buffer: bytes, timeout: float | None) -> None:
         held, self._held = self._held, b""
-        await self._inner.write(held + buffer, _left(timeout, httpcore.WriteTimeout))
+        await self._inner.write(held + buffer, _left(timeout, _too_late_for(held)))
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -71,6 +71,8 @@ def _raise_fault(error: BaseException, deadline: Deadline) -> None:
 def _fault_of(kind: type[BaseException], error: BaseException, deadline: Deadline) -> TransportFault:
     if issubclass(kind, httpx.ConnectTimeout):
         return TransportFault(Kind.UNREACHABLE, "no connection within the deadline (connect)")
+    if issubclass(kind, httpx.PoolTimeout):
+        return TransportFault(Kind.UNREACHABLE, "no connection of the HTTP client was free in time")
     if issubclass(kind, httpx.TimeoutException):
         return _late(deadline)
     unreachable = httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | httpx.InvalidURL | UnicodeError

@@ -1,0 +1,73 @@
+"""A request that never left costs no slot, and the model that it was meant for is not blamed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from driving import PATHS, TWENTY, asked, book_of, drive, make
+
+from langchain_openrouter_free import AllModelsFailed, MemoryStore
+from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.network import AsyncDeadlineBackend, DeadlineBackend
+from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.testing import FakeClock
+
+
+def _used(store: MemoryStore, now: float) -> int:
+    return book_of(store).windows.used(now)[1]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_connection_that_takes_all_the_time(sim: Simulator, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """It is there, but past the deadline for the first word, and the request is not sent any more."""
+    clock, slow = FakeClock(), list[float]()
+    plain, aplain = DeadlineBackend.connect_tcp, AsyncDeadlineBackend.connect_tcp
+
+    def connect(self: DeadlineBackend, *args: Any, **kwargs: Any) -> Any:
+        stream = plain(self, *args, **kwargs)
+        clock.advance(slow.pop() if slow else 0.0)
+        return stream
+
+    async def aconnect(self: AsyncDeadlineBackend, *args: Any, **kwargs: Any) -> Any:
+        stream = await aplain(self, *args, **kwargs)
+        clock.advance(slow.pop() if slow else 0.0)
+        return stream
+
+    store = MemoryStore()
+    model = make(sim, state=store, clock=clock)
+    drive(model, path)
+    CLIENTS.close()
+    slow.append(50.0)
+    monkeypatch.setattr(DeadlineBackend, "connect_tcp", connect)
+    monkeypatch.setattr(AsyncDeadlineBackend, "connect_tcp", aconnect)
+    assert drive(model, path).outcomes == ["unreachable", "ok"]
+    assert asked(sim) == TWENTY[:2], "the first one before"
+    assert _used(store, clock.now()) == 2
+    assert TWENTY[0] not in book_of(store).cooldowns
+
+
+def test_a_client_of_your_own_whose_connections_are_all_in_use(sim: Simulator) -> None:
+    """What waited in vain for one of them has not left."""
+    sim.offer(TWENTY[3])
+    sim.script({TWENTY[3]: "hang-after-headers"})
+    with httpx.Client(limits=httpx.Limits(max_connections=1)) as client:
+        store, clock = MemoryStore(), FakeClock()
+        model = make(sim, state=store, clock=clock, http_client=client, timeouts={"first_token": 0.2})
+        drive(model, "invoke")
+        held = client.send(
+            client.build_request(
+                "POST",
+                f"{sim.base_url}/chat/completions",
+                headers={"Authorization": f"Bearer {sim.api_key}"},
+                json={"model": TWENTY[3], "stream": True, "messages": [{"role": "user", "content": "hello"}]},
+            ),
+            stream=True,
+        )
+        with pytest.raises(AllModelsFailed, match="no connection of the HTTP client was free"):
+            drive(model, "invoke")
+        held.close()
+        assert asked(sim) == [TWENTY[0], TWENTY[3]]
+        assert _used(store, clock.now()) == 1, "the first call's"
+        assert drive(model, "invoke").outcomes == ["ok"]
