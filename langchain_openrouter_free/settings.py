@@ -37,6 +37,7 @@ _NO_LIMIT, _MOST_REQUESTS = 7 * 86_400.0, 10_000_000
 _USUAL = Limits(per_minute=20, per_day=50, guessed=True)
 _SLOWEST_PACE, _HUGE = 0.001, 1e308  # a whole number may be more than a float holds
 _SERVICE_HOST, _WINDOWS = "openrouter.ai", ("per_minute", "per_day")
+_DEEPEST = 100  # so many tables in each other are no parameter any more
 _PERCENT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
 
 # Fields of the body that the router owns: naming them elsewhere could reach a paid model or break the reader.
@@ -287,13 +288,15 @@ def account(key: str, url: str) -> str:
     return hashlib.sha256(f"langchain_openrouter_free\0{url}\0{key}".encode()).hexdigest()[:32]
 
 
-def finite(values: Mapping[str, object]) -> None:
-    """Refuse numbers that JSON cannot carry (NaN, infinity), wherever they stand."""
+def finite(values: Mapping[str, object], depth: int = 0) -> None:
+    """Refuse numbers that JSON cannot carry (NaN, infinity), wherever they stand, and tables without end."""
     for name, value in values.items():
+        if depth > _DEEPEST:
+            raise ConfigurationError(f"{name.partition('[')[0]} holds itself, or tables {_DEEPEST} deep in each other.")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigurationError(f"{name}={value!r} is no finite number.")
         if isinstance(value, Mapping):
-            finite({f"{name}[{key!r}]": inner for key, inner in value.items()})
+            finite({f"{name}[{key!r}]": inner for key, inner in value.items()}, depth + 1)
 
 
 def header_values(headers: Mapping[str, object]) -> dict[str, str]:

@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from langchain_openrouter_free.errors import ConfigurationError
+
 _CHARACTERS_PER_TOKEN = 4
 # A character of Cyrillic (two bytes) counts as 1.6 of ASCII, one of Chinese (three bytes) as 2.2.
 _PER_EXTRA_BYTE = 0.6
@@ -22,10 +24,16 @@ def estimated(wired: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> int:
     Args:
         wired: its messages in the service's words.
         tools: the tools that are offered, in the service's words.
+
+    Raises:
+        ConfigurationError: for a tool that holds itself, or is nested too deeply to be written.
     """
     characters = sum(_weight(text) for message in wired for text in _texts(message))
     if tools:
-        characters += _weight(json.dumps(tools, ensure_ascii=False, default=str))
+        try:
+            characters += _weight(json.dumps(tools, ensure_ascii=False, default=str))
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"tools cannot be written as JSON: {error}.") from error
     return int(characters) // _CHARACTERS_PER_TOKEN
 
 

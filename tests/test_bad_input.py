@@ -167,6 +167,8 @@ def sim() -> Iterator[Simulator]:
         yield simulator
 
 
+ENDLESS: dict[str, Any] = {"type": "object"}
+ENDLESS["properties"] = {"again": ENDLESS}
 NAMED = {"type": "function", "function": {"name": "subtract"}}
 BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]] = {
     "no messages": ([], {}, RequestRejected, "no messages"),
@@ -202,6 +204,19 @@ BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]]
     "a billed server tool": ("hi", {"tools": [{"type": "openrouter:web_search"}]}, ConfigurationError, "cost money"),
     "billed search options": ("hi", {"web_search_options": {"x": 1}}, ConfigurationError, "cost money"),
     "not JSON": ("hi", {"prediction": {"x": object()}}, RequestRejected, "JSON"),
+    "a tool that holds itself": (
+        "hi",
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": ENDLESS}}]},
+        ConfigurationError,
+        "tools cannot be written as JSON",
+    ),
+    "a parameter that holds itself": ("hi", {"extra_body": ENDLESS}, ConfigurationError, "properties holds itself"),
+    "a form that holds itself": (
+        "hi",
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": ENDLESS}}},
+        ConfigurationError,
+        "response_format holds itself",
+    ),
     "a bad wait": ("hi", {"max_wait": -3}, ConfigurationError, "max_wait"),
 }
 
