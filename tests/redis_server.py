@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import redis
@@ -37,6 +38,9 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    def option(self, name: str) -> str:
+        return self._options[self._options.index(name) + 1]
+
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port)
 
@@ -58,3 +62,36 @@ def served(folder: Path, *options: str) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def clustered(folder: Path) -> Iterator[list[Server]]:
+    """Two servers of one cluster, each with half of the keys."""
+    with ExitStack() as stack:
+        nodes = []
+        for half in ("0", "1"):
+            (folder / half).mkdir()
+            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port")
+            nodes.append(stack.enter_context(served(folder / half, *options, str(_free_port()))))
+        first, second = (stack.enter_context(node.client()) for node in nodes)
+        first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+        second.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+        bus = nodes[1].option("--cluster-port")
+        first.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[1].port, bus)
+        await_cluster(nodes)
+        yield nodes
+
+
+def await_cluster(nodes: list[Server]) -> None:
+    """Return when each node knows of the others."""
+    ends = time.monotonic() + 20
+    for node in nodes:
+        with node.client() as client:
+            while "cluster_state:ok" not in _state(client):
+                assert time.monotonic() < ends, "they do not find each other"
+                time.sleep(0.02)
+
+
+def _state(client: redis.Redis) -> str:
+    said = client.execute_command("CLUSTER", "INFO")
+    return said.decode() if isinstance(said, bytes) else str(said)

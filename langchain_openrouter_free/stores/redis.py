@@ -6,7 +6,8 @@ page.
 An update is optimistic: a page is changed here, and the server takes the new one only if nobody has written in between.
 Who was the last to write begins with what he wrote: one round trip; others with a look: two. A lost race costs one
 more. A page has its line beside it (`ancestry`), so that what the server has lost of it is added again by those who
-know it. Every key has an expiry, and all that one step touches shares a hash tag, so that a cluster keeps it together.
+know it. Every key has an expiry, and all that one step touches shares a hash tag, so that a cluster keeps it together:
+whose server says that another node has a key is asked by the client for clusters from then on.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, U
 try:
     import redis
     from redis.backoff import NoBackoff
+    from redis.cluster import RedisCluster
+    from redis.exceptions import MovedError
     from redis.retry import Retry
 except ImportError as missing:  # pragma: no cover - told in words
     raise ImportError(
@@ -43,8 +46,11 @@ _SET_ASIDE_KEPT = 30 * 86_400
 _MOST_ROWS = 20_000
 # After a race that is lost again others are let through for up to so many seconds, more after each.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_5, 0.02
+# Kept for as long as this process lives: what a parent's client would do at its end, it would do to the parent.
+_PARENTS: list[RedisCluster] = []
 # What an address may say that is not the package redis's.
 _OPTIONS = ("degraded", "machines", "prefix")
+_OF_TEXT = ("decode_responses", "encoding")
 _UNREADABLE = (
     "write redis://host:6379/0, with a number for port and database; "
     "in a password / is %2F, ? is %3F, # is %23, @ is %40, [ is %5B, ] is %5D and % is %25"
@@ -127,7 +133,7 @@ class RedisStore(Sheltered):
         self.paid_share, self.holder = _share(degraded, machines), uuid.uuid4().hex
         self._degraded, self._machines = degraded, machines
         self._patience, self._wall = patience, wall
-        self._client = self._made(url)
+        self._client: redis.Redis | RedisCluster = self._made(url)
         self._scripts: dict[str, Any] = {}
         # What this process knows the server to have, or to have had.
         self._known: dict[str, ancestry.Ancestry[Any]] = {}
@@ -178,6 +184,17 @@ class RedisStore(Sheltered):
             raise ValueError(f"an option in it cannot be ({error}); {known}") from None
         return client
 
+    def _made_for_cluster(self) -> RedisCluster:
+        """Return a client that knows which node has what; it asks the server that the address names."""
+        place, _, query = self.url.partition("?")
+        theirs = urlencode([(name, value) for name, value in parse_qsl(query) if name not in _OF_TEXT])
+        return RedisCluster.from_url(
+            f"{place}?{theirs}" if theirs else place,
+            socket_timeout=self._patience,
+            socket_connect_timeout=self._patience,
+            retry=Retry(NoBackoff(), 0),
+        )
+
     @property
     def ahead(self) -> float:
         """Seconds by which the server's clock is ahead of this machine's, as far as that is known."""
@@ -215,11 +232,13 @@ class RedisStore(Sheltered):
 
     def _run(self, script: str, keys: Sequence[str], *arguments: object) -> list[Any]:
         """Let the server run a script; return what it says after the time."""
-        if script not in self._scripts:
-            self._scripts[script] = self._client.register_script(script)
         began, clock = self._monotonic(), self._wall()
         try:
-            said = self._scripts[script](keys=list(keys), args=list(arguments))
+            try:
+                said = self._script(script)(keys=list(keys), args=list(arguments))
+            except MovedError:
+                self._client, self._scripts = self._made_for_cluster(), {}
+                said = self._script(script)(keys=list(keys), args=list(arguments))
         except Exception as error:  # noqa: BLE001 - over an answer that is none the client stumbles in any way
             raise Unusable(type(error).__name__, f"cannot be used: {self._told(error)}") from None
         if not scripts.is_answer(script, said):
@@ -227,6 +246,11 @@ class RedisStore(Sheltered):
         took = self._monotonic() - began
         self._readings.append((took, int(said[0]) + int(said[1]) / 1e6 - clock - took / 2))
         return list(said[2:])
+
+    def _script(self, script: str) -> Any:
+        if script not in self._scripts:
+            self._scripts[script] = self._client.register_script(script)
+        return self._scripts[script]
 
     def _told(self, error: Exception) -> str:
         """Return an error's words without what the address hides."""
@@ -358,7 +382,10 @@ class RedisStore(Sheltered):
         super().forked()
         self.holder = uuid.uuid4().hex
         # The parent's connections are the parent's; to close them would ask its pool, and wait for its lock.
-        self._client.auto_close_connection_pool = False
+        if isinstance(self._client, redis.Redis):
+            self._client.auto_close_connection_pool = False
+        else:
+            _PARENTS.append(self._client)
         self._client, self._scripts = self._made(self.url), {}
 
     def __getstate__(self) -> dict[str, Any]:
