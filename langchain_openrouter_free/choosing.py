@@ -45,20 +45,29 @@ def selection_of(ranking: Sequence[str], listing: Listing, now: float) -> Select
     return found
 
 
-def replacements(model: str, listing: Listing, ranking: Sequence[str], bundle: Listing) -> tuple[str, ...]:
-    """Return the free chat models of a list that are most like one that it lacks; worked out once."""
-    key = ("replacements", model, tuple(ranking))
+def replacements(model: str, listing: Listing, named: frozenset[str], bundle: Listing) -> tuple[str, ...]:
+    """Return the free chat models of a list that are most like one that it lacks; worked out once.
+
+    Args:
+        model: its id.
+        listing: the list.
+        named: what the user names, as one set for all models: a ranking may have thousands.
+        bundle: what came with the package.
+    """
+    key = ("replacements", model, named)
     if key not in listing.memo:
-        listing.memo[key] = _replacements(model, listing, ranking, bundle)
+        absence = listing.absent.get(model)
+        last = facts_in(listing, model) or (facts_in(bundle, model) if absence is None else facts_of(absence.row))
+        listing.memo[key] = nearest(model, last, _chat_in(listing), named)
     found: tuple[str, ...] = listing.memo[key]
     return found
 
 
-def _replacements(model: str, listing: Listing, ranking: Sequence[str], bundle: Listing) -> tuple[str, ...]:
-    absence = listing.absent.get(model)
-    last = facts_in(listing, model) or (facts_in(bundle, model) if absence is None else facts_of(absence.row))
-    live = [facts for facts in free_in(listing) if not_for_chat(facts) is None]
-    return nearest(model, last, live, ranking)
+def _chat_in(listing: Listing) -> list[ModelFacts]:
+    if "chat" not in listing.memo:
+        listing.memo["chat"] = [facts for facts in free_in(listing) if not_for_chat(facts) is None]
+    found: list[ModelFacts] = listing.memo["chat"]
+    return found
 
 
 @value_type()
@@ -104,9 +113,10 @@ class Chooser:
         candidates: list[Candidate] = []
         doubts: dict[str, str] = {}
         notices: list[Notice] = []
+        entries = frozenset(self.ranking)
         for one in selection.chosen:
             facts = facts_in(listing, one.model)
-            notices += self._noticed(one, facts, listing, now)
+            notices += self._noticed(one, facts, listing, entries, now)
             candidate = Candidate(one.model, group=one.group, score=one.score)
             candidates.append(candidate if facts is None else _described(candidate, facts))
             lacking = None if facts is None else lacks(facts, self.needs)
@@ -115,14 +125,16 @@ class Chooser:
                 doubts[one.model] = doubt
         return Choice(tuple(candidates), doubts, selection.left_out, tuple(notices))
 
-    def _noticed(self, one: Chosen, facts: ModelFacts | None, listing: Listing, now: float) -> list[Notice]:
+    def _noticed(
+        self, one: Chosen, facts: ModelFacts | None, listing: Listing, entries: frozenset[str], now: float
+    ) -> list[Notice]:
         """Return what there is to tell of a model: that it will go, or, where the user names it, that it has gone."""
         named = one.score is None
         soon = None if facts is None else leaving(facts, now, named=named)
         why = gone(one.model, listing) if named else None
         told: list[Notice] = [] if soon is None else [soon]
         if why is not None:
-            told.append(ModelGone(one.model, why, replacements(one.model, listing, self.ranking, self.bundle())))
+            told.append(ModelGone(one.model, why, replacements(one.model, listing, entries, self.bundle())))
         return told
 
 

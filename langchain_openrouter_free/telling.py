@@ -49,7 +49,7 @@ class Teller:
             ModelGone(
                 model,
                 f"for the service says: {why.rstrip('.')}",
-                replacements(model, listing, self.ranking, bundled()),
+                replacements(model, listing, frozenset(self.ranking), bundled()),
             )
             for model, why in refused.items()
             if model in self.ranking and model not in listing.rows
