@@ -361,7 +361,7 @@ class Ledger(NamedTuple):
             known = book.cooldowns.get(model)
             return book if stale or known is None or known.well else _with(book, model, known.recovered())
         if verdict.kind is Kind.MODEL_LIMIT and verdict.limit is not None and verdict.window is not None:
-            book = _metered(book, model, verdict.window, verdict.limit, now)
+            book = _metered(book, model, verdict.window, verdict.limit, now, verdict.until)
         if not POLICIES[verdict.kind].cools and verdict.kind is not Kind.IN_FLIGHT_BUDGET:
             return _probe_over(book, model, generation)
         return _pruned(_with(book, model, rested(book.cooldowns.get(model), verdict, now, chance, stale=stale)), now)
@@ -428,13 +428,20 @@ def _taught(book: Ledger, model: str, lesson: Lesson, now: float) -> Ledger:
     return book._replace(traits=traits if model in book.traits else remembered(traits, now))
 
 
-def _metered(book: Ledger, model: str, window: str, limit: int, now: float) -> Ledger:
+def _filled(windows: Windows, window: str, limit: int, now: float, until: float | None) -> Windows:
+    """Return the windows after one was said to be used up; a day that ends with its first minute is the one before."""
+    if window == "day" and until is not None and until % DAY <= MINUTE and now // DAY == until // DAY:
+        now = until - 2 * MINUTE
+    return windows.filled(window, limit, now)
+
+
+def _metered(book: Ledger, model: str, window: str, limit: int, now: float, until: float | None) -> Ledger:
     """Remember the service's limit on one model: it is not asked more often than that any more."""
     known = book.metered.get(model) or Metered({})
     today = int(now // DAY)
     kept = {name: metered for name, metered in book.metered.items() if _still_stated(metered, today) and name != model}
     stated = {**known.limits, window: Stated(limit, today)}
-    kept[model] = Metered(stated, known.windows.filled(window, limit, now))
+    kept[model] = Metered(stated, _filled(known.windows, window, limit, now, until))
     # The one that was named last is the last of them.
     return book._replace(metered=dict(list(kept.items())[-_MOST_MODELS:]))
 
@@ -459,7 +466,7 @@ def _shut(book: Ledger, verdict: Verdict, now: float) -> Ledger:
     until = verdict.until or now + MINUTE
     if verdict.limit is not None:
         learned = {**book.learned, window: Stated(verdict.limit, int(now // DAY))}
-        book = book._replace(learned=learned, windows=book.windows.filled(window, verdict.limit, now))
+        book = book._replace(learned=learned, windows=_filled(book.windows, window, verdict.limit, now, until))
     known = book.holds.get(window)
     # Of two sources that contradict each other, the later deadline wins.
     if known is not None and until < known.until <= now + _FARTHEST_HOLD:

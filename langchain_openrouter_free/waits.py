@@ -54,8 +54,16 @@ def named_until(seen: Evidence, now: float, *, resets: bool, window: str | None 
     length = _LENGTHS.get(window or "")
     if length and (not plausible or (window == "day" and not told)):
         # A day is not over sooner because somebody on the way says when to try again.
-        plausible.append((now // length + 1) * length)
+        plausible.append(_end(length, now))
     return max(plausible, default=None)
+
+
+def _end(length: float, now: float) -> float:
+    """Return the end of the window that a refusal speaks of which names none."""
+    if length == _LENGTHS["day"] and now % length < _LENGTHS["minute"]:
+        # No day is used up in its first minute: this was said of the one before, and is read late.
+        length = _LENGTHS["minute"]
+    return (now // length + 1) * length
 
 
 @value_type()

@@ -131,6 +131,40 @@ def test_a_wait_is_read_or_left(name: str, place: str) -> None:
     assert found.until == (None if expected is None else pytest.approx(expected, abs=0.01))
 
 
+MIDNIGHT = 1_790_035_200.0
+LATE: dict[str, tuple[float, dict[str, str], float]] = {
+    "no reset": (0.3, {}, MIDNIGHT + 60),
+    "a reset that is just over": (0.3, {"X-RateLimit-Reset": f"{MIDNIGHT * 1000:.0f}"}, MIDNIGHT + 60),
+    "the new day's end": (0.3, {"X-RateLimit-Reset": f"{(MIDNIGHT + DAY) * 1000:.0f}"}, MIDNIGHT + DAY),
+    "a minute later": (60.0, {}, MIDNIGHT + DAY),
+    "a minute before": (-60.0, {}, MIDNIGHT),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_the_first_minute_of_a_day_is_not_its_last(name: str) -> None:
+    """A spent day that is told in the next one's first minute is the one before, unless its end is named."""
+    late, headers, expected = LATE[name]
+    found = classify(429, headers, body("Rate limit exceeded: free-models-per-day. ", {}), now=MIDNIGHT + late)
+    assert (found.kind, found.until) == (Kind.DAY_LIMIT, expected)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("kind", ["the account's", "one model's"])
+def test_a_refusal_that_is_read_after_midnight_spends_no_new_day(kind: str, path: str) -> None:
+    """The server is half a second behind, less than its `Date` shows; its old day is over, and the new one is open."""
+    clock = FakeClock(MIDNIGHT + 0.2)
+    spent = Scenario(per_day=50, day_used=50) if kind == "the account's" else Scenario()
+    with Simulator(spent, clock=lambda: clock.now() - 0.5) as sim:
+        model = make(sim, TWENTY[:1], clock=clock, max_wait=0.0)
+        if kind == "one model's":
+            sim.script({TWENTY[0]: ["429-model-rpd", "ok"]})
+        with pytest.raises(AllModelsFailed):
+            drive(model, path)
+        clock.advance(90)
+        assert drive(model, path).outcomes == ["ok"]
+
+
 @pytest.mark.parametrize("name", ["retry-after", "Retry-After", "RETRY-AFTER", "rEtRy-AfTeR"])
 @pytest.mark.parametrize("place", ["headers", "metadata"])
 def test_a_name_in_any_case(name: str, place: str) -> None:
