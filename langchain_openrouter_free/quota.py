@@ -30,8 +30,8 @@ _FORGOTTEN_DAYS = 7
 
 
 def certain_end(window: str | None, until: float) -> float:
-    """Return the moment at which a window is over by any clock: a minute is so a moment after its end."""
-    return until + AFTER_START if window == "minute" else until
+    """Return the moment at which a window is over by any clock: a moment after its end."""
+    return until if window is None else until + AFTER_START
 
 
 @value_type()

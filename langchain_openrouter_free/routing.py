@@ -124,7 +124,6 @@ class Route:
     choice: Choice = field(default_factory=lambda: Choice(()))
     funds: Funds | None = None
     money: Verdict | None = None
-    _no_free: bool = False
     _no_service: bool = False
     _unreachable: int = 0
     _account_waits: int = 0
@@ -201,7 +200,7 @@ class Route:
         return book, action
 
     def _free_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
-        if self._no_free or self._no_service or self._account_waits > _ACCOUNT_WAITS:
+        if self._no_service or self._account_waits > _ACCOUNT_WAITS:
             return None
         wakes, spares = float("inf"), self._spares(book, now)
         for candidate in self._in_order(book, now):
@@ -263,7 +262,7 @@ class Route:
     @property
     def is_over(self) -> bool:
         """Whether no further free model would be asked, whatever comes of those that are."""
-        return self.raised is not None or self._no_free or self._no_service
+        return self.raised is not None or self._no_service
 
     def beside(self, model: str, free: Sequence[Candidate], book: Ledger, now: float) -> Iterator[Candidate]:
         """Yield the free candidates beside one that could be asked now and are well."""
@@ -397,7 +396,6 @@ class Route:
             self._account_waits += 1
         elif not again:
             self._done.add(candidate.model)
-        self._no_free |= verdict.step is Step.LEAVE_FREE
         self._no_service |= verdict.step is Step.LEAVE_SERVICE or self._unreachable >= _UNREACHABLE_IN_A_ROW
         if verdict.step is Step.RAISE:
             self.raised = verdict
@@ -409,6 +407,9 @@ class Route:
             return verdict
         if candidate.road is Road.EXTERNAL:
             # Another provider's refusal says nothing about the service, the key or the request to others.
+            return replace(verdict, step=Step.NEXT)
+        if verdict.kind in _OF_QUOTA and candidate.paid:
+            # No end of a free window lets it answer.
             return replace(verdict, step=Step.NEXT)
         if verdict.kind is Kind.TOO_DEAR and not candidate.paid:
             # What is free needs no balance, unless that is below zero.

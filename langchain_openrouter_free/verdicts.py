@@ -31,7 +31,6 @@ class Step(StrEnum):
     DONE = "done"
     NEXT = "next model"
     WAIT = "wait, same model"
-    LEAVE_FREE = "no more free models"
     LEAVE_SERVICE = "no more requests to the service"
     RAISE = "raise at once"
 
@@ -100,9 +99,7 @@ class Policy:
 POLICIES: Mapping[Kind, Policy] = {
     Kind.OK: Policy(Scope.OK, Step.DONE, False, "answered"),
     Kind.MINUTE_LIMIT: Policy(Scope.ACCOUNT, Step.WAIT, False, "the account's requests of this minute are used up"),
-    Kind.DAY_LIMIT: Policy(
-        Scope.ACCOUNT, Step.LEAVE_FREE, False, "the account's free requests of this UTC day are used up"
-    ),
+    Kind.DAY_LIMIT: Policy(Scope.ACCOUNT, Step.WAIT, False, "the account's free requests of this UTC day are used up"),
     Kind.MODEL_LIMIT: Policy(Scope.MODEL, Step.NEXT, True, "the service's own limit on this one model"),
     Kind.UPSTREAM_LIMIT: Policy(Scope.MODEL, Step.NEXT, True, "the provider's shared pool is full"),
     Kind.RATE_LIMIT: Policy(

@@ -25,7 +25,6 @@ _UNSHOWN = {Kind.OK, Kind.ABANDONED}
 _STEPS = {
     Step.NEXT: "next model",
     Step.WAIT: "wait within `max_wait`, then the same model; else paid, else raise",
-    Step.LEAVE_FREE: "no more free models; paid, else raise",
     Step.LEAVE_SERVICE: "no more requests to OpenRouter; another provider, else raise",
     Step.RAISE: "raise at once",
 }

@@ -82,6 +82,14 @@ def test_a_spent_day_goes_to_the_paid_model_with_leave(sim: Simulator, path: str
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_a_paid_model_that_speaks_of_the_free_minute_is_asked_once(sim: Simulator, path: str) -> None:
+    """No end of a free window lets it answer."""
+    sim.script({"*": "503", LARGE: "429-account-minute", PAID: "ok"})
+    told = drive(make(sim, TWENTY[:1], **paying(sim, paid_models=[LARGE, PAID])), path)
+    assert told.outcomes == ["overloaded", "minute_limit", "ok"]
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_the_budget_is_a_wall(sim: Simulator, path: str) -> None:
     """What could pass the budget is not sent; the error has the figures."""
     sim.script({"*": "500", LARGE: "ok"})

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from langchain_openrouter_free import AllModelsFailed, FreeQuotaExhausted, MemoryStore
 from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import Full, Limits, Part, Share, Slot, Windows
+from langchain_openrouter_free.quota import DAY, Full, Limits, Part, Share, Slot, Windows
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.verdicts import Kind, verdict
@@ -198,6 +198,19 @@ def test_a_known_quota_is_refused_without_a_request(path: str) -> None:
         assert (caught.value.window, caught.value.limit) == ("day", 2)
         assert caught.value.reset_at == (START // 86_400 + 1) * 86_400
         assert len(sim.chats()) == 2
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("models", [1, 5])
+def test_a_new_day_that_is_near_is_waited_for(models: int, path: str) -> None:
+    """The call that learns of a spent day waits for the next one as those after it do: if `max_wait` reaches it."""
+    clock = FakeClock((START // DAY + 1) * DAY - 8)
+    with Simulator(Scenario(per_day=50, day_used=50), clock=clock.now) as sim:
+        with pytest.raises(FreeQuotaExhausted):
+            drive(make(sim, TWENTY[:models], clock=clock, max_wait=5.0), path)
+        told = drive(make(sim, TWENTY[:models], clock=clock, max_wait=20.0), path)
+        assert (told.outcomes, clock.slept) == (["day_limit", "ok"], [9.5])
+        assert len(sim.chats()) == 3
 
 
 def test_failed_tries_count_and_unsent_ones_do_not() -> None:
