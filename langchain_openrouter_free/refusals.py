@@ -65,6 +65,9 @@ _OF_A_LIMIT = _codes(200, range(429, 600))
 # The service's own sentence, whatever a proxy makes of its code: nothing but the name of an error stands before it.
 _FIRST_OF_ALL = r"\A.{0,80}?rate limit exceeded:? "
 
+# The service's own sentence about a model; a prompt that is repeated further on may say the same.
+_FIRST_MODEL = r"\A.{0,40}?(?:\bmodel\b.{1,90}?|:free|\(free\)) "
+
 # Sources of the wordings: recorded and documented replies of 2025-06 to 2026-10; `failed_routing_step` and
 # `limit_source` appeared during 2026 and are missing from older bodies, hence a second row by wording.
 RULES: tuple[Rule, ...] = (
@@ -165,8 +168,10 @@ RULES: tuple[Rule, ...] = (
     Rule(Kind.DELISTED, availability=r"model_not_found|deprecated|delisted|removed"),
     Rule(
         Kind.DELISTED,
-        says=r"not a valid model id|unavailable for free|free model has been deprecated|no endpoints found for"
-        r"|no endpoints found|no endpoints available|stealth|testing period|free .{0,60}period has ended"
+        says=_FIRST_MODEL + r"does not exist|" + _FIRST_MODEL + r"is no longer (?:available|offered|free)\b"
+        r"|not a valid model id|unavailable for free|free model has been deprecated|no endpoints found for"
+        r"|no endpoints found|no endpoints available|stealth|testing period"
+        r"|(?:free .{0,60}period|(?:alpha|beta|preview)(?: period)?) has ended"
         r"|use this slug instead|migrate to the paid|(?:model|it) (?:has been|was) (?:deprecated|removed|retired)",
         codes=_codes(200, 400, 403, 404, 410),
         provider_fault=False,
@@ -192,7 +197,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Kind.TOO_LONG,
         says=r"maximum context|context.length|context.window|context_length_exceeded|context limit"
-        r"|reduce the length|reduce your message size|supports? at most"
+        r"|reduce the length|reduce your message size|supports? at most [\d,]+ (?:\w+ ){0,2}tokens"
         r"|max_tokens.{0,40}(?:too large|exceed|greater(?! than (?:or equal to )?[01]\b))"
         r"|too many (?:input )?tokens|exceeds? the (?:model'?s? )?max(?:imum)?(?: number of)?(?: input)? tokens"
         r"|max_position_embeddings|token.{0,20}exceed",
@@ -227,7 +232,7 @@ RULES: tuple[Rule, ...] = (
         r"|invalid_request_message_order|tool.call.id|tool_use.?ids?|expected last role|last message"
         r"|after role|message order|not (?:supported|enabled|allowed)|unsupported|does(?: not|n't) support"
         r"|failed to translate|grammar|auto-tool-choice|thought_?signature|thinking block|signature"
-        r"|chat template|prefill|only supports?\b",
+        r"|chat template|prefill|only supports?\b|at most \d+ (?:image|audio|video|file)",
         codes=_codes(200, 400, 422),
     ),
     Rule(
