@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from langchain_openrouter_free.alike import Alike
@@ -17,6 +17,7 @@ from langchain_openrouter_free.evidence import BROKEN_OFF, LENIENT, Json, error_
 from langchain_openrouter_free.floods import ENDLESS, Flood
 from langchain_openrouter_free.halves import Halves
 from langchain_openrouter_free.indexing import ToolIndexer
+from langchain_openrouter_free.payloads import DONE, objects
 from langchain_openrouter_free.spoken import says_something
 
 # An answer of this size is no answer: the longest output limit in the catalogue is far below it.
@@ -282,21 +283,53 @@ class ReplyReader:
 
     def _events(self, text: str) -> list[Delta]:
         deltas: list[Delta] = []
+        lines, at = self._lines(text), 0
         try:
-            for line in self._lines(text):
-                if line.startswith("data:"):
-                    self._data.append(line[6:] if line.startswith("data: ") else line[5:])
-                elif not line:
-                    if self._data:
-                        self._dispatch(deltas)
-                elif (line[0] == "{" and not self._data) or (self._bare and line[0] in _OF_JSON):
-                    # A body without the framing, most often an error in the middle of a stream; it may have many lines.
-                    self._bare = True
-                    self._data.append(line)
+            while at < len(lines):
+                if not self._data and (alike := self._alike_at(lines, at)):
+                    self._say(alike, deltas)
+                    at += 2 * len(alike)
+                    continue
+                self._line(lines[at], deltas)
+                at += 1
         except ReplyError as error:
             error.before = deltas
             raise
         return deltas
+
+    def _line(self, line: str, deltas: list[Delta]) -> None:
+        if line.startswith("data:"):
+            self._data.append(line[6:] if line.startswith("data: ") else line[5:])
+        elif not line:
+            if self._data:
+                self._dispatch(deltas)
+        elif (line[0] == "{" and not self._data) or (self._bare and line[0] in _OF_JSON):
+            # A body without the framing, most often an error in the middle of a stream; it may have many lines.
+            self._bare = True
+            self._data.append(line)
+
+    def _alike_at(self, lines: list[str], at: int) -> list[str]:
+        """Return the words of the events from there on, as far as they are like one that was learned."""
+        words: list[str] = []
+        if self.ended or self._halves:
+            return words
+        while at + 1 < len(lines) and not lines[at + 1] and lines[at].startswith("data: "):
+            word = self._alike.word(lines[at][6:])
+            if word is None:
+                break
+            words.append(word)
+            at += 2
+        return words
+
+    def _say(self, words: list[str], deltas: list[Delta]) -> None:
+        """Hand out words that came with nothing else."""
+        if self._in_one:
+            words = ["".join(words)]
+            if deltas and deltas[-1] is self._words:
+                deltas[-1].text += words[0]
+                return
+        deltas.extend(_with_word(self._like, word) for word in words)
+        self._words = deltas[-1]
 
     def _lines(self, text: str) -> list[str]:
         """Return the lines that are complete now; the rest is kept in pieces until its end comes."""
@@ -317,10 +350,13 @@ class ReplyReader:
     def _dispatch(self, deltas: list[Delta]) -> None:
         lines, self._data = self._data, []
         self._bare = False
-        if self.ended or (len(lines) == 1 and self._is_like(lines[0], deltas)):
+        if self.ended:
             return
-        for payload in _objects(lines):
-            if payload is _DONE:
+        if len(lines) == 1 and not self._halves and (word := self._alike.word(lines[0])) is not None:
+            self._say([word], deltas)
+            return
+        for payload in objects(lines):
+            if payload is DONE:
                 self.ended = True
             elif payload is None:
                 self.lost = True
@@ -336,18 +372,6 @@ class ReplyReader:
             else:
                 raise ReplyError(self.status, self.headers, payload, [self._delta(payload)])
 
-    def _is_like(self, data: str, deltas: list[Delta]) -> bool:
-        """Tell whether an event is like one that was learned, and if so, take its word."""
-        word = None if self._halves else self._alike.word(data)
-        if word is None:
-            return False
-        if self._in_one and deltas and deltas[-1] is self._words:
-            self._words.text += word
-            return True
-        self._words = _with_word(self._like, word)
-        deltas.append(self._words)
-        return True
-
     def _learn(self, lines: list[str], delta: Delta) -> None:
         """Take note of an event that the next ones may be like: one that holds a plain word and nothing else."""
         if len(lines) > 1 or not delta.text or delta != _with_word(delta, delta.text):
@@ -357,7 +381,7 @@ class ReplyReader:
             return
         # With a longer word in that place it must say that word, and all the rest as before.
         word = f"{delta.text} "
-        again = [found for found in _objects([mold.filled(word)]) if found]
+        again = [found for found in objects([mold.filled(word)]) if found]
         if len(again) == 1 and error_of(again[0]) is None and self._delta(again[0]) == _with_word(delta, word):
             self._alike.learn(mold)
             self._like = delta
@@ -426,7 +450,7 @@ class ReplyReader:
         return ToolDelta(at, call_id, name, self._halves.whole(at, arguments))
 
 
-_DONE, _NO_CHOICE = Json(), Json()
+_NO_CHOICE = Json()
 # An event with none of these is no piece of an answer; most often it says in words of its own that it went wrong.
 _OF_AN_ANSWER = frozenset({"choices", "usage"})
 # How an event stream begins.
@@ -441,36 +465,6 @@ def _with_word(like: Delta, word: str) -> Delta:
     """Return what an event says that is like one which holds a word and nothing else, but with another word."""
     native = like.native_finish_reason
     return Delta(word, native_finish_reason=native, id=like.id, model=like.model, provider=like.provider)
-
-
-def _objects(lines: list[str]) -> Iterable[Json | None]:
-    """Return the JSON objects of one event's data lines; `_DONE` for `[DONE]`, None for what is unreadable."""
-    joined = lines[0] if len(lines) == 1 else "\n".join(lines)
-    if joined.strip() == "[DONE]":
-        return (_DONE,)
-    text = joined.strip(" \t\r\n")  # blanks, by the rules of JSON
-    try:
-        found, end = LENIENT.raw_decode(text)
-    except (ValueError, RecursionError):
-        end = -1
-    if end == len(text):
-        return (found if isinstance(found, dict) else None,)
-    if len(lines) > 1:
-        return [found for line in lines for found in _objects([line])]
-    return _joined_objects(joined.strip())
-
-
-def _joined_objects(text: str) -> Iterator[Json | None]:
-    at = 0
-    while at < len(text):
-        try:
-            found, at = LENIENT.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            yield None
-            return
-        yield found if isinstance(found, dict) else None
-        while at < len(text) and text[at].isspace():
-            at += 1
 
 
 def _text_of(content: object) -> str:

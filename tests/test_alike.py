@@ -123,7 +123,7 @@ def test_nor_of_any_recorded_stream() -> None:
 
 def test_an_event_with_another_word_is_not_decoded() -> None:
     body = words(*(f"word {number} " for number in range(50)))
-    with patch("langchain_openrouter_free.wire.LENIENT") as decoder:
+    with patch("langchain_openrouter_free.payloads.LENIENT") as decoder:
         real = json.JSONDecoder(strict=False)
         decoder.raw_decode.side_effect = real.raw_decode
         deltas, *_ = read(body)
@@ -141,7 +141,7 @@ def test_words_that_come_together_are_one_where_nobody_listens() -> None:
 
 def test_events_that_are_never_alike_are_soon_not_compared_any_more() -> None:
     body = b"".join(event({"content": f"w{number}"}, created=number) for number in range(50))
-    with patch("langchain_openrouter_free.wire.LENIENT") as decoder:
+    with patch("langchain_openrouter_free.payloads.LENIENT") as decoder:
         decoder.raw_decode.side_effect = json.JSONDecoder(strict=False).raw_decode
         read(body)
     assert decoder.raw_decode.call_count <= 53

@@ -27,6 +27,7 @@ RULES = {
     "answers",
     "wire",
     "alike",
+    "payloads",
     "halves",
     "spoken",
     "floods",
