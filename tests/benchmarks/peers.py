@@ -49,6 +49,7 @@ SCENARIO: dict[str, Any] = {
 }
 SPENT = SCENARIO | {"per_day": 50, "day_used": 50}
 AT_ONCE, LONGEST, RAW = 64, 10.0, "raw httpx"
+WALKS = 6  # dead models asked in one sample, at least
 SETTLING = 0.03  # seconds
 Work = Callable[[], object]
 Sample = tuple[float, float]  # seconds by the wall and of CPU
@@ -238,7 +239,6 @@ def crowded(table: Table, base_url: str, runner: asyncio.Runner, rounds: int) ->
 
 def dead(table: Table, base_url: str, rounds: int, many: int) -> None:
     """The first `many` models answer 503: what each costs beyond the answer, beside a raw round trip to it."""
-    ids = [*DEAD[:many], ANSWER]
     client = httpx.Client(headers={"Authorization": f"Bearer {KEY}"})
     body = {"model": DEAD[0], "messages": [{"role": "user", "content": PROMPT}], "stream": True}
     raw = partial(client.post, f"{base_url}/chat/completions", json=body)
@@ -247,7 +247,7 @@ def dead(table: Table, base_url: str, rounds: int, many: int) -> None:
     found: dict[str, dict[str, list[Sample]]] = {when: {RAW: []} for when in ("first", "repeated")}
     for number in range(-2, rounds):
         trip = alone(raw, 5)
-        walks = {one.name: _walk(one.made(base_url, ids), one.made(base_url, [ANSWER])) for one in able}
+        walks = {one.name: _walk(partial(one.made, base_url), many) for one in able}
         for place, samples in enumerate(found.values()):
             if number >= 0:
                 samples[RAW].append(trip)
@@ -257,12 +257,25 @@ def dead(table: Table, base_url: str, rounds: int, many: int) -> None:
         table.compared(f"each of {many} dead, {when}", samples, RAW, notes)
 
 
-def _walk(model: Any, healthy: Any) -> list[Sample]:
-    """Return what a first and a second call take beyond those of the same model that asks who answers alone."""
-    first, base = alone(lambda: model.invoke(PROMPT)), [alone(lambda: healthy.invoke(PROMPT)) for _ in range(3)]
-    second = alone(lambda: model.invoke(PROMPT))
-    usual = [statistics.median(one[i] for one in base) for i in (0, 1)]
-    return [(taken[0] - usual[0], taken[1] - usual[1]) for taken in (first, second)]
+def _walk(made: Callable[[Sequence[str]], Any], many: int) -> list[Sample]:
+    """Return what a first and a second call take beyond those of the same model that asks who answers alone.
+
+    The first of a model opens its connection; several models, so that the difference is not lost in the noise.
+    """
+    times = max(WALKS // many, 1)
+    healthy, models, others = [
+        [made(ids) for _ in range(times)] for ids in ([ANSWER], [*DEAD[:many], ANSWER], [ANSWER])
+    ]
+    taken: list[Sample] = []
+    for _ in ("first", "second"):
+        before, walk, after = [alone(partial(_each, group)) for group in (healthy, models, others)]
+        taken.append(((walk[0] - (before[0] + after[0]) / 2) / times, (walk[1] - (before[1] + after[1]) / 2) / times))
+    return taken
+
+
+def _each(models: Sequence[Any]) -> None:
+    for model in models:
+        model.invoke(PROMPT)
 
 
 # -- the day spent, and a hang
