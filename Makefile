@@ -87,7 +87,7 @@ compat: $(READY) ## the tests on the lowest versions, langchain-core 1.6 and 1.7
 frameworks: $(READY) ## agents of CrewAI, pydantic-ai, smolagents, AutoGen and OpenAI's SDK through the endpoint
 	$(PY) tests/frameworks/run.py $(ARGS)
 
-lock: ## find the newest versions that fit pyproject.toml and write them down
+lock: | $(PY) ## find the newest versions that fit pyproject.toml and write them down
 	$(or $(UV),$(PY) -m pip install --quiet uv && $(PY) -m uv) pip compile pyproject.toml --group dev --universal \
 	  --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links --upgrade --quiet \
 	  --output-file $(LOCK).new
