@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.facts import ModelFacts
+from langchain_openrouter_free.values import value_type
 
 _DAY = 86_400.0
 # An announced end is told from so many seconds before it.
@@ -26,7 +26,7 @@ _COMMON = frozenset(
 _ABILITIES = ("tools", "tool_choice", "structured_outputs", "response_format", "reasoning")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class ModelGone:
     """A model that the user names is not offered any more, or never was; told once in each process.
 
@@ -50,7 +50,7 @@ class ModelGone:
         return f"{self.model} is not asked, {self.why}: {instead}"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class ModelLeaving:
     """A model's end is announced for one of the next seven days; told once a day in each process.
 

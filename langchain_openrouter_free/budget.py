@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
@@ -33,7 +33,7 @@ _AMOUNT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Budget:
     """Amounts in US dollars that paid attempts of this project may cost; None means no such cap.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -14,6 +13,7 @@ from langchain_openrouter_free.errors import at
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.selection import stands_for_many
 from langchain_openrouter_free.usage import WindowUse
+from langchain_openrouter_free.values import value_type
 
 # A clock that is further off than this, in seconds, confuses people and logs; the books correct it by themselves.
 _OFF, _WAY_OFF = 5.0, 60.0
@@ -31,7 +31,7 @@ class Level(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Finding:
     """One thing that was looked at.
 
@@ -48,7 +48,7 @@ class Finding:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Said:
     """A reply of the service, as far as it is looked at.
 

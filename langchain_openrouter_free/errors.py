@@ -22,7 +22,6 @@ in `__str__`. No key, no header and no whole body is ever part of an error.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,8 +37,10 @@ from langchain_core.exceptions import (
     OutputParserException,
 )
 
+from langchain_openrouter_free.values import value_type
 
-@dataclass(frozen=True, slots=True)
+
+@value_type(frozen=True)
 class AttemptRecord:
     """One attempt, as the route trail and the errors tell it.
 
@@ -65,7 +66,7 @@ class AttemptRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able data (the form it has in `response_metadata`)."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__match_args__}
 
 
 def route_facts(attempts: Iterable[AttemptRecord] = (), **known: Any) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def route_facts(attempts: Iterable[AttemptRecord] = (), **known: Any) -> dict[st
     return facts | {"attempts": told, "waits": [], "waited_s": 0.0, "quota": {}} | known
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Skipped:
     """A candidate that was not asked, and why; `until` in Unix seconds where there is a moment."""
 

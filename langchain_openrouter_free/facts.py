@@ -7,11 +7,12 @@ larger than the context, lists that are missing, dates that mean "none". A value
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
 from langchain_openrouter_free.catalogue import Prices, parse_prices, priced
+from langchain_openrouter_free.values import value_type
 
 # What the catalogue writes where nothing is planned.
 _NEVER = "2098-12-31"
@@ -28,7 +29,7 @@ _SETS: dict[tuple[Any, ...], frozenset[str]] = {}
 _MOST_SETS, _MOST_WORDS, _LONGEST_WORDS = 1024, 64, 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class ModelFacts:
     """What the catalogue says of a model.
 

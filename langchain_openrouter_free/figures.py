@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.history import CallRecord, Totals
 from langchain_openrouter_free.quota import DAY, Quota
 from langchain_openrouter_free.spending import Spending
+from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind
 
 HOUR = 3600.0
@@ -30,7 +31,7 @@ _AHEAD = 2 * HOUR
 _MOST_SPEEDS = 400
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Spell:
     """A time in which a model was left alone.
 
@@ -46,7 +47,7 @@ class Spell:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Delisting:
     """A free model that ended, or is announced to end.
 
@@ -61,7 +62,7 @@ class Delisting:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Speed:
     """Seconds to the first content of a model's answers: how many, the median, nine in ten, and some of them."""
 
@@ -71,7 +72,7 @@ class Speed:
     seconds: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Figures:
     """What a report shows; times are Unix seconds, amounts US dollars.
 

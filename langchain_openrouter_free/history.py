@@ -97,7 +97,7 @@ class CallRecord:
     def encode(self) -> str:
         """Write it as text; what came with later versions stands behind, and only as far as it is known."""
         row = [self.project, self.outcome, self.model, self.paid, round(self.waited_s, 3)]
-        tried = [[getattr(attempt, name) for name in AttemptRecord.__slots__] for attempt in self.attempts]
+        tried = [[getattr(attempt, name) for name in AttemptRecord.__match_args__] for attempt in self.attempts]
         more = [self.provider, self.cost, self.prompt_tokens, self.completion_tokens, self.quota and self.quota[:4]]
         while more and more[-1] is None:
             more.pop()

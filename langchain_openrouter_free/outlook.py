@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
@@ -29,9 +28,10 @@ from langchain_openrouter_free.planning import Plan
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.selection import AUTO
 from langchain_openrouter_free.telling import Teller
+from langchain_openrouter_free.values import value_type
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Considered:
     """One model of an explanation.
 
@@ -50,7 +50,7 @@ class Considered:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Explanation:
     """Who would be asked now.
 

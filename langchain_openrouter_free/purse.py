@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from calendar import monthrange
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ class Shortfall:
     whose: str = "project"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class BudgetWarning:
     """A cap of the budget is half used, nearly used, or used up; told once for each cap, step and window.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from langchain_openrouter_free.budget import Budget, Fees, dollars
 from langchain_openrouter_free.errors import at
 from langchain_openrouter_free.purse import Purse
+from langchain_openrouter_free.values import value_type
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Spent:
     """One window of one book of money; amounts in US dollars, as text with all digits.
 
@@ -33,7 +33,7 @@ class Spent:
     frees_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Spending:
     """What a project spent; amounts in US dollars, as text with all digits.
 

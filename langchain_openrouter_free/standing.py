@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.values import value_type
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Standing:
     """One model; times are Unix seconds.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +11,10 @@ from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.quota import DAY, MINUTE, Limits
+from langchain_openrouter_free.values import value_type
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class WindowUse:
     """One window of the account; times are Unix seconds.
 
@@ -35,7 +36,7 @@ class WindowUse:
     shut_until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class ProjectUse:
     """What one project took of the day, and what the others must leave to it; requests."""
 
@@ -44,7 +45,7 @@ class ProjectUse:
     kept: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Usage:
     """What is taken of the account's free requests, by window and by project."""
 
@@ -56,7 +57,7 @@ class Usage:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Cost:
     """What one model's answers of one day cost.
 

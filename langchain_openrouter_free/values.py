@@ -8,9 +8,10 @@ not: each is made anew whenever somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar, dataclass_transform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any, TypeVar, cast, dataclass_transform
 
 T = TypeVar("T")
 
@@ -19,9 +20,47 @@ _FARTHEST = 6e10
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def value_type(*, eq: bool = True, kw_only: bool = False) -> Callable[[type[T]], type[T]]:
-    """Make a class a value: equal by its fields unless `eq` is false, hashable as they are, not to be changed."""
-    return dataclass(slots=True, eq=eq, unsafe_hash=eq, kw_only=kw_only)
+def value_type(*, eq: bool = True, kw_only: bool = False, frozen: bool = False) -> Callable[[type[T]], type[T]]:
+    """Make a class a value: equal by its fields unless `eq` is false, hashable as they are, not to be changed.
+
+    `frozen` sees to the last at run time. How it is compared, hashed and shown are closures: what `dataclass` has for
+    that is written and compiled for each class at each import.
+    """
+
+    def made(cls: type[T]) -> type[T]:
+        value: Any = dataclass(slots=True, eq=False, repr=False, kw_only=kw_only, frozen=frozen)(cls)
+        value.__repr__ = _told
+        if eq:
+            compared = [each for each in fields(value) if each.compare]
+            value.__eq__ = _equal_by(_taken(each.name for each in compared))
+            value.__hash__ = _hashed_by(_taken(each.name for each in compared if each.hash is not False))
+        return cast("type[T]", value)
+
+    return made
+
+
+def _taken(names: Iterable[str]) -> Callable[[Any], object]:
+    found = tuple(names)
+    return attrgetter(*found) if found else lambda _: found
+
+
+def _equal_by(what: Callable[[Any], object]) -> Callable[[Any, object], bool]:
+    def equal(one: Any, other: object) -> bool:
+        return what(one) == what(other) if other.__class__ is one.__class__ else NotImplemented
+
+    return equal
+
+
+def _hashed_by(what: Callable[[Any], object]) -> Callable[[Any], int]:
+    def hashed(one: Any) -> int:
+        return hash(what(one))
+
+    return hashed
+
+
+def _told(value: Any) -> str:
+    said = ", ".join(f"{each.name}={getattr(value, each.name)!r}" for each in fields(value) if each.repr)
+    return f"{type(value).__qualname__}({said})"
 
 
 def moment_of(written: Any) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from langchain_openrouter_free.cli.main import NEEDS_EXTRA
 from langchain_openrouter_free.cli.output import Output, log_shown
 from langchain_openrouter_free.cli.start import Options, require_key
+from langchain_openrouter_free.values import value_type
 
 if TYPE_CHECKING:
     import socket
@@ -21,7 +22,7 @@ LEVELS = ("debug", "info", "warning", "error")
 _NEEDED = ("starlette", "uvicorn")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type(kw_only=True, frozen=True)
 class Serving:
     """How the endpoint is run; each worker reads the configuration and makes its own application.
 

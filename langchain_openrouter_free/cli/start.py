@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from langchain_openrouter_free.cli.output import Output
+from langchain_openrouter_free.values import value_type
 
 if TYPE_CHECKING:
     from langchain_openrouter_free.chat_model import ChatOpenRouterFree
@@ -15,7 +16,7 @@ NO_KEY = "no-key"
 NEEDS_KEY = 3
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Options:
     """What all commands take.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from langchain_openrouter_free.configuration.reading import OWN_FILE, PYPROJECT,
 from langchain_openrouter_free.configuration.secrecy import in_version_control, repository
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.homes import expanded
+from langchain_openrouter_free.values import value_type
 
 log = logging.getLogger("langchain_openrouter_free")
 
 NO_HOME = f"{homes.UNKNOWN}, or name your own file (OPENROUTER_FREE_CONFIG)."
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Effective:
     """What is configured.
 

@@ -6,9 +6,10 @@ Later layers win. Tables are merged key by key, at every depth; everything else,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from langchain_openrouter_free.values import value_type
 
 
 class Source(StrEnum):
@@ -21,7 +22,7 @@ class Source(StrEnum):
     ARGUMENT = "argument"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Origin:
     """Where one value came from.
 
@@ -38,7 +39,7 @@ class Origin:
     trusted: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Setting:
     """A value and where it came from; a merged table has several origins, the last one first."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from langchain_openrouter_free import settings
 from langchain_openrouter_free.configuration.secrecy import in_version_control
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.values import value_type
 
 # Only those who have a file read one.
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Document:
     """A file with settings in it.
 

@@ -7,12 +7,13 @@ of models stand in labels of their own, above what they name: beside it they wou
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
 from langchain_openrouter_free.figures import Figures, Spell
+from langchain_openrouter_free.values import value_type
 
 # More models than this are not shown in one chart.
 _MOST = 15
@@ -23,7 +24,7 @@ _CAUSES = "When a model was left alone: after a rate limit (amber), a delisting 
 _COLOURS = {"delisted": "gone", "upstream_limit": "warn", "model_limit": "warn", "rate_limit": "warn"}
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Chart:
     """One chart; without traces only its note is shown.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_openrouter_free.errors import RequestRejected
 from langchain_openrouter_free.evidence import STRICT
 from langchain_openrouter_free.parameters import FIELDS, PER_CALL
+from langchain_openrouter_free.values import value_type
 
 Json = dict[str, Any]
 
@@ -19,7 +19,7 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "functio
 _MOST_MESSAGES = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True)
 class Asked:
     """One request for a completion.
 
