@@ -61,7 +61,9 @@ def _by_strategy(
 def _worth(candidate: Candidate, book: Ledger, now: float) -> float:
     """Return what a candidate of a pattern or of `auto` is worth: the catalogue's score times what was measured."""
     health = book.health.get(candidate.model) or Health()
-    return (candidate.score or 0.0) * health.success_rate(now)
+    score, rate = candidate.score or 0.0, health.success_rate(now)
+    # Below 0 its end is near: there too who fails is worth less, and all of them less than those who stay.
+    return score * rate if score >= 0 else (score + 1.0) * rate - 1.0
 
 
 def has_its_part(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -198,10 +199,11 @@ def test_whatever_is_asked_for(given_params: dict[str, Any]) -> None:
     assert isinstance(needs_of(given_params, frozenset(), 5), Needs)
 
 
-def order_of(strategy: Strategy, ranking: tuple[str, ...], **health: Health) -> list[str]:
-    """In which order a walk asks those of a list, when these were measured (`b` is `a/b:free`)."""
+def order_of(strategy: Strategy, ranking: tuple[str, ...], *ends: str, **health: Health) -> list[str]:
+    """In which order a walk asks those of a list, when these end soon and these were measured (`b` is `a/b:free`)."""
     route = Route((), strategy=strategy, choose=Chooser(ranking, Needs(), Listing))
-    route.listed(listing(*map(row, NAMES)), NOW)
+    soon = {"expiration_date": datetime.fromtimestamp(NOW + DAY, UTC).isoformat()}
+    route.listed(listing(*(row(name) | (soon if name in ends else {}) for name in NAMES)), NOW)
     book = Ledger(health={f"a/{name}:free": known for name, known in health.items()})
     return [one.model for one in route._in_order(book, NOW)]
 
@@ -220,6 +222,8 @@ def test_health_moves_nobody_out_of_its_entry() -> None:
     assert order_of(Strategy.RANKED, ("a/*", "qwen/chat*")) == [OTHER, CODER, CHAT]
     assert order_of(Strategy.RANKED, ("a/*", "qwen/chat*"), b=failed) == [CODER, OTHER, CHAT]
     assert order_of(Strategy.RANKED, (OTHER, "auto"), b=failed)[0] == OTHER
+    for ends, expected in (((OTHER,), [CODER, OTHER]), ((OTHER, CODER), [CODER, OTHER]), ((CODER,), [OTHER, CODER])):
+        assert order_of(Strategy.RANKED, ("a/*",), *ends, b=failed) == expected
 
 
 # -- over the wire
