@@ -120,18 +120,20 @@ def api_key(key: str | None) -> str:
 def base_url(url: str | None) -> str:
     """Return the base URL without a trailing slash."""
     url = (url or DEFAULT_BASE_URL).strip().rstrip("/")
+    # An error stands in traces: what is before an @ or behind a ? may be a secret.
+    shown = "base_url" if "@" in url else f"base_url={re.split('[?#]', url)[0]!r}"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
         _ = host.isascii() and host.encode("idna")  # as before it is looked up: no part may be empty, or too long
     except ValueError as error:
-        raise ConfigurationError(f"base_url={url!r} is no URL: {error}.") from None
+        raise ConfigurationError(f"{shown} is no URL{'' if '@' in url else f': {error}'}.") from None
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in url):
-        raise ConfigurationError(f"base_url={url!r} is no http(s) URL; the service's is {DEFAULT_BASE_URL!r}.")
+        raise ConfigurationError(f"{shown} is no http(s) URL; the service's is {DEFAULT_BASE_URL!r}.")
     if parts.username or parts.password:
         raise ConfigurationError("base_url holds a name or a password, which would stand in traces; use headers.")
     if parts.query or parts.fragment or url.endswith("/chat/completions"):
-        raise ConfigurationError(f"base_url={url!r}: give the part before '/chat/completions', without a query.")
+        raise ConfigurationError(f"{shown}: give the part before '/chat/completions', without a query.")
     return url
 
 

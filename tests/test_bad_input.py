@@ -146,6 +146,15 @@ def test_constructor_mistakes_are_errors_at_construction(name: str) -> None:
     assert "sk-or-v1-x" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://{}@h:99999/v1", "https://{}/@h/v1", "htps://{}@h/v1", "https://h/v1?token={}", "h/v1#{}"]
+)
+def test_no_secret_of_an_address_is_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="base_url") as raised:
+        ChatOpenRouterFree(**{**GOOD, "base_url": url.format("me:sesame")})
+    assert "sesame" not in str(raised.value)
+
+
 def test_no_key_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an argument the environment is asked, and its absence is told."""
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)

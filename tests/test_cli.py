@@ -318,12 +318,20 @@ def test_init_appends_to_a_pyproject(run: Run, folder: Path) -> None:
     assert run("init", "--user").exit_code == 0
 
 
-@pytest.mark.parametrize("address", ["redis://me:hunter2secret@localhost/0", "redis://h/0?db=1&password=hunter2secret"])
+SECRETS = {
+    "redis://me:hunter2secret@localhost/0": "STATE",
+    "redis://h/0?db=1&password=hunter2secret": "STATE",
+    "https://h.example/v1?access_token=hunter2secret": "BASE_URL",
+    "{plugins = {api_key = 'hunter2secret'}}": "EXTRA_BODY",
+}
+
+
+@pytest.mark.parametrize("text", SECRETS)
 def test_config_shows_where_things_come_from_and_no_secret(
-    used: Path, run: Run, monkeypatch: pytest.MonkeyPatch, address: str
+    used: Path, run: Run, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("OPENROUTER_FREE_TOP_K", "7")
-    monkeypatch.setenv("OPENROUTER_FREE_STATE", address)
+    monkeypatch.setenv(f"OPENROUTER_FREE_{SECRETS[text]}", text)
     said = run("config", "--json").stdout
     found = {one["name"]: one for one in json.loads(said)["settings"]}
     assert found["models"]["from"] == f"project file: {used / 'openrouter-free.toml'}:1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_openrouter_free.cli.output import Output, near, table
@@ -51,7 +52,11 @@ def run(options: Options, *, everything: bool, schema: bool, trusts: bool, yes: 
 
 
 def _settings(found: Effective, *, everything: bool) -> list[dict[str, Any]]:
-    from langchain_openrouter_free.configuration.schema import defaults, is_secret  # noqa: PLC0415 - slow for --help
+    from langchain_openrouter_free.configuration.schema import (  # noqa: PLC0415 - slow for --help
+        defaults,
+        is_secret,
+        without_secrets,
+    )
 
     rows: list[dict[str, Any]] = []
     for name, default in defaults().items():
@@ -60,8 +65,10 @@ def _settings(found: Effective, *, everything: bool) -> list[dict[str, Any]]:
             continue
         secret = setting is not None and is_secret(name, setting.value)
         value = default if setting is None else setting.value
+        shown = _HIDDEN if secret else without_secrets(value) if isinstance(value, Mapping) else value
         # Headers of one's own may carry a secret as well.
-        shown = _HIDDEN if secret else dict.fromkeys(value, _HIDDEN) if name == "default_headers" else value
+        if name == "default_headers":
+            shown = dict.fromkeys(value, _HIDDEN)
         origin = [] if setting is None else [f"{one.source}: {one.place}" for one in setting.origins]
         rows.append({"name": name, "value": shown, "from": "; ".join(origin) or "default", "secret": secret})
     return rows

@@ -25,7 +25,10 @@ from langchain_openrouter_free.stores.naming import store_of
 # Settings that no other module may print or write, and that no file under version control may hold.
 SECRETS = frozenset({"api_key"})
 # A server's address may hold a password, before the host or among its options.
-_PASSWORD = re.compile(r"(?<=://)(?P<user>[^/@\s]*:)[^/@\s]+(?=@)|(?P<option>[?&]password=)[^&\s]+", re.IGNORECASE)
+_PASSWORD = re.compile(
+    r"(?<=://)(?P<user>[^/@\s]*:)[^/@\s]+(?=@)|(?P<option>[?&][\w-]*(?:password|token|key|secret)=)[^&\s]+",
+    re.IGNORECASE,
+)
 TABLE = "tool.openrouter-free"
 FILE = "configuration.schema.json"
 
