@@ -232,6 +232,13 @@ def test_mistakes_in_variables_are_told_by_name(place: Place) -> None:
     place.patch.setenv("OPENROUTER_FREE_MODLES", "auto")
     with pytest.raises(ConfigurationError, match=r"OPENROUTER_FREE_MODLES.*did you mean OPENROUTER_FREE_MODELS"):
         ChatOpenRouterFree()
+    place.patch.delenv("OPENROUTER_FREE_MODLES")
+    place.patch.setenv("OPENROUTER_FREE_SEED", "9" * 5000)
+    with pytest.raises(ConfigurationError, match="OPENROUTER_FREE_SEED: seed must be a whole number"):
+        ChatOpenRouterFree()
+    place.patch.delenv("OPENROUTER_FREE_SEED")
+    place.patch.setenv("OPENROUTER_FREE_STOP", "[" * 5000)
+    assert ChatOpenRouterFree().stop == "[" * 5000
 
 
 def test_lines_are_found_whatever_stands_in_texts_and_brackets() -> None:
@@ -355,6 +362,11 @@ def test_a_dotenv_is_read_on_request_only(place: Place) -> None:
     assert ChatOpenRouterFree().top_k == 3
     place.patch.setenv("OPENROUTER_FREE_TOP_K", "4")
     assert ChatOpenRouterFree().top_k == 4
+    file.write_text("OPENROUTER_FREE_MODLES=auto\n")
+    with pytest.raises(ConfigurationError, match=f"{file}: OPENROUTER_FREE_MODLES: no such setting"):
+        ChatOpenRouterFree()
+    file.write_text(f"OPENROUTER_API_KEY={KEY}\nOPENROUTER_API_BASE=http://[bad\n")
+    assert ChatOpenRouterFree().base_url is None
 
 
 def test_no_secret_is_shown_in_an_error_of_its_file(place: Place) -> None:

@@ -47,14 +47,15 @@ def layer(variables: Mapping[str, str], source: Source, place: str = "") -> Laye
         ConfigurationError: for a value that its field does not take, or a name that is nearly one of ours.
     """
     found: dict[str, Setting] = {}
-    for variable, name in _named(variables):
-        shown = f"{place}: {variable}" if place else variable
+    before = f"{place}: " if place else ""
+    for variable, name in _named(variables, before):
+        shown = f"{before}{variable}"
         value = variables[variable] if name in _PLAIN else _typed(name, variables[variable], shown)
         found[name] = Setting(value, (Origin(source, shown, place),))
     return found
 
 
-def _named(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _named(variables: Mapping[str, str], before: str) -> Iterator[tuple[str, str]]:
     """Yield the variables that set something, with the field that each sets."""
     yield from ((variable, name) for variable, name in _COMMON.items() if variables.get(variable, "").strip())
     ours = [name for name, value in variables.items() if name.startswith(PREFIX) and value.strip()]
@@ -66,7 +67,7 @@ def _named(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield variable, name
         elif hint := settings.did_you_mean(name, _names()):
             near = hint.split("'")[1].upper()
-            raise ConfigurationError(f"{variable}: no such setting (did you mean {PREFIX}{near}?).")
+            raise ConfigurationError(f"{before}{variable}: no such setting (did you mean {PREFIX}{near}?).")
 
 
 def _names() -> frozenset[str]:
@@ -93,7 +94,8 @@ def _typed(name: str, text: str, shown: str) -> Any:
 
 def _readings(text: str) -> Iterator[Any]:
     text = text.strip()
-    with contextlib.suppress(tomllib.TOMLDecodeError, KeyError):
+    # A number of thousands of digits is no TOML either, nor are brackets in thousands of brackets.
+    with contextlib.suppress(ValueError, RecursionError):
         yield tomllib.loads(f"value = {text}")["value"]
     if text.lower() in _YES:
         yield _YES[text.lower()]

@@ -53,7 +53,10 @@ def _danger(name: str, setting: Setting) -> str | None:
 
 
 def _harmless(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     return is_loopback(parts.hostname or "") or (parts.scheme == "https" and settings.is_service(url))
 
 
