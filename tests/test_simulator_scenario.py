@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -72,6 +73,9 @@ def test_star_is_for_the_unnamed():
         ({"do": "ok", "latensy": 1}, "it: unknown parameter 'latensy'; did you mean 'latency'?"),
         ({"do": "ok", "tool_shape": "spit"}, "unknown tool_shape 'spit'; did you mean 'split'?"),
         ({"do": "ok", "latency": "long"}, "it: latency is a number from 0, not 'long'"),
+        ({"do": "ok", "text": 5}, "it: text is a text, not 5"),
+        ({"do": "ok", "reasoning": 5}, "it: reasoning is a text, not 5"),
+        ([{"do": "ok", "times": math.inf}], "it: times is a number from 0 to 1000000, not inf"),
         ([], "an empty script says nothing"),
         ([7], "a behaviour is a name or a table with 'do', not 7"),
         ([{"do": 7}], "not {'do': 7}"),
@@ -100,6 +104,12 @@ def test_wrong_scripts(script, complaint):
         ({"keys": [7]}, "a key is a text or a table with 'key', not 7"),
         ({"keys": [{"key": "a", "limits": 1}]}, "keys: unknown field 'limits'; did you mean 'limit'?"),
         ({"models": [{"id": "a/b:free", "context": 1}]}, "models: unknown field 'context'"),
+        ({"models": [{"id": "a/b:free", "created": "now"}]}, "models: a/b:free: created cannot be 'now'"),
+        ({"models": [{"id": "a/b:free", "indices": [1, 2]}]}, "models: a/b:free: indices are 3 numbers, not [1, 2]"),
+        ({"models": [5]}, "models: a model is an id or a table with 'id', not 5"),
+        ({"credits": "nan"}, "credits: a decimal number, not 'nan'"),
+        ({"credits": "-1e999999"}, "credits: a decimal number, not '-1e999999'"),
+        ({"keys": [{"key": "a", "limit": "much"}]}, "keys: limit: a decimal number, not 'much'"),
         ({"models": ["nameless"]}, "an id has the form author/slug, not 'nameless'"),
         ({"models": ["a/paid"]}, "'a/paid' is not ':free', so it needs a pricing"),
         ({"rpm": {"a/b:free": -1}}, "rpm of a/b:free: a whole number from 0, not -1"),
@@ -141,6 +151,10 @@ def test_files(tmp_path):
     good.write_text('per_minute = 3\n[scripts]\n"test/a:free" = ["503", {do = "ok", latency = 0.1}]\n')
     assert load(str(good)).per_minute == 3
     assert load(str(good)).name == "mine"
+    good.write_text('models = [{id = "test/a:free", expiration_date = 2026-12-01, created = 1.5e9}]\n')
+    with Simulator(load(str(good))) as sim, httpx.Client(trust_env=False, verify=False) as client:
+        rows = client.get(f"{sim.base_url}/models").json()["data"]
+        assert [row["expiration_date"] for row in rows] == ["2026-12-01"]
     bad = tmp_path / "bad.toml"
     bad.write_text("per_minute = = 3")
     with pytest.raises(ScenarioError, match=r"bad\.toml: not TOML: .*line 1"):

@@ -29,6 +29,8 @@ Script = str | dict[str, Any] | list[Any]
 NUMBERS = {
     *("latency", "speed", "chunks", "padding", "comments", "code", "retry_after", "after", "interval", "size"),
 }
+TEXTS = {"text", "message", "line", "model_field"}
+_MOST_TIMES = 1_000_000
 DROPS = ("comment", "role", "empty", "blank", "tool")
 TOOL_SHAPES = ("split", "one-delta", "no-arguments-key", "null-content")
 
@@ -164,6 +166,8 @@ def parse_behaviour(where: str, entry: Any) -> Behaviour:
             raise ScenarioError(f"{where}: {unknown('parameter', key, COMMON_PARAMETERS)}")
         if key in NUMBERS and (not _is_number(value) or value < 0):
             raise ScenarioError(f"{where}: {key} is a number from 0, not {value!r}")
+        if (key in TEXTS and not isinstance(value, str)) or (key == "reasoning" and not isinstance(value, str | bool)):
+            raise ScenarioError(f"{where}: {key} is a text, not {value!r}")
         for name, choices in (("tool_shape", TOOL_SHAPES), ("drop", DROPS)):
             if key == name and value not in choices:
                 raise ScenarioError(f"{where}: {unknown(name, str(value), choices)}")
@@ -174,6 +178,8 @@ def _sequence(where: str, entries: list[Any]) -> Chooser:
     behaviours: list[Behaviour] = []
     for entry in entries:
         times = entry.get("times", 1) if isinstance(entry, dict) else 1
+        if not _is_number(times) or not 0 <= times <= _MOST_TIMES:
+            raise ScenarioError(f"{where}: times is a number from 0 to {_MOST_TIMES}, not {times!r}")
         behaviours += [parse_behaviour(where, entry)] * int(times)
     position = iter(behaviours)
     last = behaviours[-1] if behaviours else OK

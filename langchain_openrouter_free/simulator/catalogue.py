@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ TEST_AUTHOR = "test/"
 _CREATED = 1_780_000_000
 _TRAINERS = frozenset({"Nvidia", "Poolside"})
 _ZERO = {"prompt": "0", "completion": "0"}
+_INDICES = ("intelligence_index", "coding_index", "agentic_index")
 
 
 @dataclass(slots=True)
@@ -106,8 +108,7 @@ class Row:
         if self.reasoning is not None:
             shown["reasoning"] = dict(self.reasoning)
         if self.indices is not None:
-            names = ("intelligence_index", "coding_index", "agentic_index")
-            shown["benchmarks"] = {"artificial_analysis": dict(zip(names, self.indices, strict=True))}
+            shown["benchmarks"] = {"artificial_analysis": dict(zip(_INDICES, self.indices, strict=True))}
         return shown
 
     def endpoints_as_json(self) -> Json:
@@ -150,6 +151,15 @@ def _is_open(layer: Json, now: float) -> bool:
 
 
 _KNOWN_FIELDS = {one.name for one in fields(Row)} - {"stated"}
+# What cannot be played as anything else; all other fields may be as odd as those of a real list.
+_KINDS: dict[str, Any] = {
+    "created": int | float,
+    "supported_parameters": list | tuple,
+    "input_modalities": list | tuple,
+    "pricing": dict,
+    "reasoning": dict | None,
+    "indices": list | tuple | None,
+}
 # What a row has in common with an entry of the service's list.
 _STATED = ("id", "canonical_slug", "name", "created", "context_length", "supported_parameters", "pricing")
 
@@ -160,16 +170,27 @@ def row_from(entry: str | Json) -> Row:
     Raises:
         ScenarioError: a field is not known or has no price where it needs one.
     """
-    table: Json = {"id": entry} if isinstance(entry, str) else dict(entry)
-    for name in table:
+    if not isinstance(entry, str | dict):
+        raise ScenarioError(f"models: a model is an id or a table with 'id', not {entry!r}")
+    table: Json = {"id": entry} if isinstance(entry, str) else {name: _plain(value) for name, value in entry.items()}
+    for name, value in table.items():
         if name not in _KNOWN_FIELDS:
             raise ScenarioError(f"models: {unknown('field', name, _KNOWN_FIELDS)}")
+        if name in _KINDS and (not isinstance(value, _KINDS[name]) or isinstance(value, bool)):
+            raise ScenarioError(f"models: {table.get('id')}: {name} cannot be {value!r}")
     if not isinstance(table.get("id"), str) or "/" not in table["id"]:
         raise ScenarioError(f"models: an id has the form author/slug, not {table.get('id')!r}")
     row = Row(**table)
+    if row.indices is not None and len(row.indices) != len(_INDICES):
+        raise ScenarioError(f"models: {row.id}: indices are {len(_INDICES)} numbers, not {row.indices!r}")
     if not row.is_free and row.pricing == _ZERO:
         raise ScenarioError(f"models: {row.id!r} is not ':free', so it needs a pricing with prompt and completion")
     return row
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON has it: TOML knows dates by themselves, the service writes them as text."""
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def row_of(stated: Json) -> Row:

@@ -50,6 +50,7 @@ from langchain_openrouter_free.simulator.reply import Json
 from langchain_openrouter_free.simulator.suggest import ScenarioError, unknown
 
 _KEY_FIELDS = {"key", "limit", "revoked", "account"}
+_MOST_DIGITS = 15
 _COUNTS = ("per_minute", "per_day", "minute_used", "day_used")
 
 
@@ -82,10 +83,7 @@ class Scenario:
     scripts: Mapping[str, Script] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        try:
-            self.credits = Decimal(str(self.credits))
-        except InvalidOperation:
-            raise ScenarioError(f"credits: a decimal number, not {self.credits!r}") from None
+        self.credits = _amount("credits", self.credits)
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
         if self.page_size is not None:
@@ -116,6 +114,16 @@ def _check_count(name: str, value: Any) -> None:
     raise ScenarioError(f"{name}: a whole number from 0, not {value!r}")
 
 
+def _amount(name: str, value: Any) -> Decimal:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount.adjusted() > _MOST_DIGITS:
+        raise ScenarioError(f"{name}: a decimal number, not {value!r}")
+    return amount
+
+
 def _check_key(entry: Any) -> None:
     if isinstance(entry, str):
         return
@@ -124,6 +132,8 @@ def _check_key(entry: Any) -> None:
     for name in entry:
         if name not in _KEY_FIELDS:
             raise ScenarioError(f"keys: {unknown('field', name, _KEY_FIELDS)}")
+    if entry.get("limit") is not None:
+        _amount("keys: limit", entry["limit"])
 
 
 def from_table(table: Mapping[str, Any], where: str = "scenario") -> Scenario:
