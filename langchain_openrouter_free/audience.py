@@ -11,8 +11,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.callbacks import BaseRunManager, adispatch_custom_event, dispatch_custom_event
-from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    BaseRunManager,
+    CallbackManager,
+    adispatch_custom_event,
+    dispatch_custom_event,
+)
+from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
 from langchain_openrouter_free.candidates import ALIAS
 from langchain_openrouter_free.listening import Hearing
@@ -26,23 +32,44 @@ EVENT = "openrouter_free_route"
 
 @value_type()
 class Listeners(Hearing):
-    """The audience of one call of LangChain's."""
+    """The audience of one call of LangChain's.
+
+    Attributes:
+        run: the model's own run, as far as LangChain hands it over: not to a stream.
+    """
+
+    run: BaseRunManager | None = None
 
     def listens(self, *, is_over: bool) -> bool:
         """Tell whether there is anybody who would hear of a call that is over, or goes on."""
-        return _has_parent() or Hearing.listens(self, is_over=is_over)
+        return _has_parent() or self._has_handlers() or Hearing.listens(self, is_over=is_over)
 
     def emit(self, moment: Moment) -> None:
         """Dispatch a custom event, where a run of LangChain's is under way that it can belong to."""
-        if _has_parent():
+        if _has_parent() or self._has_handlers():
             with _unharmed():
-                dispatch_custom_event(EVENT, moment.record.as_route())
+                dispatch_custom_event(EVENT, moment.record.as_route(), config=self._config(CallbackManager))
 
     async def aemit(self, moment: Moment) -> None:
         """The same on an event loop."""
-        if _has_parent():
+        if _has_parent() or self._has_handlers():
             with _unharmed():
-                await adispatch_custom_event(EVENT, moment.record.as_route())
+                config = self._config(AsyncCallbackManager)
+                await adispatch_custom_event(EVENT, moment.record.as_route(), config=config)
+
+    def _has_handlers(self) -> bool:
+        return self.run is not None and bool(self.run.handlers)
+
+    def _config(self, manager: type[CallbackManager | AsyncCallbackManager]) -> RunnableConfig | None:
+        """Return whom to tell: a chain's batch, for one, runs its models without a word of the chain around them."""
+        run = self.run
+        if run is None or _has_parent():
+            return None
+        return {
+            "callbacks": manager(
+                run.handlers, run.inheritable_handlers, run.run_id, tags=run.tags, metadata=run.metadata
+            )
+        }
 
 
 def name_served(run: BaseRunManager | None, model: str) -> None:

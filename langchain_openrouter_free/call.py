@@ -54,12 +54,14 @@ class Call(Request):
         externals: paid chat models of other packages, by index.
         v1: whether messages hold standard content blocks.
         conversation: which one it belongs to.
+        run: LangChain's run of it, where that is known.
     """
 
     messages: Sequence[BaseMessage]
     externals: Sequence[BaseChatModel] = ()
     v1: bool = False
     conversation: Conversation = field(default_factory=Conversation)
+    run: BaseRunManager | None = None
     _message_id: str | None = None
     _blanks: tuple[Turn, Blanks] | None = None
     _wire: dict[str | None, list[dict[str, Any]]] = field(default_factory=dict)
@@ -79,7 +81,7 @@ class Call(Request):
 
     def audience(self) -> Listeners:
         """Return who hears of the call while it goes on."""
-        return Listeners(self.on_route, self.asked_for())
+        return Listeners(self.on_route, self.asked_for(), self.run)
 
     def join(self, account: str, ranking: Sequence[str]) -> None:
         """Find out which conversation this is: one of the account's with models of the ranking."""

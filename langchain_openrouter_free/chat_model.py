@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
@@ -105,7 +105,7 @@ class ChatOpenRouterFree(
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call, attempts = self._begin(messages, stop, kwargs, stream=False)
+        call, attempts = self._begin(messages, stop, kwargs, stream=False, run=run_manager)
         for attempt in attempts:
             with attempt:
                 while attempt.read() is not None:
@@ -121,7 +121,7 @@ class ChatOpenRouterFree(
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call, attempts = self._begin(messages, stop, kwargs, stream=False)
+        call, attempts = self._begin(messages, stop, kwargs, stream=False, run=run_manager)
         async for attempt in attempts:
             async with attempt:
                 while await attempt.aread() is not None:
@@ -178,6 +178,7 @@ class ChatOpenRouterFree(
         *,
         stream: bool,
         events: bool = False,
+        run: BaseRunManager | None = None,
     ) -> tuple[Call, Attempts]:
         """Prepare a call: its parameters, its candidates, whose quota and money it uses.
 
@@ -187,8 +188,9 @@ class ChatOpenRouterFree(
             kwargs: the call's parameters.
             stream: whether pieces of the answer are handed out.
             events: whether LangChain turns them into its protocol events, which know no beginning anew.
+            run: LangChain's run of the call, where that is known.
         """
-        call, route, plan = self._planned(messages, stop, kwargs, stream=stream)
+        call, route, plan = self._planned(messages, stop, kwargs, stream=stream, run=run)
         call.delivery.whole = not stream
         if stream:
             then, invoked = call.options.on_interrupt or self.on_interrupt, is_implied()
@@ -199,7 +201,13 @@ class ChatOpenRouterFree(
         return call, call.attempts(route, plan.accounts, self._deadlines(plan), self._hedge(plan))
 
     def _planned(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
+        *,
+        stream: bool,
+        run: BaseRunManager | None = None,
     ) -> tuple[Call, Route, Plan]:
         """Return a call, its route, and the plan that both come from."""
         if not messages:
@@ -213,6 +221,7 @@ class ChatOpenRouterFree(
             wire=replace(wire, default="stream") if stream else wire,
             v1=self.output_version == "v1",
             pace=self.rate_limiter,
+            run=run,
         )
         if self.sticky if call.options.sticky is None else call.options.sticky:
             call.join(plan.accounts.account, plan.ranking)

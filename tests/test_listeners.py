@@ -104,6 +104,23 @@ def test_the_log_tells_each_move_in_one_line_without_the_prompt(sim: Simulator, 
     assert not any("\n" in line or SECRET in line or told.text in line or sim.api_key in line for line in lines)
 
 
+class Heard(BaseCallbackHandler):
+    """What a handler hears of one model's calls."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str | None] = []
+        self.runs: list[Any] = []
+        self.run: Any = None
+
+    def on_chat_model_start(self, *_: Any, run_id: Any, **__: Any) -> None:
+        self.run = run_id
+
+    def on_custom_event(self, name: str, data: Any, *, run_id: Any, **_: Any) -> None:
+        assert name == EVENT
+        self.outcomes.append(data["outcome"])
+        self.runs.append(run_id)
+
+
 class TestLangChain:
     @pytest.fixture
     def busy(self, sim: Simulator) -> Any:
@@ -140,8 +157,21 @@ class TestLangChain:
         assert heard == [None, "answered"]
 
     @pytest.mark.parametrize("path", PATHS)
-    def test_a_bare_model_has_no_run_that_they_could_belong_to(self, busy: Any, path: str) -> None:
-        assert drive(busy, path, config={"callbacks": [BaseCallbackHandler()]}).outcomes == ["overloaded", "ok"]
+    def test_a_bare_model_has_a_run_that_they_belong_to_unless_it_is_a_stream(self, busy: Any, path: str) -> None:
+        heard = Heard()
+        assert drive(busy, path, config={"callbacks": [heard]}).outcomes == ["overloaded", "ok"]
+        assert heard.outcomes == ([None, "answered"] if path in ("invoke", "ainvoke") else [])
+        assert set(heard.runs) <= {heard.run}
+
+    @pytest.mark.parametrize("colour", ["batch", "abatch"])
+    def test_a_chain_s_batch_is_heard_as_well(self, sim: Simulator, colour: str) -> None:
+        """A sequence gives its steps their inputs all at once, and no word of the run around them."""
+        heard, chain = Heard(), RunnableLambda(lambda text: text) | make(sim, TWENTY[:2])
+        if colour == "batch":
+            chain.batch(["a", "b"], {"callbacks": [heard]})
+        else:
+            asyncio.run(chain.abatch(["a", "b"], {"callbacks": [heard]}))
+        assert heard.outcomes == ["answered"] * 2
 
     @pytest.mark.parametrize("path", ["invoke", "ainvoke"])
     def test_a_trace_names_who_served(self, busy: Any, path: str) -> None:
