@@ -98,14 +98,22 @@ class ServiceLookup:
         with LISTINGS.turn(account):
             if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
-            return self._kept(self.shelf.load()) or self._fetched()
+            copy = self._kept(self.shelf.load())
+            return self._fetched() if copy is None else self._served(copy)
 
     async def _alisting(self) -> Listing | None:
         account, since = self.shelf.account, self.clock.now()
         async with LISTINGS.turn_on_this_loop(account):
             if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
-            return self._kept(await asyncio.to_thread(self.shelf.load)) or await self._afetched()
+            copy = self._kept(await asyncio.to_thread(self.shelf.load))
+            return await self._afetched() if copy is None else self._served(copy)
+
+    def _served(self, copy: Listing) -> Listing:
+        """Have a copy from the state renewed where it is old: this process may make one call and end."""
+        if self.clock.now() - copy.at >= FRESH:
+            LISTINGS.in_background(self.shelf.account, self._renewed)
+        return copy
 
     def refresh(self) -> None:
         """Fetch the list now."""
