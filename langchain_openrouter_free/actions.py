@@ -76,12 +76,14 @@ class Choice:
         doubts: id -> why it is not asked all the same.
         left_out: id -> why no entry of the ranking stands for it.
         notices: what the user should know of the candidates.
+        open: whether another list may have others: a pattern or `auto` is named.
     """
 
     candidates: tuple[Candidate, ...]
     doubts: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    open: bool = False
 
 
 @value_type()
@@ -141,6 +143,7 @@ class Topic(StrEnum):
     """What the service can be asked beside the attempts; none of it costs a free request."""
 
     LISTING = "what is on offer, and at what price"
+    NEWS = "what is on offer by now, for a model of the list is not"
     DAY_LIMIT = "how many free requests a day the account has"
     FUNDS = "what is left of the account's money and of the key's limit"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -381,20 +381,23 @@ class Listing:
         latest = sorted(absent, key=lambda model: absent[model].since, reverse=True)[:_MOST_ABSENT]
         return replace(self, absent={model: absent[model] for model in latest} if len(absent) > len(latest) else absent)
 
-    def is_much_less(self, before: Listing) -> bool:
+    def is_much_less(self, before: Listing, refused: Collection[str] = ()) -> bool:
         """Tell whether so much of another list is missing that this one may be broken.
+
+        That ids are gone which the service itself has `refused` is no sign of that.
 
         Of real lists that followed each other by a day none lost a sixth of its entries, or a third of its free ones
         (20 to 14, 2026-07-19). Small lists tell nothing.
         """
         if len(before.rows) < _TELLING or self.path != before.path:
             return False
-        frees, were = (sum(map(says_free, rows)) for rows in (self.rows, before.rows))
-        return len(self.rows) < _MUCH * len(before.rows) or (were >= _TELLING and frees < _MUCH_FREE * were)
+        expected = [model for model in before.rows if model in self.rows or model not in refused]
+        frees, were = (sum(map(says_free, rows)) for rows in (self.rows, expected))
+        return len(self.rows) < _MUCH * len(expected) or (were >= _TELLING and frees < _MUCH_FREE * were)
 
     def amended(self, later: Listing) -> Listing:
-        """Return it with what a later list says of the ids that both have; it is no list of the service's any more."""
-        rows = {model: later.rows.get(model, known) for model, known in self.rows.items()}
+        """Return it with what a later list says of the ids that this has; it is no list of the service's any more."""
+        rows = {**self.rows, **later.rows}
         return self if rows == self.rows else replace(self, rows=rows, memo={}, tag="")
 
     def prices(self, model: str) -> Prices | None:

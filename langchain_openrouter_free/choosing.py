@@ -11,7 +11,7 @@ from langchain_openrouter_free.catalogue import Listing, says_free
 from langchain_openrouter_free.facts import ModelFacts, facts_of
 from langchain_openrouter_free.fitness import UNFIT, Needs, lacks
 from langchain_openrouter_free.ranking import not_for_chat
-from langchain_openrouter_free.selection import Chosen, Selection, selected
+from langchain_openrouter_free.selection import Chosen, Selection, selected, stands_for_many
 from langchain_openrouter_free.values import value_type
 
 _DAY = 86_400.0
@@ -97,7 +97,8 @@ class Chooser:
         # Elsewhere it is not known what is offered: what is named is believed.
         named = {one.model for one in choice.candidates if one.score is None}
         candidates = tuple(replace(c, takes=None, context=None) if c.model in named else c for c in choice.candidates)
-        return Choice(candidates, {m: doubt for m, doubt in choice.doubts.items() if m not in named}, choice.left_out)
+        doubts = {model: doubt for model, doubt in choice.doubts.items() if model not in named}
+        return replace(choice, candidates=candidates, doubts=doubts)
 
     def _by(self, listing: Listing, now: float) -> Choice:
         """Return the choice by a list; worked out once for requests of a kind."""
@@ -123,7 +124,8 @@ class Chooser:
             doubt = listing.doubt(one.model) or (None if lacking is None else UNFIT + lacking)
             if doubt is not None:
                 doubts[one.model] = doubt
-        return Choice(tuple(candidates), doubts, selection.left_out, tuple(notices))
+        is_open = any(map(stands_for_many, self.ranking))
+        return Choice(tuple(candidates), doubts, selection.left_out, tuple(notices), is_open)
 
     def _noticed(
         self, one: Chosen, facts: ModelFacts | None, listing: Listing, entries: frozenset[str], now: float

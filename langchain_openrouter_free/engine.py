@@ -303,7 +303,7 @@ class Attempts(Narration):
 
     def _found(self, topic: Topic, found: Listing | Funds | int | None) -> None:
         """Take note of what was found out."""
-        if topic is Topic.LISTING:
+        if topic in (Topic.LISTING, Topic.NEWS):
             self.route.listed(found if isinstance(found, Listing) else None, self.clock.now())
             self.roads.noticed(self.route.choice.notices)
         elif isinstance(found, Funds):

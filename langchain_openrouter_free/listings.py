@@ -223,12 +223,22 @@ class Listings:
             young = kept.listing is not None and since - YOUNG < kept.listing.at <= now
             return (young and kept.paid.issuperset(needed)) or _waits(kept, now)
 
+    def is_refuted(self, account: str, now: float) -> bool:
+        """Tell whether the copy has an id that the service says is gone, and another copy may be had.
+
+        One that was not believed may be by now: the service itself has said of ids that it lacks that they are gone.
+        """
+        with self._lock:
+            kept = self._of(account)
+            rows = kept.listing.rows if kept.listing else {}
+            return not rows.keys().isdisjoint(kept.refused) and not (kept.failures and _waits(kept, now))
+
     def keep(self, account: str, listing: Listing, now: float) -> bool:
         """Keep a new copy; tell whether it is believed."""
         with self._lock:
             kept = self._of(account)
             before, kept.again, kept.failures = kept.listing, None, 0
-            if before is not None and 0 <= now - before.at < USABLE and listing.is_much_less(before):
+            if before is not None and 0 <= now - before.at < USABLE and listing.is_much_less(before, kept.refused):
                 kept.doubted = now if kept.doubted is None else kept.doubted
                 if now - kept.doubted < _BELIEVED:
                     kept.again, kept.listing = (now, now + _LOOK_AGAIN), before.amended(listing)

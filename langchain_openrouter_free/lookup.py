@@ -34,7 +34,7 @@ Finding = Listing | Funds | int | None
 log = logging.getLogger("langchain_openrouter_free")
 
 _LIST_PATIENCE = Timeouts(connect=5.0, first_token=15.0, stall=15.0, attempt=20.0, call=20.0)
-# A question about the quota or the money must not hold a call up for long.
+# A question about the quota, the money, or what is on offer by now must not hold a call up for long.
 _PATIENCE = Timeouts(connect=3.0, first_token=5.0, stall=5.0, attempt=5.0, call=5.0)
 # No account is known to have more than 1000; more than this is nonsense.
 _MOST_A_DAY = 1_000_000
@@ -85,12 +85,16 @@ class ServiceLookup:
         """Ask about a topic; None where nobody says."""
         if topic is Topic.LISTING:
             return self._listing()
+        if topic is Topic.NEWS:
+            return self._news()
         return _found(topic, [self._fetch(path) for path in _PATHS[topic]])
 
     async def aask(self, topic: Topic) -> Finding:
         """The same on an event loop."""
         if topic is Topic.LISTING:
             return await self._alisting()
+        if topic is Topic.NEWS:
+            return await self._anews()
         return _found(topic, [await self._afetch(path) for path in _PATHS[topic]])
 
     def _listing(self) -> Listing | None:
@@ -114,6 +118,21 @@ class ServiceLookup:
         if self.clock.now() - copy.at >= FRESH:
             LISTINGS.in_background(self.shelf.account, self._renewed)
         return copy
+
+    def _news(self) -> Listing | None:
+        """Return a list without what the service says is gone, if there is one."""
+        account = self.shelf.account
+        with LISTINGS.turn(account):
+            self._kept(self.shelf.load())
+            is_refuted = LISTINGS.is_refuted(account, self.clock.now())
+            return self._fetched(_PATIENCE) if is_refuted else LISTINGS.last(account)
+
+    async def _anews(self) -> Listing | None:
+        account = self.shelf.account
+        async with LISTINGS.turn_on_this_loop(account):
+            self._kept(await asyncio.to_thread(self.shelf.load))
+            is_refuted = LISTINGS.is_refuted(account, self.clock.now())
+            return await self._afetched(_PATIENCE) if is_refuted else LISTINGS.last(account)
 
     def refresh(self) -> None:
         """Fetch the list now."""
@@ -144,9 +163,9 @@ class ServiceLookup:
         has_prices = all(model in copy.rows for model in self.paid)
         return copy if has_prices and now - copy.at < USABLE else None
 
-    def _fetched(self) -> Listing | None:
+    def _fetched(self, patience: Timeouts = _LIST_PATIENCE) -> Listing | None:
         """Fetch the list; return it, or the last good copy."""
-        fetch, watch = self._fetch_of_list(), self._watch(_LIST_PATIENCE)
+        fetch, watch = self._fetch_of_list(), self._watch(patience)
         while (page := fetch.asks()) is not None:
             fetch.told(self._get(page, watch))
         listing = self._judged(fetch)
@@ -154,9 +173,9 @@ class ServiceLookup:
             self.shelf.save(listing)
         return LISTINGS.last(self.shelf.account)
 
-    async def _afetched(self) -> Listing | None:
+    async def _afetched(self, patience: Timeouts = _LIST_PATIENCE) -> Listing | None:
         """The same on an event loop."""
-        fetch, watch = self._fetch_of_list(), self._watch(_LIST_PATIENCE)
+        fetch, watch = self._fetch_of_list(), self._watch(patience)
         while (page := fetch.asks()) is not None:
             fetch.told(await self._aget(page, watch))
         listing = self._judged(fetch)

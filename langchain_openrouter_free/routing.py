@@ -19,6 +19,7 @@ from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.fitness import Needs
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.health import Strategy
+from langchain_openrouter_free.hindsight import OF_QUOTA, in_hindsight
 from langchain_openrouter_free.ledger import Hold, Ledger
 from langchain_openrouter_free.ordering import SPARED, has_its_part, in_order
 from langchain_openrouter_free.purse import Shortfall
@@ -30,6 +31,8 @@ from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict
 _UNREACHABLE_IN_A_ROW = 3
 # A server whose minute never opens must not be asked until the patience is used up.
 _ACCOUNT_WAITS = 3
+# So many models that are gone tell that the list is outdated: each of them costs a request, a newer list none.
+_OUTDATED = 2
 # How soon to look whether another call has learned the day's limit, in seconds.
 _LOOK_AGAIN = 0.25
 
@@ -44,8 +47,7 @@ _IN_TIME = "the call ended before its turn"
 _TOO_DEAR = "the budget does not hold it"
 # What of a walk grows on its way.
 _GROWING = ("trail", "verdicts", "pauses", "_done", "_unbookable", "_asked", "_suitability")
-# How it says that the account has no more free requests, and that it wants money.
-_OF_QUOTA = frozenset({Kind.DAY_LIMIT, Kind.MINUTE_LIMIT})
+# How the service says that it wants money.
 OF_MONEY = frozenset({Kind.UNPAID, Kind.IN_DEBT, Kind.TOO_DEAR, Kind.KEY_LIMIT})
 
 
@@ -181,10 +183,12 @@ class Route:
 
     def _decided(self, book: Ledger, now: float, left: float) -> tuple[Ledger, Action]:
         if self.raised or left <= 0 or (self.max_attempts is not None and len(self.trail) >= self.max_attempts):
-            if self.verdicts and self.verdicts[-1].kind in _OF_QUOTA:
+            if self.verdicts and self.verdicts[-1].kind in OF_QUOTA:
                 self.hold = book.hold(now)
             return book, GiveUp()
         self.hold = book.hold(now)
+        if self._gone() >= _OUTDATED:
+            return book, Ask(Topic.NEWS)
         self._suitability.begin()
         patience = max(min(self.patience - (self.waited - self.uncounted), left), 0.0)
         behind = self._turn is None and self._rate(book, now) is not None and book.turn(now) - now > patience
@@ -195,9 +199,18 @@ class Route:
         book, action = self._paid_step(book, now, patience)
         if isinstance(action, Try):
             book = book.begun(action.candidate.model, None, now, self.lease)
+        if isinstance(action, GiveUp) and self.choice.open and self._gone():
+            return book, Ask(Topic.NEWS)
         if isinstance(action, GiveUp) and self.money is not None and Topic.FUNDS not in self._asked:
             return book, Ask(Topic.FUNDS)
         return book, action
+
+    def _gone(self) -> int:
+        """Return how many models the service said are gone that the list has; 0 where a newer one is of no use."""
+        if self.choose is None or self.hold is not None or self._no_service or Topic.NEWS in self._asked:
+            return 0
+        free = {candidate.model for candidate in self.free}
+        return sum(v.kind is Kind.DELISTED and r.model in free for v, r in zip(self.verdicts, self.trail, strict=True))
 
     def _free_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
         if self._no_service or self._account_waits > _ACCOUNT_WAITS:
@@ -385,7 +398,7 @@ class Route:
 
     def record(self, candidate: Candidate, verdict: Verdict, told: AttemptRecord) -> Verdict:
         """Take note of how an attempt ended; return the verdict as this walk reads it."""
-        verdict = self._in_context(candidate, verdict)
+        verdict = in_hindsight(candidate, verdict, self.verdicts)
         again = self.amends.made(candidate, verdict)
         self.trail.append(told)
         self.verdicts.append(verdict)
@@ -399,24 +412,6 @@ class Route:
         self._no_service |= verdict.step is Step.LEAVE_SERVICE or self._unreachable >= _UNREACHABLE_IN_A_ROW
         if verdict.step is Step.RAISE:
             self.raised = verdict
-        return verdict
-
-    def _in_context(self, candidate: Candidate, verdict: Verdict) -> Verdict:
-        """Read a verdict in the light of the earlier ones of this call."""
-        if verdict.ok or verdict.kind is Kind.ABANDONED:
-            return verdict
-        if candidate.road is Road.EXTERNAL:
-            # Another provider's refusal says nothing about the service, the key or the request to others.
-            return replace(verdict, step=Step.NEXT)
-        if verdict.kind in _OF_QUOTA and candidate.paid:
-            # No end of a free window lets it answer.
-            return replace(verdict, step=Step.NEXT)
-        if verdict.kind is Kind.TOO_DEAR and not candidate.paid:
-            # What is free needs no balance, unless that is below zero.
-            return replace(verdict, step=Step.LEAVE_SERVICE)
-        if verdict.kind in (Kind.DOUBTFUL, Kind.FORBIDDEN) and any(v.kind is verdict.kind for v in self.verdicts):
-            step = Step.RAISE if verdict.kind is Kind.DOUBTFUL else Step.LEAVE_SERVICE
-            return replace(verdict, step=step)
         return verdict
 
     def skipped(self, book: Ledger, now: float) -> list[Skipped]:

@@ -71,6 +71,7 @@ RULES = {
     "fetching",
     "ordering",
     "routing",
+    "hindsight",
     "lessons",
     "shortcomings",
     "suitability",

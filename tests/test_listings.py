@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
-from langchain_openrouter_free import AllModelsFailed, MemoryStore, NoSuitableModel
+from langchain_openrouter_free import AllModelsFailed, MemoryStore, NoSuitableModel, OpenRouterFreeError
 from langchain_openrouter_free.catalogue import FRESH, Listing
 from langchain_openrouter_free.listings import LISTINGS, USABLE, decode, encode
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
 
+FREE = {"prompt": "0", "completion": "0"}
 USER, ALL = "/api/v1/models/user", "/api/v1/models"
 
 
@@ -112,6 +114,49 @@ def test_nobody_waits_while_a_usable_copy_exists(path: str) -> None:
         assert len(lists(sim)) == 1
         assert drive(model, path).outcomes == ["ok"]
         assert asked(sim) == [TWENTY[0], TWENTY[1], TWENTY[1]]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("ranking", [["auto"], [*TWENTY[:4], "auto"], [*TWENTY[:4], TWENTY[4]]])
+def test_after_two_deaths_a_newer_list_is_waited_for(path: str, ranking: list[str]) -> None:
+    """Each further one would cost a request. The last list may be young, and a good one."""
+    clock = FakeClock()
+    with Simulator(Scenario(models=TWENTY[:4]), clock=clock.now) as sim:
+        model = make(sim, ranking, clock=clock, state=MemoryStore(), sticky=False)
+        assert drive(model, path).text
+        sim.serve([{"id": one, "pricing": FREE} for one in TWENTY[4:6]])
+        told = drive(model, path)
+        assert told.outcomes == ["delisted", "delisted", "ok"]
+        assert told.meta["model_name"] in TWENTY[4:6]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_newer_list_is_waited_for_where_all_of_this_one_are_gone(path: str) -> None:
+    """Before the call fails; without a minute's pause after the last one."""
+    clock = FakeClock()
+    with Simulator(Scenario(models=TWENTY[:12]), clock=clock.now) as sim:
+        model = make(sim, ["auto"], clock=clock, state=MemoryStore(), sticky=False)
+        assert drive(model, path).text
+        # Twelve die at once, and then one: a list that has lost so much is doubted, but for whom it has anew.
+        for there in (TWENTY[12:13], TWENTY[14:16]):
+            sim.serve([{"id": one, "pricing": FREE} for one in there])
+            told = drive(model, path)
+            assert told.meta["model_name"] in there
+            assert set(told.outcomes[:-1]) == {"delisted"}
+        assert max(Counter(asked(sim)).values()) <= 2, "once for its answer, and once for its death"
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("ranking", "fetched"), [(TWENTY[:2], 2), (TWENTY[:1], 1), (["*", TWENTY[0]], 2)])
+def test_it_is_looked_at_once(path: str, ranking: list[str], fetched: int) -> None:
+    """Where the service's list has nobody else either; not at all for one death where only ids are named."""
+    with Simulator(Scenario(models=TWENTY[:2], scripts={"*": "404-delisted"})) as sim:
+        model = make(sim, ranking, state=MemoryStore(), clock=FakeClock())
+        for _ in range(3):
+            with pytest.raises(OpenRouterFreeError):
+                drive(model, path)
+            settled()
+            assert len(lists(sim)) == fetched
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,0 +1,31 @@
+"""How a verdict reads in the light of the call's earlier ones, and of whom it comes from. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from langchain_openrouter_free.actions import Candidate, Road
+from langchain_openrouter_free.verdicts import Kind, Step, Verdict
+
+# How the service says that the account has no more free requests.
+OF_QUOTA = frozenset({Kind.DAY_LIMIT, Kind.MINUTE_LIMIT})
+
+
+def in_hindsight(candidate: Candidate, verdict: Verdict, earlier: Iterable[Verdict]) -> Verdict:
+    """Return the verdict on a candidate with the step that follows from it in this call."""
+    if verdict.ok or verdict.kind is Kind.ABANDONED:
+        return verdict
+    if candidate.road is Road.EXTERNAL:
+        # Another provider's refusal says nothing about the service, the key or the request to others.
+        return replace(verdict, step=Step.NEXT)
+    if verdict.kind in OF_QUOTA and candidate.paid:
+        # No end of a free window lets it answer.
+        return replace(verdict, step=Step.NEXT)
+    if verdict.kind is Kind.TOO_DEAR and not candidate.paid:
+        # What is free needs no balance, unless that is below zero.
+        return replace(verdict, step=Step.LEAVE_SERVICE)
+    if verdict.kind in (Kind.DOUBTFUL, Kind.FORBIDDEN) and any(v.kind is verdict.kind for v in earlier):
+        step = Step.RAISE if verdict.kind is Kind.DOUBTFUL else Step.LEAVE_SERVICE
+        return replace(verdict, step=step)
+    return verdict
