@@ -36,17 +36,14 @@ _OUTDATED = 2
 # How soon to look whether another call has learned the day's limit, in seconds.
 _LOOK_AGAIN = 0.25
 
-
 UNBOOKABLE = (
     "the state's file or server cannot be used, so the budget cannot be kept "
     "(state='memory' keeps one for this process alone)"
 )
-
-
 _IN_TIME = "the call ended before its turn"
 _TOO_DEAR = "the budget does not hold it"
 # What of a walk grows on its way.
-_GROWING = ("trail", "verdicts", "pauses", "_done", "_unbookable", "_asked", "_suitability")
+_GROWING = ("trail", "verdicts", "pauses", "_done", "_outrun", "_unbookable", "_asked", "_suitability")
 # How the service says that it wants money.
 OF_MONEY = frozenset({Kind.UNPAID, Kind.IN_DEBT, Kind.TOO_DEAR, Kind.KEY_LIMIT})
 
@@ -115,6 +112,7 @@ class Route:
     _slot: Slot | None = None
     _booked: Slot | None = None
     _done: set[str] = field(default_factory=set)
+    _outrun: set[str] = field(default_factory=set)
     _unbookable: set[str] = field(default_factory=set)
     _prices: dict[str, Prices] = field(default_factory=dict)
     _suitability: Suitability = field(init=False)
@@ -242,7 +240,9 @@ class Route:
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
         # `adaptive` looks at one other model in a call: where that fails, the best one is next.
         chance = 1.0 if self.trail else self.chance
-        return in_order(self.free, book, self.strategy, self.limits, now, chance, self.speaks(book, now))
+        order = in_order(self.free, book, self.strategy, self.limits, now, chance, self.speaks(book, now))
+        # Who was silent while another spoke has not failed: where that one breaks off, it comes after all others.
+        return sorted(order, key=lambda one: one.model in self._outrun) if self._outrun else order
 
     def speaks(self, book: Ledger, now: float) -> str | None:
         """Return the model that is asked first because it served this conversation last; None where none is."""
@@ -280,7 +280,7 @@ class Route:
     def beside(self, model: str, free: Sequence[Candidate], book: Ledger, now: float) -> Iterator[Candidate]:
         """Yield the free candidates beside one that could be asked now and are well."""
         for one in free:
-            could = one.model != model and one.model not in self._done and book.is_well(one.model, now)
+            could = one.model not in (model, *self._done, *self._outrun) and book.is_well(one.model, now)
             if not could or self._suitability.why_not(one, book.traits, now) is not None:
                 continue
             if one.score is None or not self._spares(book, now):
@@ -408,7 +408,7 @@ class Route:
         if verdict.step is Step.WAIT:
             self._account_waits += 1
         elif not again:
-            self._done.add(candidate.model)
+            (self._outrun if verdict.kind is Kind.ABANDONED else self._done).add(candidate.model)
         self._no_service |= verdict.step is Step.LEAVE_SERVICE or self._unreachable >= _UNREACHABLE_IN_A_ROW
         if verdict.step is Step.RAISE:
             self.raised = verdict

@@ -138,6 +138,23 @@ def test_a_winner_that_breaks_off(sim: Simulator, path: str) -> None:
 
 
 @pytest.mark.wall_clock
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("others", "order"), [([], [0, 1, 0]), (["503"], [0, 1, 2, 0])], ids=["nobody else", "another fails"]
+)
+def test_who_was_outrun_is_asked_again_after_all_others(
+    sim: Simulator, others: list[str], order: list[int], path: str
+) -> None:
+    """It has not failed: where the winner breaks off, its answer is still to be had."""
+    cut = {"do": "cut", "after": 2, "speed": 50, "reasoning": False}
+    sim.script(dict(zip(TWENTY, [["hang-before-headers", "ok"], cut, *others], strict=False)))
+    models = TWENTY[: 2 + len(others)]
+    told = drive(make(sim, models, hedge_after=SOON, on_interrupt="restart"), path)
+    assert told.meta["model_name"] == TWENTY[0]
+    assert asked(sim) == [TWENTY[place] for place in order]
+
+
+@pytest.mark.wall_clock
 def test_the_usual_silence_of_a_model(sim: Simulator) -> None:
     """With "p95" a model is hedged once ten of its answers are known, when 95 of 100 would have begun."""
     store = MemoryStore()
