@@ -138,6 +138,8 @@ def _unsuitable(route: Route) -> str:
         return "No model can be asked for nothing: none is proven free and fit for this request. See each one's reason."
     if kinds == {Kind.DELISTED}:
         return "No id of the list is offered, or still free. Check the ids against the service's list of models."
+    if kinds == {Kind.SPENT}:
+        return "Each model that was asked spent all tokens on thinking. Raise max_tokens, or ask for less reasoning."
     if kinds == {Kind.MODERATED}:
         return "The filter of every provider that was asked refused the content. Change it, or name other models."
     if kinds <= {Kind.POLICY}:
@@ -156,8 +158,6 @@ def _failed(route: Route, book: Ledger, now: float) -> str:
     tried = f"None of the {len(route.trail)} attempts was answered" if route.trail else "No model can be asked"
     if route.trail and all(record.outcome == Kind.UNREACHABLE for record in route.trail):
         return f"{tried}: the service cannot be reached. Check the network and base_url."
-    if {how.kind for how in route.verdicts} == {Kind.SPENT}:
-        return f"{tried}: all tokens went into thinking. Raise max_tokens, or ask for less reasoning."
     rests = [book.rests_until(candidate.model, now) for candidate in (*route.free, *route.paid)]
     wakes = min((until for until in (*rests, route.next_turn or 0.0) if until > now), default=None)
     again = f" The first of them may be asked again at {at(wakes)}." if wakes is not None else ""

@@ -474,8 +474,7 @@ class Route:
         """Say how the call failed, by what was learned on the way; the most precise word first."""
         kinds = {v.kind for v in self.verdicts}
         if self.raised is not None:
-            named = self.raised.kind is Kind.UNAUTHENTICATED
-            return Ending.AUTHENTICATION if named else Ending.REJECTED
+            return Ending.AUTHENTICATION if self.raised.kind is Kind.UNAUTHENTICATED else Ending.REJECTED
         if kinds == {Kind.FORBIDDEN}:
             return Ending.FORBIDDEN
         if self.shortfall is not None:
@@ -487,6 +486,8 @@ class Route:
             return Ending.PRIVACY
         if self.hold is not None and not paid_tried:
             return Ending.QUOTA
+        if kinds == {Kind.SPENT}:
+            return Ending.UNSUITABLE
         unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
         if kinds <= unsuitable | {Kind.TOO_LONG, Kind.MODERATED} and (kinds or self._suits_nobody()):
             too_long = Kind.TOO_LONG in kinds or self._suitability.some_too_small()

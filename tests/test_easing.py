@@ -9,7 +9,13 @@ from driving import PATHS, asked, drive
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, MemoryStore, StreamInterrupted
+from langchain_openrouter_free import (
+    AllModelsFailed,
+    ChatOpenRouterFree,
+    MemoryStore,
+    NoSuitableModel,
+    StreamInterrupted,
+)
 from langchain_openrouter_free.easing import Ease, ease_of
 from langchain_openrouter_free.simulator import Scenario, Simulator
 
@@ -94,9 +100,19 @@ def test_not_where_nothing_can_be_changed(sim: Simulator) -> None:
 def test_attempts_are_counted(sim: Simulator) -> None:
     """The second try is one of those that `max_retries` allows."""
     _world(sim, "200-length-thinking")
-    with pytest.raises(AllModelsFailed, match="Raise max_tokens, or ask for less reasoning") as caught:
+    with pytest.raises(AllModelsFailed) as caught:
         _model(sim, max_retries=0).invoke("hi")
     assert [(record.outcome, record.scope) for record in caught.value.attempts] == [("spent", "request")]
+
+
+@pytest.mark.parametrize("path", PATHS[:2])
+def test_it_is_the_request_where_it_happens_to_all(sim: Simulator, path: str) -> None:
+    """So it is no failure that whoever retries would hope to be spared: each retry would cost every model again."""
+    _world(sim, "200-length-thinking")
+    sim.script({SECOND: "200-length-thinking"})
+    with pytest.raises(NoSuitableModel, match="Raise max_tokens, or ask for less reasoning") as caught:
+        drive(_model(sim), path, "hi", max_tokens=50)
+    assert (set(asked(sim)), caught.value.is_retryable) == ({FIRST, SECOND}, False)
 
 
 @pytest.mark.parametrize("path", ["stream", "astream"])
