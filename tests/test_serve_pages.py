@@ -223,6 +223,35 @@ class TestFuzz:
         assert told.startswith(b"HTTP/1.1 4")
         assert b"Traceback" not in told
 
+    @pytest.mark.wall_clock
+    @pytest.mark.parametrize(
+        ("first", "drops", "statuses"),
+        [
+            (b"", b"", []),
+            (b"POST /v1/chat/comp", b"", [b"400"]),
+            (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"X-A: " + b"b" * 500, [b"400"]),
+            (b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /hea", b"lth", [b"200", b"400"]),
+        ],
+        ids=["silence", "cut", "drop by drop", "the next one"],
+    )
+    def test_half_a_head_is_not_waited_for(
+        self, endpoint: Any, first: bytes, drops: bytes, statuses: list[bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("langchain_openrouter_free.serve.running._HEAD_PATIENCE", 0.5)
+        url, began, told = httpx.URL(endpoint()), time.monotonic(), b"?"
+        with socket.create_connection((url.host, url.port), timeout=0.05) as wire:
+            wire.sendall(first)
+            heard = b""
+            while told and time.monotonic() - began < 4:
+                try:
+                    told = wire.recv(4096)
+                    heard += told
+                except TimeoutError:
+                    wire.sendall(drops[:1])
+                    drops = drops[1:]
+        assert not told, "the connection is still open"
+        assert re.findall(rb"HTTP/1.1 (\d+)", heard) == statuses
+
     def test_a_thousand_headers_of_a_good_request(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
         told = httpx.get(f"{endpoint()}/models", headers=[(f"x-{n}", "v") for n in range(1000)])
         assert told.status_code in (200, 431, 400)

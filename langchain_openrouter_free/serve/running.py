@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.serve.guard import ADDRESSES, LOOPBACK, App
@@ -19,6 +20,8 @@ from langchain_openrouter_free.serve.guard import ADDRESSES, LOOPBACK, App
 _ALL = ("0.0.0.0", "::")  # noqa: S104 - it is asked whether that was said
 # Heads of requests end somewhere: larger ones are refused with a 4xx by the server, in bytes.
 _LARGEST_HEAD = 64 * 1024
+# Seconds in which the head of a request must have come; a body has its own (`guard.py`).
+_HEAD_PATIENCE = 30.0
 # Seconds that answers on their way are given when the server ends.
 _LAST_SECONDS = 5
 _BACKLOG = 1024
@@ -57,7 +60,7 @@ def config(app: App, *, log_level: str) -> uvicorn.Config:
         app,
         log_level=log_level,
         h11_max_incomplete_event_size=_LARGEST_HEAD,
-        http="h11",
+        http=Connection,
         ws="none",
         access_log=False,
         server_header=False,
@@ -104,6 +107,48 @@ def run(app: App, taking: socket.socket, *, log_level: str = "warning") -> None:
 def _is_no_end(record: logging.LogRecord) -> bool:
     """Tell whether a record is anything but the trace of an answer that was cancelled because the server ends."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+class Connection(H11Protocol):
+    """A connection that waits no longer than so for a request, or for the rest of its head."""
+
+    _due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on where this was but a part of a head."""
+        super().data_received(data)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, of which a part may be here."""
+        super().on_response_complete()
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._wait(over=True)
+
+    def _wait(self, *, over: bool = False) -> None:
+        if over or not (self.cycle is None or self.cycle.response_complete):
+            if self._due is not None:
+                self._due.cancel()
+            self._due = None
+        elif self._due is None:
+            self._due = self.loop.call_later(_HEAD_PATIENCE, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.conn.trailing_data[0]:
+            self.send_400_response("The head of the request took too long.")
+        else:
+            self.timeout_keep_alive_handler()
 
 
 class Server(uvicorn.Server):
