@@ -303,7 +303,8 @@ class BudgetExceeded(AllModelsFailed):
     Attributes:
         window: which amount stood in the way: `"call"`, `"day"`, `"month"` or `"total"`.
         cap, spent, reserved, asked: US dollars, as text with all digits.
-        frees_at: Unix seconds at which the window turns, or None for `call` and `total`.
+        frees_at: Unix seconds at which the window turns, of several that stand in the way the last one; None for
+            `call` and `total`, and where the whole cap would not hold it.
         whose: `"project"` or `"account"` (`account_budget`).
     """
 

@@ -6,7 +6,7 @@ attempt must be held back in both. Every method is one atomic update of each, al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -72,7 +72,7 @@ class Payments:
         """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for.
 
         None where a budget cannot be kept: the store has lost sight of what others spend. Nothing is held back
-        then, nor where one of the pockets falls short.
+        then, nor where one of the pockets falls short; where several do, the last to free up is returned.
 
         Args:
             key: id of the reservation.
@@ -92,15 +92,23 @@ class Payments:
                 bought = None
         if not isinstance(bought, Held):
             self._change(touched, partial(Purse.settled, key=key, cost=0, now=now))
-        return bought
+        if not isinstance(bought, Shortfall):
+            return bought
+        rest = self._shortfalls(self.pockets[len(touched) :], self._wanted(key, most_tokens), prices, now)
+        return max((bought, *rest), key=Shortfall.lasts)
 
     def short_of(self, prices: Prices, now: float) -> Shortfall | None:
         """Return what a paid attempt would fall short of now; nothing is held back."""
-        bought: Held | Shortfall = self._wanted("", None)
-        for pocket, book in zip(self.pockets, self.look(now), strict=True):
-            if isinstance(bought, Held):
-                bought = self._afforded(pocket, book, bought, prices, now)[0]
-        return bought if isinstance(bought, Shortfall) else None
+        found = self._shortfalls(self.pockets, self._wanted("", None), prices, now)
+        return max(found, key=Shortfall.lasts, default=None)
+
+    def _shortfalls(self, pockets: Sequence[Pocket], held: Held, prices: Prices, now: float) -> Iterator[Shortfall]:
+        for pocket, book in zip(pockets, self._looked(pockets, now), strict=True):
+            bought = self._afforded(pocket, book, held, prices, now)[0]
+            if isinstance(bought, Shortfall):
+                yield bought
+            else:
+                held = bought
 
     def _wanted(self, key: str, most_tokens: int | None) -> Held:
         limits = [limit for limit in (most_tokens, self.need.max_tokens) if limit is not None]
@@ -210,7 +218,10 @@ class Payments:
 
     def look(self, now: float) -> list[Purse]:
         """Return the pages as they are, one for each pocket."""
-        seen = [self.store.update(one.page, lambda purse: (purse or Purse(),) * 2) for one in self.pockets]
+        return self._looked(self.pockets, now)
+
+    def _looked(self, pockets: Iterable[Pocket], now: float) -> list[Purse]:
+        seen = [self.store.update(one.page, lambda purse: (purse or Purse(),) * 2) for one in pockets]
         return [purse.turned_to(now) for purse in seen]
 
     def _change(self, pockets: Iterable[Pocket], change: Callable[[Purse], Purse]) -> None:

@@ -8,6 +8,7 @@ argument. All amounts are integers of nano-dollars.
 from __future__ import annotations
 
 import json
+import math
 from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
@@ -41,7 +42,7 @@ class Shortfall:
     Attributes:
         window: of the amount that stands in the way: `"call"`, `"day"`, `"month"` or `"total"`.
         cap, spent, reserved, asked: amounts.
-        frees_at: Unix seconds at which the window turns; None for `call` and `total`.
+        frees_at: Unix seconds at which the window turns; None for `call`, `total`, and what is above the cap.
         whose: `"project"` or `"account"`.
     """
 
@@ -52,6 +53,10 @@ class Shortfall:
     asked: int
     frees_at: float | None
     whose: str = "project"
+
+    def lasts(self) -> float:
+        """Until when it stands in the way; for ever where nothing but the user makes room."""
+        return math.inf if self.frees_at is None else self.frees_at
 
 
 @value_type(frozen=True)
@@ -200,13 +205,15 @@ class Purse:
     def shortfall(
         self, budget: Budget, amount: int, now: float, whose: str = "project", *, kept: int = 0
     ) -> Shortfall | None:
-        """Return the first cap that `amount` more would pass, or None if there is room; `kept` is others'."""
-        book = self.turned_to(now)
+        """Return the cap that `amount` more would pass, of several the last to free up; `kept` is others'."""
+        book, found = self.turned_to(now), []
         for window, cap in budget.caps().items():
             held = 0 if window == "call" else book.reserved + kept
             if book.spent(window) + held + amount > cap:
-                return Shortfall(window, cap, book.spent(window), held, amount, book.frees_at(window, now), whose)
-        return None
+                # What is above the cap by itself does not fit into the next window either.
+                frees = book.frees_at(window, now) if amount <= cap else None
+                found.append(Shortfall(window, cap, book.spent(window), held, amount, frees, whose))
+        return max(found, key=Shortfall.lasts, default=None)
 
     def room(self, budget: Budget, now: float, *, kept: int = 0) -> int | None:
         """Return how much may still be reserved; None for an unlimited budget. `kept` is others'."""

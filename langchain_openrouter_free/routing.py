@@ -393,7 +393,8 @@ class Route:
 
     def refused(self, candidate: Candidate, shortfall: Shortfall) -> None:
         """Take note that the budget does not hold this candidate's worst case."""
-        self.shortfall = shortfall
+        if self.shortfall is None or shortfall.lasts() <= self.shortfall.lasts():
+            self.shortfall = shortfall
         self._done.add(candidate.model)
 
     def record(self, candidate: Candidate, verdict: Verdict, told: AttemptRecord) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, drive, make
-from money_world import DAY, FLAT, STALL, WORST, World, figures, window
+from money_world import DAY, DEAR, FLAT, STALL, WORST, World, figures, window
 
 from langchain_openrouter_free import BudgetExceeded, BudgetWarning, ConfigurationError, Spent
 from langchain_openrouter_free.simulator import Simulator
@@ -47,6 +48,46 @@ def test_the_account_s_ceiling_stops_a_second_project(world: World, path: str) -
     assert len(world.sim.bill) == 1
     world.clock.advance(DAY)
     assert drive(second, path).meta["route"]["paid"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "ceiling", "stopped", "frees"),
+    [
+        ("$0.5/day", "$9", "project day", "later"),
+        ("$0.5/day, $0.6/month", "$9", "project month", "later"),
+        ("$0.5/day, $0.6/month, $0.7", "$9", "project total", "never"),
+        ("$0.5/day", "$0.6/month", "account month", "later"),
+        ("$0.6/month", "$0.5/day", "project month", "later"),
+        ("$0.5/day", "$0.5/day, $0.7", "account total", "never"),
+        ("$0.4/day", "$9", "project day", "never"),
+    ],
+)
+@pytest.mark.parametrize("path", PATHS)
+def test_what_frees_up_last_stops_a_call(
+    world: World, path: str, budget: str, ceiling: str, stopped: str, frees: str
+) -> None:
+    """Of several caps that are too small, and of what no window holds: a call at the time that is told passes."""
+    model = world.model(FLAT, budget=budget, account_budget=ceiling)
+    with contextlib.suppress(BudgetExceeded):
+        drive(model, path)
+    with pytest.raises(BudgetExceeded) as caught:
+        drive(model, path)
+    error = caught.value
+    assert f"{error.whose} {error.window}" == stopped
+    assert ("never" if error.frees_at is None else "later") == frees
+    [paid] = [one for one in model.explain().models if one.paid]
+    assert paid.until == error.frees_at
+    if error.frees_at is not None:
+        world.clock.advance(error.frees_at - world.clock.now())
+        assert drive(model, path).meta["route"]["paid"]
+
+
+def test_the_paid_model_that_frees_up_first_is_told(world: World) -> None:
+    """The better one fits into tomorrow, the other one never."""
+    model = world.model(paid_models=[FLAT["id"], DEAR["id"]], budget="$0.6/call, $0.5/day", max_tokens=3000)
+    drive(model, "invoke")
+    with pytest.raises(BudgetExceeded, match="a day"):
+        drive(model, "invoke")
 
 
 def test_a_dispute_of_another_project_is_settled_where_the_ceiling_falls_short(world: World) -> None:
