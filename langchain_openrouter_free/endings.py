@@ -119,7 +119,8 @@ def _insufficient(route: Route, trail: tuple[AttemptRecord, ...], skipped: list[
     free, wanted = {candidate.model for candidate in route.free}, {Kind.UNPAID, Kind.TOO_DEAR}
     billed_free = any(v.kind in wanted and r.model in free for v, r in zip(route.verdicts, trail, strict=False))
     negative = route.funds is not None and route.funds.balance is not None and route.funds.balance < 0
-    kind = Kind.IN_DEBT if how.kind is not Kind.KEY_LIMIT and (billed_free or negative) else how.kind
+    said = Kind.KEY_LIMIT if how.of_key else how.kind
+    kind = Kind.IN_DEBT if said is not Kind.KEY_LIMIT and (billed_free or negative) else said
     why, what, remedy = _WANTS[kind]
     funds = str(route.funds or "")
     told = f" ({funds})" if funds else ""

@@ -84,7 +84,7 @@ _DAY_COUNTER = r"free_model_daily_requests\W+used\W+(\d{1,9})\W+limit\W+(\d{1,9}
 _PART_OF_WAIT = r"(\d{1,9}(?:\.\d{1,9})?)\s{0,2}(ms|mil|h|m|s)[a-z]*"
 _SPOKEN_WAIT = r"\b(?:retry|try again) (?:after|in) ((?:\d{1,9}(?:\.\d{1,9})?\s{0,2}(?:ms|mil|h|m|s)[a-z]*[\s,]{0,2})+)"
 _UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_AFFORDS = r"(?i)can only afford (\d{1,3}(?:,\d{3}){1,2}|\d{1,9})\b"
+_AFFORDS = r"(?i)can\s+only\s+afford\s+(\d{1,3}(?:,\d{3}){1,2}|\d{1,9})\b"
 # Reads what comes from a model or a gateway: control characters inside strings are tolerated.
 LENIENT = json.JSONDecoder(strict=False)
 

@@ -68,6 +68,9 @@ _FIRST_OF_ALL = r"\A.{0,80}?rate limit exceeded:? "
 # The service's own sentence about a model; a prompt that is repeated further on may say the same.
 _FIRST_MODEL = r"\A.{0,40}?(?:\bmodel\b.{1,90}?|:free|\(free\)) "
 
+# The service's advice where the key's own limit is too small, not the balance.
+_OF_KEY = r"\bkey\s+with\s+a\s+higher\b"
+
 # Sources of the wordings: recorded and documented replies of 2025-06 to 2026-10; `failed_routing_step` and
 # `limit_source` appeared during 2026 and are missing from older bodies, hence a second row by wording.
 RULES: tuple[Rule, ...] = (
@@ -93,19 +96,20 @@ RULES: tuple[Rule, ...] = (
     # -- money
     Rule(Kind.IN_FLIGHT_BUDGET, source=r"in_flight"),
     Rule(Kind.IN_FLIGHT_BUDGET, says=r"in.flight.budget"),
+    Rule(Kind.IN_DEBT, source=r"negative_balance"),
+    Rule(Kind.IN_DEBT, says=r"negative (?:credit )?balance|balance is negative", provider_fault=False),
+    # Whichever of the two pays for no more: the key's own limit is told in the same words (recorded 2025-2026).
+    Rule(
+        Kind.TOO_DEAR,
+        says=r"can\s+only\s+afford|fewer max_tokens|prompt tokens limit exceeded",
+        provider_fault=False,
+    ),
     Rule(Kind.KEY_LIMIT, source=r"key_limit"),
     Rule(
         Kind.KEY_LIMIT,
         says=r"key limit exceeded|(?:weekly|daily|monthly|total) limit\)"
         r"|(?:spend(?:ing)?|budget) limit (?:exceeded|reached)",
         codes=_codes(200, 402, 403),
-        provider_fault=False,
-    ),
-    Rule(Kind.IN_DEBT, source=r"negative_balance"),
-    Rule(Kind.IN_DEBT, says=r"negative (?:credit )?balance|balance is negative", provider_fault=False),
-    Rule(
-        Kind.TOO_DEAR,
-        says=r"can only afford|fewer max_tokens|prompt tokens limit exceeded",
         provider_fault=False,
     ),
     Rule(Kind.UNPAID, source=r"openrouter_credits"),
@@ -360,7 +364,8 @@ def _judged(seen: Evidence, status: int | None, now: float) -> Verdict:
         window=window,
     )
     context, counted = sizes(seen) if rule.kind is Kind.TOO_LONG else (None, None)
-    return replace(found, affords=seen.affords, context=context, counted=counted, names=names)
+    of_key = rule.kind is Kind.TOO_DEAR and (_found(r"key_limit", seen.limit_source) or _found(_OF_KEY, seen.said))
+    return replace(found, affords=seen.affords, of_key=of_key, context=context, counted=counted, names=names)
 
 
 def classify_listing(

@@ -122,7 +122,7 @@ POLICIES: Mapping[Kind, Policy] = {
         Scope.ACCOUNT,
         Step.NEXT,
         False,
-        "the balance pays for a shorter request only: asked once more for fewer tokens, if that is of use",
+        "the balance, or the key's limit, pays for a shorter request only: asked once more for fewer tokens, if of use",
     ),
     Kind.KEY_LIMIT: Policy(Scope.ACCOUNT, Step.LEAVE_SERVICE, False, "the key's own spending limit is reached"),
     Kind.IN_FLIGHT_BUDGET: Policy(Scope.ACCOUNT, Step.WAIT, False, "too much money is reserved by requests in flight"),
@@ -194,6 +194,7 @@ class Verdict:
         window: `"minute"` or `"day"`, where a limit was said to be of one.
         left: requests left of that window, where an answer said it.
         affords: tokens of output that the balance pays for, where a refusal said it.
+        of_key: whether it is the key's own limit that pays for so little.
         context, counted: most tokens that the model holds, and its count of the prompt, where a refusal said them.
         ease: what to change of a request whose tokens all went into thinking: it is made once more.
         names: what a refusal says that the model cannot do (`traits.VOCABULARY`), whatever the request used of it.
@@ -209,6 +210,7 @@ class Verdict:
     window: str | None = None
     left: int | None = None
     affords: int | None = None
+    of_key: bool = False
     context: int | None = None
     counted: int | None = None
     names: frozenset[str] = frozenset()

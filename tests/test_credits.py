@@ -22,6 +22,7 @@ KEY, CREDITS = "/api/v1/key", "/api/v1/credits"
 AFFORD = (
     "This request requires more credits, or fewer max_tokens. You requested up to {} tokens, but can only afford {}"
 )
+HIGHER = "To increase, visit https://openrouter.ai/settings/keys and create a key with a higher {} limit"
 
 
 pytestmark = pytest.mark.one_simulator
@@ -33,9 +34,9 @@ def payer(sim: Simulator, models: list[str] | None = None, **kwargs: Any) -> Any
     return make(sim, models or TWENTY[:1], **{**usual, **kwargs})
 
 
-def afford(tokens: int, wanted: int = 4096) -> dict[str, object]:
-    """A refusal that says how many tokens the balance pays for."""
-    return {"do": "402-afford", "message": AFFORD.format(wanted, tokens)}
+def afford(tokens: int, wanted: int = 4096, of: str = "", do: str = "402-afford") -> dict[str, object]:
+    """A refusal that says how many tokens the balance pays for, or what is left `of` such a limit of the key."""
+    return {"do": do, "message": f"{AFFORD.format(wanted, tokens)}. {of and HIGHER.format(of)}"}
 
 
 def questions(sim: Simulator) -> list[str]:
@@ -83,6 +84,11 @@ WORDINGS: dict[str, tuple[str | dict[str, Any], str]] = {
     "fewer tokens": ("402-afford", "too_dear"),
     "hardly any tokens": (afford(12), "too_dear"),
     "a long prompt": ("402-prompt-tokens", "too_dear"),
+    "fewer tokens, by the key": (afford(12, of="monthly"), "key_limit"),
+    "a long prompt, by the key": (
+        {"do": "402-prompt-tokens", "message": f"Prompt tokens limit exceeded: 9 > 8. {HIGHER.format('total')}"},
+        "key_limit",
+    ),
     "the key, in all": ("403-key-limit", "key_limit"),
     "the key, by day": ({"do": "403-key-limit", "message": "Key limit exceeded (daily limit)."}, "key_limit"),
     "the key, by 402": ({"do": "402-credits", "message": "Key limit exceeded (monthly limit)."}, "key_limit"),
@@ -265,6 +271,15 @@ def test_the_limit_is_lowered_once(sim: Simulator, path: str) -> None:
     assert asked(sim) == [TWENTY[0], PAID, PAID]
     assert limits(sim) == [4096, 300]
     assert answer.outcomes == ["broken", "too_dear", "ok"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("do", ["402-afford", "402-credits", "403-key-limit"])
+def test_the_limit_is_lowered_for_a_key_too(sim: Simulator, do: str, path: str) -> None:
+    """What the key's own limit pays for, whichever limit the service names as its source."""
+    sim.script({"*": "500", PAID: [afford(300, of="weekly", do=do), "ok"]})
+    assert drive(payer(sim), path).outcomes == ["broken", "too_dear", "ok"]
+    assert limits(sim) == [4096, 300]
 
 
 @pytest.mark.parametrize(("tokens", "sent"), [(256, [4096, 256]), (255, [4096]), (0, [4096])])
