@@ -27,10 +27,8 @@ _MOST_TOKENS = 1_000_000_000
 
 _CAPS = {"call": "per_call", "day": "per_day", "month": "per_month", "total": "total"}
 _WORDS = {"request": "call", "daily": "day", "monthly": "month"}
-_AMOUNT = (
-    r"^\s*(?:\$|usd)?\s*(?P<amount>\d+(?:\.\d+)?)\s*(?:\$|usd|dollars?)?\s*"
-    r"(?:(?:/|per\b|an?\b|in)?\s*(?P<window>call|request|daily|day|monthly|month|total))?\s*$"
-)
+_MONEY = r"\s*(?:(?:us)?\$|usd)?\s*(?P<amount>\d+(?:\.\d+)?|\.\d+)\s*(?:\$|usd|dollars?)?\s*"
+_AMOUNT = _MONEY + r"(?:(?:/|per\b|an?\b|in)?\s*(?P<window>call|request|daily|day|monthly|month|total))?\s*"
 
 
 @value_type(frozen=True)
@@ -67,8 +65,8 @@ class Budget:
     def parse(cls, given: object) -> Budget:
         """Read `"$0.50/day"`, `"2 USD/month"`, `"1.00"` (in total), a number, a `Budget`, or `"unlimited"`.
 
-        Several amounts may be joined by commas: `"$0.01/call, $1/day"`. A comma between digits is refused: it could
-        be meant as part of a number.
+        Several amounts may be joined: `"$0.01/call, $1/day"`, `"$1/day and $5/month"`. A comma between digits is
+        refused: it could be meant as part of a number.
 
         Raises:
             ValueError: if it is not an amount, is negative, zero or above a billion, names a window twice, or names
@@ -121,14 +119,14 @@ def _named(table: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _amounts(text: str) -> dict[str, Decimal]:
     """Read amounts in words."""
-    if re.search(r"\d,\d", text):
+    if re.search(r"\d,[\d.]", text):
         raise ValueError(
             f"budget={text!r} may be one amount or two: write '1500' for a thousand and a half, '0.50' for a half, and "
             "a blank behind a comma between amounts"
         )
     found: dict[str, Decimal] = {}
-    for part in text.split(","):
-        hit = re.match(_AMOUNT, part, re.IGNORECASE)
+    for part in re.split(r"[,;\n]|\band\b", text.strip(), flags=re.IGNORECASE):
+        hit = re.fullmatch(_AMOUNT, part, re.IGNORECASE)
         if not hit:
             raise ValueError(
                 f"budget={text!r} is no amount: write '$0.50/day' (or /call, /month, /total), or 'unlimited'"
@@ -143,8 +141,9 @@ def _amounts(text: str) -> dict[str, Decimal]:
 def _dollars(value: object) -> Decimal:
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is no amount of US dollars")
+    hit = re.fullmatch(_MONEY, value, re.IGNORECASE) if isinstance(value, str) else None
     try:
-        return Decimal(str(value))
+        return Decimal(hit["amount"] if hit else str(value))
     except (InvalidOperation, ValueError):
         raise ValueError(f"{value!r} is no amount of US dollars") from None
 
