@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
+from langchain_openrouter_free.actions import Road
 from langchain_openrouter_free.answers import ENDLESS, ERROR, MOST_CALLS, judge
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.budget import dollars
@@ -141,6 +142,8 @@ class Attempt:
         self._let_through = False
         self._ahead: list[list[Delta] | None] = []
         self._unnamed = turn.reservation is not None
+        self._nameless = False
+        self._said_id = ""
         self._source = owner.roads.open(turn.candidate, self._watch, turn.max_tokens)
         log.debug("asking %s", turn.candidate.model)
 
@@ -181,7 +184,7 @@ class Attempt:
         if self._let_through or self._judged_well:
             return self._finish()
         try:
-            return self._take(self._source.read())
+            deltas = self._take(self._source.read())
         except ReplyError as error:
             if not self._accepts(error):
                 raise
@@ -191,6 +194,9 @@ class Attempt:
             if not self._accepts_end(fault):
                 raise
             return self._finish()
+        if self._nameless and self._said_id:
+            self._name()
+        return deltas
 
     async def aread(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over and is one."""
@@ -202,7 +208,7 @@ class Attempt:
         if self._let_through or self._judged_well:
             return self._finish()
         try:
-            return self._take(await self._source.aread())
+            deltas = self._take(await self._source.aread())
         except ReplyError as error:
             if not self._accepts(error):
                 raise
@@ -212,6 +218,9 @@ class Attempt:
             if not self._accepts_end(fault):
                 raise
             return self._finish()
+        if self._nameless and self._said_id:
+            await self._owner.off_loop(self._name)
+        return deltas
 
     async def alisten(self) -> None:
         """Read ahead to the first content, or to the end of the answer."""
@@ -223,6 +232,7 @@ class Attempt:
     def _name(self) -> None:
         """Book the service's id of a paid answer before its first word: it may be the last of this process."""
         self._unnamed = False
+        self._nameless = not (self.answer or self._said_id)
         if self.answer:
             self._owner.books.named(self.turn, self.answer)
 
@@ -233,8 +243,13 @@ class Attempt:
 
     @property
     def answer(self) -> str:
-        """The service's id of the answer; "" where it has told none."""
+        """The service's id of the answer; "" where it has told none.
+
+        Where the header is missing (older replies, gateways), each piece of an answer has it, or a provider's own.
+        """
         said = header(self._source.headers, _ANSWER_ID) or ""
+        if not said and self._said_id.startswith("gen-") and self.turn.candidate.road is Road.SERVICE:
+            said = self._said_id
         return said if said.isascii() and said.isprintable() and len(said) <= _LONGEST_ID else ""
 
     def _take(self, deltas: list[Delta] | None) -> list[Delta] | None:
@@ -242,6 +257,8 @@ class Attempt:
             return self._finish()
         for delta in deltas:
             self._assembly.add(delta)
+        if not self._said_id and deltas:
+            self._said_id = deltas[0].id or ""
         # It is not waited for the end of what has none.
         if self._assembly.calls > MOST_CALLS and Kind.REPEATED not in self._owner.roads.terms.accept:
             raise AttemptFailed(verdict(Kind.REPEATED, ENDLESS, status=self.status))

@@ -124,6 +124,33 @@ def test_an_answer_that_breaks_off(world: World, end: str, way: str) -> None:
     assert world.questions() == 1, "what is settled is not asked for again"
 
 
+def without_a_header(world: World) -> None:
+    """Let the service tell the id of an answer in the answer alone."""
+    pages = world.sim._service.world
+    honest = pages.answer
+
+    def answer(request: Any) -> Any:
+        reply = honest(request)
+        reply.headers.pop("X-Generation-Id", None)
+        return reply
+
+    pages.answer = answer  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("end", ["stream closed", "astream closed", "invoke cut", "ainvoke cut-clean", "died"])
+def test_an_answer_that_is_named_in_its_pieces_alone(world: World, tmp_path: Path, end: str) -> None:
+    """As older replies are, and those behind a gateway that drops headers: its cost is asked for all the same."""
+    file = tmp_path / "state.sqlite3"
+    behaviour, leave = ENDS.get(end, (STALL, lambda _: killed(world, file, lambda one: one.stdout.readline())))
+    world.play(behaviour)
+    without_a_header(world)
+    leave(world)
+    world.clock.advance(60)
+    model = world.model(**({"state": str(file)} if end == "died" else {}))
+    assert figures(model.reconcile()) == (world.bill, 0, 0, 0)
+    assert 0 < world.bill < WORST
+
+
 # Those that never end by themselves, or take seconds.
 _LONG = {"hang-before-headers", "hang-after-headers", "drip", "stall", "slow", "huge"}
 
