@@ -208,11 +208,11 @@ class ServiceLookup:
 
     def cost(self, answer: str) -> int | None:
         """Return what `GET /generation` says an answer cost, in nano-dollars; None where it doesn't know (yet)."""
-        return cost_of(self._fetch(f"/generation?id={quote(answer, safe='')}"))
+        return cost_of(self._fetch(f"/generation?id={quote(answer, safe='')}"), answer)
 
     async def acost(self, answer: str) -> int | None:
         """The same on an event loop."""
-        return cost_of(await self._afetch(f"/generation?id={quote(answer, safe='')}"))
+        return cost_of(await self._afetch(f"/generation?id={quote(answer, safe='')}"), answer)
 
     def _request(self, page: Page) -> Outgoing:
         headers = {**self.service.headers, "Accept-Encoding": "gzip"}
@@ -291,14 +291,14 @@ def day_limit_of(fetched: Fetched) -> int | None:
     return limit if plausible else None
 
 
-def cost_of(fetched: Fetched) -> int | None:
-    """Read `total_cost` of a reply of `GET /generation`, in nano-dollars.
+def cost_of(fetched: Fetched, answer: str) -> int | None:
+    """Read `total_cost` of a reply of `GET /generation`, in nano-dollars; None if it is no word on this answer.
 
     Before it knows an answer it says 404, for minutes (recorded 2026-09); of an answer that was never given it says
     so for ever.
     """
     payload = fetched.json
-    data = payload.get("data") if isinstance(payload, dict) else None
-    if not isinstance(data, dict):
+    data = payload.get("data") if isinstance(payload, dict) and not payload.get("error") else None
+    if not isinstance(data, dict) or data.get("id") not in (None, answer):
         return None
     return with_upstream(data.get("total_cost"), data.get("upstream_inference_cost"), own_key=data.get("is_byok"))

@@ -231,7 +231,7 @@ def pages_of_state(text: str) -> None:
 def questions(payload: Any) -> None:
     """Any reply to a question about the key, the credits or an answer's cost."""
     fetched = Fetched(200, payload if isinstance(payload, bytes) else _text(payload))
-    limit, cost = day_limit_of(fetched), cost_of(fetched)
+    limit, cost = day_limit_of(fetched), cost_of(fetched, "gen-1")
     assert limit is None or limit > 0
     assert cost is None or cost >= 0
     assert Funds.of(fetched.json, fetched.json).rps >= 0

@@ -359,4 +359,20 @@ def test_a_clock_that_is_ahead_opens_no_new_day(world: World) -> None:
 def test_a_bill_to_a_key_of_one_s_own_is_part_of_the_cost(own_key: object, cost: int) -> None:
     """The service takes a fee, or nothing, and the provider bills the rest."""
     data = {"total_cost": 0.02, "upstream_inference_cost": 0.3, "is_byok": own_key}
-    assert cost_of(Fetched(200, json.dumps({"data": data}).encode())) == cost
+    assert cost_of(Fetched(200, json.dumps({"data": data}).encode()), "gen-1") == cost
+
+
+@pytest.mark.parametrize(
+    ("status", "rest", "cost"),
+    [
+        (200, {"id": "gen-1"}, 0),
+        (200, {}, 0),
+        (200, {"id": "gen-2"}, None),
+        (200, {"error": {"code": 500}}, None),
+        (500, {"id": "gen-1"}, None),
+    ],
+)
+def test_a_cost_is_believed_of_the_answer_that_was_asked_for(status: int, rest: dict[str, Any], cost: object) -> None:
+    """What a cache or a gateway says of another answer, or beside an error, takes nothing off the book."""
+    body = {"data": {"total_cost": 0, **rest}, "error": rest.get("error")}
+    assert cost_of(Fetched(status, json.dumps(body).encode()), "gen-1") == cost
