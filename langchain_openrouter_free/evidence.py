@@ -84,7 +84,7 @@ _DAY_COUNTER = r"free_model_daily_requests\W+used\W+(\d{1,9})\W+limit\W+(\d{1,9}
 _PART_OF_WAIT = r"(\d{1,9}(?:\.\d{1,9})?)\s{0,2}(ms|mil|h|m|s)[a-z]*"
 _SPOKEN_WAIT = r"\b(?:retry|try again) (?:after|in) ((?:\d{1,9}(?:\.\d{1,9})?\s{0,2}(?:ms|mil|h|m|s)[a-z]*[\s,]{0,2})+)"
 _UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_AFFORDS = r"(?i)can\s+only\s+afford\s+(\d{1,3}(?:,\d{3}){1,2}|\d{1,9})\b"
+_AFFORDS = r"(?i)(?:can\s+only\s+afford|token capacity required,)\s+(\d{1,3}(?:,\d{3}){1,2}|\d{1,9})\b"
 # Reads what comes from a model or a gateway: control characters inside strings are tolerated.
 LENIENT = json.JSONDecoder(strict=False)
 
@@ -358,10 +358,12 @@ def _field(value: object, name: str, text: str) -> str:
 
 
 def _limit_source(meta: Json, text: str) -> str:
-    """Return whose limit it was; a spent day also shows in the counter of `GET /key`."""
-    named = _field(meta.get("limit_source"), "limit_source", text)
+    """Return whose limit it was, and why if both are said; a spent day also shows in the counter of `GET /key`."""
+    named, why = _field(meta.get("limit_source"), "limit_source", text), _field(meta.get("reason"), "", "")
     hit = None if named else compiled(_DAY_COUNTER).search(text)
-    return "free_tier_daily" if hit and int(hit.group(1)) >= int(hit.group(2)) > 0 else named
+    if hit and int(hit.group(1)) >= int(hit.group(2)) > 0:
+        return "free_tier_daily"
+    return f"{named} {why}" if why else named
 
 
 def _step(meta: Json, text: str) -> str:

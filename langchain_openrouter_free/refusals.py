@@ -96,14 +96,21 @@ RULES: tuple[Rule, ...] = (
     # -- money
     Rule(Kind.IN_FLIGHT_BUDGET, source=r"in_flight"),
     Rule(Kind.IN_FLIGHT_BUDGET, says=r"in.flight.budget"),
+    Rule(
+        Kind.IN_FLIGHT_BUDGET,
+        says=r"\b(?:credits|balance)\b.{0,60}\bin.flight\b|\bin.flight\b.{0,60}\b(?:credits|balance)\b",
+        provider_fault=False,
+    ),
     Rule(Kind.IN_DEBT, source=r"negative_balance"),
     Rule(Kind.IN_DEBT, says=r"negative (?:credit )?balance|balance is negative", provider_fault=False),
     # Whichever of the two pays for no more: the key's own limit is told in the same words (recorded 2025-2026).
     Rule(
         Kind.TOO_DEAR,
-        says=r"can\s+only\s+afford|fewer max_tokens|prompt tokens limit exceeded",
+        says=r"can\s+only\s+afford|fewer max_tokens|prompt tokens limit exceeded"
+        r"|token capacity required|maximum cost exceeds your available|weight_exceeds_budget",
         provider_fault=False,
     ),
+    Rule(Kind.TOO_DEAR, source=r"weight_exceeds"),
     Rule(Kind.KEY_LIMIT, source=r"key_limit"),
     Rule(
         Kind.KEY_LIMIT,

@@ -77,6 +77,13 @@ def test_how_many_tokens_the_balance_pays_for(said: str, tokens: int | None) -> 
     assert classify(402, {}, body, now=NOW).affords == tokens
 
 
+def test_the_older_words_for_it() -> None:
+    """Recorded 2025-03."""
+    said = "More credits are required to run this request. 128000 token capacity required, 19484 available."
+    found = classify(402, {}, {"error": {"code": 402, "message": said}}, now=NOW)
+    assert (found.kind, found.affords) == (Kind.TOO_DEAR, 19484)
+
+
 # Two recordings hold the same body for the same message; only the request (a chain of two unknown ids, which
 # this package never sends) made one of them the request's fault. For a single id it is the model's.
 _TWINS = {"400-chain-invalid-id": "model"}

@@ -93,6 +93,7 @@ def ended(finish: str, native: str) -> dict[str, Any]:
 
 MIDNIGHT_MS = int(MIDNIGHT * 1000)
 MINUTE_MS = int(NEXT_MINUTE * 1000)
+IN_FLIGHT = "This request would exceed your available credits given your current in-flight requests. Retry after in-flight requests settle, or add credits."
 PER_DAY = "Rate limit exceeded: free-models-per-day"
 PER_MIN = "Rate limit exceeded: free-models-per-min. "
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
@@ -236,6 +237,11 @@ REFUSALS = [
     Case("402-afford", 402, err(402, "You requested up to 100 tokens, but can only afford 7.", limit_source="openrouter_credits"), "too_dear", "account"),
     Case("402-prompt", 402, "402 Prompt tokens limit exceeded: 9 > 8", "too_dear", "account"),
     Case("402-in-flight", 402, err(402, "busy", limit_source="in_flight_budget_exhausted", headers={"Retry-After": "120"}), "in_flight_budget", "account", until=NOW + 120),
+    Case("402-in-flight-documented", 402, err(402, IN_FLIGHT, reason="in_flight_budget_exhausted", limit_source="openrouter_in_flight_budget"), "in_flight_budget", "account", headers={"Retry-After": "60"}, until=NOW + 60),
+    Case("402-in-flight-in-words", 402, err(402, IN_FLIGHT), "in_flight_budget", "account"),
+    Case("402-in-flight-by-its-reason", 402, err(402, "x", reason="in_flight_budget_exhausted"), "in_flight_budget", "account"),
+    Case("402-maximum-cost", 402, err(402, "This request's maximum cost exceeds your available credits. Add credits, or lower max_tokens or prompt size."), "too_dear", "account"),
+    Case("402-weight", 402, err(402, "x", reason="weight_exceeds_budget", limit_source="openrouter_credits"), "too_dear", "account"),
     Case("402-key-limit", 402, err(402, "x", limit_source="openrouter_key_limit"), "key_limit", "account"),
     Case("403-key-limit", 403, err(403, "Key limit exceeded (weekly limit)"), "key_limit", "account"),
     Case("402-budget-of-the-provider", 402, upstream(402, "Spending limit reached"), "broken", "model"),
