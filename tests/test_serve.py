@@ -160,6 +160,17 @@ class TestOpenAIsClient:
         body = sim.chats()[0].body
         assert (body["user"], body["verbosity"], body["something_new"]) == ("u", "low", 3)
 
+    def test_who_may_see_a_call_is_not_passed_on_but_kept(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
+        ask = client(endpoint(), max_retries=0).chat.completions
+        ask.create(model="auto", messages=HELLO, extra_body={"privacy": "zdr", "sensitive": False})
+        body = sim.chats()[0].body
+        assert body["provider"]["zdr"] is True
+        assert body.keys().isdisjoint({"privacy", "sensitive"})
+        with pytest.raises(openai.BadRequestError) as told:
+            ask.create(model="auto", messages=HELLO, extra_body={"sensitive": True})
+        assert told.value.code == "no_suitable_model"
+        assert len(sim.chats()) == 1
+
 
 # What happens -> the client's error, its code, whether its own retries are wanted.
 REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], type[openai.APIError], str, str]] = {

@@ -14,6 +14,8 @@ Json = dict[str, Any]
 
 # What is the endpoint's own business, or says nothing about an answer.
 _OURS = frozenset({"model", "messages", "stream", "stream_options", "usage", "n"})
+# Who may see it: the router's own business, which the service would not know.
+_OF_THE_CALL = frozenset({"sensitive", "privacy"})
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 # No conversation has so many messages.
 _MOST_MESSAGES = 10_000
@@ -58,7 +60,7 @@ def asked(body: bytes) -> Asked:
     if payload.get("n") not in (None, 1):
         raise RequestRejected("n: only 1 answer can be asked for; several would cost several requests.")
     rest = {name: value for name, value in payload.items() if name not in _OURS and value is not None}
-    known = PER_CALL | set(FIELDS) | {"max_completion_tokens"}
+    known = PER_CALL | _OF_THE_CALL | set(FIELDS) | {"max_completion_tokens"}
     return Asked(
         model.strip(),
         _messages(messages),
