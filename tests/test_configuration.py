@@ -74,6 +74,8 @@ def test_later_places_win_and_tables_are_merged(place: Place) -> None:
     assert (model.max_wait, model.temperature, model.top_p, model.top_k) == (1, 0.2, 0.3, 4)
     assert model.models == ["a/u:free", "b/u:free"]
     assert model.timeouts == {"connect": 1, "call": 200, "stall": None, "attempt": 50}
+    place.patch.setenv("OPENROUTER_FREE_TIMEOUTS", '{"stall": 7}')  # as JSON has it
+    assert ChatOpenRouterFree().timeouts == {"connect": 1, "call": 200, "stall": 7}
 
 
 def test_the_nearest_file_counts_up_to_the_repositorys_root_and_never_beyond(place: Place) -> None:

@@ -7,6 +7,7 @@ text, or, for a list, with commas.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -97,6 +98,9 @@ def _readings(text: str) -> Iterator[Any]:
     # A number of thousands of digits is no TOML either, nor are brackets in thousands of brackets.
     with contextlib.suppress(ValueError, RecursionError):
         yield tomllib.loads(f"value = {text}")["value"]
+    if text.startswith("{"):  # a table, as JSON has it
+        with contextlib.suppress(ValueError, RecursionError):
+            yield json.loads(text)
     if text.lower() in _YES:
         yield _YES[text.lower()]
     yield text
