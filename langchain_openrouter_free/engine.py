@@ -113,7 +113,7 @@ class Attempts(Narration):
                         self.clock.sleep(seconds)
                 case Ask(topic):
                     with self._asking(topic):
-                        found = self.roads.lookup.ask(topic)
+                        found = self.roads.lookup.ask(topic, self.left)
                     self._found(topic, found)
                 case Settle() as settle:
                     for answer in self._in_time(settle):
@@ -141,7 +141,7 @@ class Attempts(Narration):
                         await self.clock.asleep(seconds)
                 case Ask(topic):
                     with self._asking(topic):
-                        found = await self.roads.lookup.aask(topic)
+                        found = await self.roads.lookup.aask(topic, self.left)
                     await self.off_loop(partial(self._found, topic, found))
                 case Settle() as settle:
                     for answer in self._in_time(settle):
@@ -181,7 +181,7 @@ class Attempts(Narration):
     def _held_up(self, *, granted: bool) -> float:
         """Note what the rate limiter says; return the seconds until it is asked again, none behind the call's end."""
         self._may_send = granted
-        seconds = 0.0 if granted else min(_PACE_S, max(self.call_ends - self.clock.monotonic(), 0.0))
+        seconds = 0.0 if granted else min(_PACE_S, max(self.left, 0.0))
         if self.route.paced:
             self.route.waited, self.route.uncounted = self.route.waited + seconds, self.route.uncounted + seconds
         return seconds
@@ -196,7 +196,7 @@ class Attempts(Narration):
         if self.route.needs_listing(self.clock.now()):
             return Ask(Topic.LISTING)
         while True:
-            action = self.books.decide(self.route, self.call_ends - self.clock.monotonic())
+            action = self.books.decide(self.route, self.left)
             if not isinstance(action, Try):
                 return action
             if not action.candidate.paid:
@@ -278,6 +278,11 @@ class Attempts(Narration):
     def call_ends(self) -> float:
         """The whole call's deadline, on the monotonic scale; a paced call's queue and the caller's time don't count."""
         return self._started + self.deadlines.usual.call + self.route.uncounted + self.delivery.away
+
+    @property
+    def left(self) -> float:
+        """Seconds until then; below 0 where it is over."""
+        return self.call_ends - self.clock.monotonic()
 
     @contextlib.contextmanager
     def _waiting(self, wait: Wait) -> Iterator[float]:
@@ -406,7 +411,7 @@ class Attempts(Narration):
         asks_nobody = self.hedge is None and self.roads.pace is None and attempt.bill is None
         if not (failed and free and asks_nobody) or attempt.committed or how.kind is Kind.DELISTED:
             return None
-        left = self.call_ends - self.clock.monotonic()
+        left = self.left
 
         def goes_on(settled: Settled, now: float) -> Onward | None:
             assert settled.book is not None  # noqa: S101 - it is booked at this moment

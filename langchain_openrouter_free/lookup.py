@@ -81,20 +81,20 @@ class ServiceLookup:
         """Have the list fetched anew in the background: an id that it has is not offered any more."""
         LISTINGS.in_background(self.shelf.account, self._listing)
 
-    def ask(self, topic: Topic) -> Finding:
-        """Ask about a topic; None where nobody says."""
+    def ask(self, topic: Topic, left: float) -> Finding:
+        """Ask about a topic, within the seconds that are left; None where nobody says."""
         if topic is Topic.LISTING:
             return self._listing()
         if topic is Topic.NEWS:
-            return self._news()
+            return self._news(left)
         return _found(topic, [self._fetch(path) for path in _PATHS[topic]])
 
-    async def aask(self, topic: Topic) -> Finding:
+    async def aask(self, topic: Topic, left: float) -> Finding:
         """The same on an event loop."""
         if topic is Topic.LISTING:
             return await self._alisting()
         if topic is Topic.NEWS:
-            return await self._anews()
+            return await self._anews(left)
         return _found(topic, [await self._afetch(path) for path in _PATHS[topic]])
 
     def _listing(self) -> Listing | None:
@@ -119,20 +119,31 @@ class ServiceLookup:
             LISTINGS.in_background(self.shelf.account, self._renewed)
         return copy
 
-    def _news(self) -> Listing | None:
-        """Return a list without what the service says is gone, if there is one."""
-        account = self.shelf.account
-        with LISTINGS.turn(account):
-            self._kept(self.shelf.load())
-            is_refuted = LISTINGS.is_refuted(account, self.clock.now())
-            return self._fetched(_PATIENCE) if is_refuted else LISTINGS.last(account)
+    def _news(self, left: float) -> Listing | None:
+        """Return a list without what the service says is gone, if there is one in time."""
+        account, ends = self.shelf.account, self.clock.monotonic() + min(left, self.most, _PATIENCE.call)
+        turn = LISTINGS.turn(account)
+        # Who fetches one in the background may have more patience than this call has time.
+        if turn.acquire(timeout=self._until(ends).call):
+            try:
+                self._kept(self.shelf.load())
+                if LISTINGS.is_refuted(account, self.clock.now()):
+                    return self._fetched(self._until(ends))
+            finally:
+                turn.release()
+        return LISTINGS.last(account)
 
-    async def _anews(self) -> Listing | None:
-        account = self.shelf.account
+    async def _anews(self, left: float) -> Listing | None:
+        """The same on an event loop."""
+        account, ends = self.shelf.account, self.clock.monotonic() + min(left, self.most, _PATIENCE.call)
         async with LISTINGS.turn_on_this_loop(account):
             self._kept(await asyncio.to_thread(self.shelf.load))
-            is_refuted = LISTINGS.is_refuted(account, self.clock.now())
-            return await self._afetched(_PATIENCE) if is_refuted else LISTINGS.last(account)
+            if LISTINGS.is_refuted(account, self.clock.now()):
+                return await self._afetched(self._until(ends))
+        return LISTINGS.last(account)
+
+    def _until(self, ends: float) -> Timeouts:
+        return replace(_PATIENCE, call=max(ends - self.clock.monotonic(), 0.0))
 
     def refresh(self) -> None:
         """Fetch the list now."""

@@ -25,11 +25,11 @@ from langchain_openrouter_free.wire import Completion
 class Lookup(Protocol):
     """What is asked of the service beside the attempts; none of it costs a free request."""
 
-    def ask(self, topic: Topic) -> Listing | Funds | int | None:
-        """Return what is found out about a topic, or None if nobody says."""
+    def ask(self, topic: Topic, left: float) -> Listing | Funds | int | None:
+        """Return what is found out about a topic, or None if nobody says; `left`: seconds until the call's deadline."""
         ...
 
-    async def aask(self, topic: Topic) -> Listing | Funds | int | None:
+    async def aask(self, topic: Topic, left: float) -> Listing | Funds | int | None:
         """The same on an event loop."""
         ...
 

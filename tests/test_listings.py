@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -34,15 +35,15 @@ def settled() -> None:
 
 
 def failing(sim: Simulator, *paths: str, status: int = 500) -> None:
-    """Let the simulator refuse some lists."""
-    from langchain_openrouter_free.simulator.reply import json_reply  # noqa: PLC0415
+    """Let the simulator refuse some lists, or by a status of 0 never answer."""
+    from langchain_openrouter_free.simulator.reply import FOREVER, Reply, json_reply  # noqa: PLC0415
 
     world = sim._service.world
     honest = world.answer
 
     def answer(request: Any) -> Any:
         if request.path in paths:
-            return json_reply(status, {"error": {"message": "no", "code": status}})
+            return json_reply(status, {"error": {"message": "no"}}) if status else Reply(200, wait=FOREVER)
         return honest(request)
 
     world.answer = answer  # type: ignore[method-assign]
@@ -144,6 +145,19 @@ def test_a_newer_list_is_waited_for_where_all_of_this_one_are_gone(path: str) ->
             assert told.meta["model_name"] in there
             assert set(told.outcomes[:-1]) == {"delisted"}
         assert max(Counter(asked(sim)).values()) <= 2, "once for its answer, and once for its death"
+
+
+@pytest.mark.wall_clock
+@pytest.mark.parametrize("path", PATHS)
+def test_a_newer_list_that_does_not_come_is_not_waited_for_beyond_the_calls_end(path: str) -> None:
+    """Whoever fetches it: the call, or the background, which has more patience."""
+    with Simulator(Scenario(models=TWENTY[:3], scripts={"*": "404-delisted", TWENTY[2]: "ok"})) as sim:
+        model = make(sim, TWENTY[:3], state=MemoryStore())
+        model.refresh()
+        failing(sim, USER, ALL, status=0)
+        began = time.monotonic()
+        assert drive(model, path, timeout=2.0).outcomes == ["delisted", "delisted", "ok"]
+        assert time.monotonic() - began < 2.0
 
 
 @pytest.mark.parametrize("path", PATHS)
