@@ -155,6 +155,15 @@ def shared(redis_session: redis_server.Server) -> redis_server.Server:
 
 
 @pytest.fixture
+def own(tmp_path: Path) -> Iterator[redis_server.Server]:
+    """One of a single test, which may stop it."""
+    if redis_server.PROGRAM is None:
+        pytest.skip(redis_server.MISSING)
+    with redis_server.served(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
 def make_model() -> Callable[..., ChatOpenRouterFree]:
     """A maker of models: `make_model(sim, **arguments)`. Those of one test share a fresh store, no other does."""
     state = MemoryStore()

@@ -38,6 +38,10 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def option(self, name: str) -> str:
         return self._options[self._options.index(name) + 1]
 

@@ -26,6 +26,7 @@ from langchain_openrouter_free.stores import HistoryLog, PageRef, StateStore
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 
+ADDED: PageRef[int] = PageRef("added", str, int, lambda base, mine, there: (there or 0) + mine - (base or 0))
 COUNT: PageRef[int] = PageRef("count", str, int)
 FOLDED: PageRef[list[str]] = PageRef("folded", json.dumps, json.loads)
 GRANTS: PageRef[list[int]] = PageRef("grants", json.dumps, json.loads)

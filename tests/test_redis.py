@@ -7,7 +7,7 @@ import copy
 import logging
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,29 +17,30 @@ import redis_server
 from driving import PATHS, at_once, drive, make
 from money_world import FLAT
 from redis_server import Server
-from store_helpers import COUNT, FOLDED, LOG, Clock, counted, fail, gathered, in_other_process, needs_fork, one_more
+from store_helpers import (
+    ADDED,
+    COUNT,
+    FOLDED,
+    LOG,
+    Clock,
+    counted,
+    fail,
+    gathered,
+    in_other_process,
+    needs_fork,
+    one_more,
+)
 
 from langchain_openrouter_free import AllModelsFailed, BudgetExceeded, ConfigurationError, FreeQuotaExhausted, settings
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.simulator import Scenario, Simulator
-from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE
 from langchain_openrouter_free.stores.naming import store_of
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sheltered import Unusable
 
-ADDED: PageRef[int] = PageRef("added", str, int, lambda base, mine, there: (there or 0) + mine - (base or 0))
 KEY = "sk-or-v1-planted"
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    """A server of one test, which may stop it."""
-    if redis_server.PROGRAM is None:
-        pytest.skip(redis_server.MISSING)
-    with redis_server.served(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

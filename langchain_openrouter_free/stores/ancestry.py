@@ -138,6 +138,11 @@ def version_of(line: str) -> str:
     return line[:_NAME]
 
 
+def holds(line: str, name: str) -> bool:
+    """Tell whether a change of this name is in a line."""
+    return name in _names(line)
+
+
 def after(line: str, token: str) -> str:
     """Return the line of a page that is changed once more.
 

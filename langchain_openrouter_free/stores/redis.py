@@ -137,6 +137,8 @@ class RedisStore(Sheltered):
         self._scripts: dict[str, Any] = {}
         # What this process knows the server to have, or to have had.
         self._known: dict[str, ancestry.Ancestry[Any]] = {}
+        # What the update that runs has begun with.
+        self._line = ""
         self._readings: deque[tuple[float, float]] = deque(maxlen=_READINGS)
 
     @classmethod
@@ -211,6 +213,9 @@ class RedisStore(Sheltered):
     @property
     def _name(self) -> str:
         return f"The shared state at {self._place}"
+
+    def _is_made(self, _name: str) -> bool:
+        return ancestry.holds(self._line, _name)
 
     def _last_seen(self, key: str) -> Any:
         return self._known[key].page if key in self._known else None
@@ -309,6 +314,7 @@ class RedisStore(Sheltered):
         known = self._known.get(ref.key)
         stand = self._look(ref) if known is None else _Stand(known.version, known.line, known.page, bool(known.version))
         while True:
+            self._line = stand.line
             new, answer = change(stand.page)
             made = None if row is None else row(answer)
             other = self._write(ref, stand, new, made)
@@ -333,7 +339,13 @@ class RedisStore(Sheltered):
             log, at, told = row
             keys += self._log_keys(log)
             arguments += [repr(float(at)), told, _MOST_ROWS, _ROWS_KEPT]
-        is_done, *there = self._run(scripts.WRITE, keys, *arguments)
+        try:
+            is_done, *there = self._run(scripts.WRITE, keys, *arguments)
+        except Unusable as trouble:
+            # Slow, or away just now: it may have been done all the same, or be done when the server goes on.
+            if not same and ref.merge is not None:
+                trouble.unheard = (ref.key, fresh, new if stand.page is self._known[ref.key].page else None)
+            raise
         if is_done != 1:
             return self._read(ref, *there)
         if not same:

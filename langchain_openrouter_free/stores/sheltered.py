@@ -28,14 +28,22 @@ RETRY_AFTER = 30.0
 _Work: TypeAlias = Callable[[], Answer]
 # More pages, or rows, than these are not carried over an outage.
 _MOST_KEPT = 10_000
+# More changes of a page that nobody knows of are not told apart.
+_MOST_UNHEARD = 100
 
 
 class Unusable(Exception):
-    """The backend cannot be used now; `kind` is for warning once, the message says what is wrong."""
+    """The backend cannot be used now; `kind` is for warning once, the message says what is wrong.
+
+    Attributes:
+        unheard: the change of which nobody knows whether it was made: the page's key, the change's name, and the page
+            that was seen with this change, None where others' changes are in it that were not seen; None for no change.
+    """
 
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(what)
         self.kind = kind
+        self.unheard: tuple[str, str, Any] | None = None
 
 
 class Sheltered(ABC):
@@ -86,6 +94,8 @@ class Sheltered(ABC):
         # What the outage has changed: pages that can be joined, as they were before it and as they are, and rows.
         self._astray: dict[str, tuple[PageRef[Any], Any, Any]] = {}
         self._rows: deque[Row] = deque(maxlen=_MOST_KEPT)
+        # Of changes whose answer was lost their names, and the pages as they were here with them; by the pages' keys.
+        self._unheard: dict[str, dict[str, Any]] = {}
         forks.renewed(self)
 
     # -- what a backend does; each raises `Unusable`
@@ -107,6 +117,10 @@ class Sheltered(ABC):
     @abstractmethod
     def _last_seen(self, key: str) -> Any:
         """Return the page that was last seen in the backend, or None."""
+
+    def _is_made(self, _name: str) -> bool:
+        """Tell whether the page that an update has begun with holds a change of this name."""
+        return False
 
     @abstractmethod
     def _let_go(self) -> None:
@@ -198,7 +212,14 @@ class Sheltered(ABC):
         self._let_go()
         if self._back_at is None:
             self._memory = MemoryStore()
-            self._astray, self._rows = {}, deque(maxlen=_MOST_KEPT)
+            self._astray, self._rows, self._unheard = {}, deque(maxlen=_MOST_KEPT), {}
+        key, name, page = trouble.unheard or ("", "", None)
+        if page is not None:
+            unheard = self._unheard.setdefault(key, {})
+            if len(unheard) >= _MOST_UNHEARD:
+                # Of those that wait at a server's door only the first can be made.
+                unheard.popitem()
+            unheard[name] = page
         self._back_at = self._monotonic() + self._retry_after
         means = "the state is kept in this process's memory, unknown to others"
         again = f"it is tried again every {self._retry_after:g} s"
@@ -239,20 +260,29 @@ class Sheltered(ABC):
         """Join what the outage has counted with what is there; each page and row once."""
         while self._astray:
             key, (ref, base, mine) = next(iter(self._astray.items()))
-            if mine is not base:
-                self._update(ref, partial(_joined, ref, base, mine))
+            if mine is not base or key in self._unheard:
+                try:
+                    self._update(ref, partial(self._joined, ref, base, mine))
+                except Unusable as trouble:
+                    if trouble.unheard is not None:
+                        # If it was made, all of this page has been brought back.
+                        trouble.unheard = (*trouble.unheard[:2], mine)
+                    raise
             del self._astray[key]
+            self._unheard.pop(key, None)
             # If the backend fails again before all is back, what is kept of this page begins with what is there now.
             self._memory.forget(key)
         while self._rows:
             self._append(*self._rows[0])
             self._rows.popleft()
 
+    def _joined(self, ref: PageRef[Page], base: Page | None, mine: Page, there: Page | None) -> tuple[Page, None]:
+        """Add what the outage has changed; what came through before it, though nobody heard of it, is there already."""
+        for name, page in self._unheard.get(ref.key, {}).items():
+            base = page if self._is_made(name) else base
+        return ref.merged(base, mine, there), None
+
     def _warn_once(self, kind: str, what: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             (self._warn or logger.warning)(f"{self._name} {what}")
-
-
-def _joined(ref: PageRef[Page], base: Page | None, mine: Page, there: Page | None) -> tuple[Page, None]:
-    return ref.merged(base, mine, there), None

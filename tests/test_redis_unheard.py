@@ -1,0 +1,84 @@
+"""A server that does what it was asked, while nobody hears of it: what is brought back after that counts once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import pytest
+from driving import drive, make
+from money_world import FLAT
+from redis_server import Server
+from store_helpers import ADDED, Clock, counted, fail, one_more
+
+from langchain_openrouter_free import AllModelsFailed
+from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.stores.redis import RedisStore
+from langchain_openrouter_free.stores.sheltered import Unusable
+
+
+def deaf_at(store: RedisStore, turns: set[int]) -> None:
+    """Let a store not hear what the server says in these of its next turns, though that has done what it was asked."""
+    run, turn = store._run, count()
+
+    def deaf(*asked: Any) -> list[Any]:
+        said = run(*asked)
+        if next(turn) in turns:
+            raise Unusable("deaf", "says nothing")
+        return said
+
+    store._run = deaf  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("lost", range(6))
+def test_what_is_written_though_nobody_heard_of_it_counts_once(lost: int, own: Server) -> None:
+    """Before the outage, and as what it has counted is brought back."""
+    clock = Clock()
+    store, other = RedisStore(own.url, warn=lambda _: None, monotonic=clock), RedisStore(own.url, warn=fail)
+    deaf_at(store, {lost, lost + 1})
+    for _ in range(5):
+        for _ in range(2):
+            store.update(ADDED, one_more)
+        other.update(ADDED, one_more)
+        clock.now += 31.0
+    assert counted(store, ADDED) == counted(other, ADDED) == 15
+
+
+def test_a_server_that_stands_still_for_a_while(own: Server) -> None:
+    """What waits at its door is written when it goes on."""
+    clock = Clock()
+    store = RedisStore(own.url, warn=lambda _: None, patience=0.1, monotonic=clock)
+    store.update(ADDED, one_more)
+    os.kill(own.pid, signal.SIGSTOP)
+    for _ in range(3):
+        store.update(ADDED, one_more)
+        clock.now += 31.0
+    os.kill(own.pid, signal.SIGCONT)
+    for _ in range(2):
+        store.update(ADDED, one_more)
+    assert counted(RedisStore(own.url, warn=fail), ADDED) == 6
+
+
+@pytest.mark.parametrize("lost", range(7))
+@pytest.mark.parametrize("degraded", ["stop", "local-share"])
+def test_an_answer_that_is_lost_costs_nothing(degraded: Any, lost: int, sim: Simulator, own: Server) -> None:
+    sim.reset(Scenario(models=[FLAT, "test/m01:free"], scripts={"test/m01:free": "503"}))
+    clock = Clock()
+    machines = 1 if degraded == "local-share" else None
+    store = RedisStore(
+        own.url, degraded=degraded, machines=machines, warn=lambda _: None, patience=5.0, monotonic=clock
+    )
+    fields: dict[str, Any] = {"allow_paid": True, "paid_models": [FLAT["id"]], "budget": "$9 total", "max_wait": 0}
+    model = make(sim, ["test/m01:free"], state=store, chance=lambda: 0.5, **fields)
+    drive(model, "invoke")
+    deaf_at(store, {lost})
+    for _ in range(4):
+        with suppress(AllModelsFailed):
+            drive(model, "invoke")
+        clock.now += 31.0
+    total = make(sim, ["test/m01:free"], state=RedisStore(own.url), **fields).spending().windows[-1]
+    assert (Decimal(total.spent), total.reserved) == (sum(entry.cost for entry in sim.bill), "0")
