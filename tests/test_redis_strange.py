@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from redis_server import Server
@@ -24,10 +25,16 @@ def answering(answer: bytes) -> Iterator[str]:
                 agreed = b"+OK\r\n" * asked.count(b"SETINFO")
                 self.wfile.write(b"%1\r\n+proto\r\n:3\r\n" if b"HELLO" in asked else agreed or answer + b"\r\n")
 
+    with served_by(Other) as address:
+        yield address
+
+
+@contextmanager
+def served_by(handler: type[socketserver.StreamRequestHandler]) -> Iterator[str]:
     class Threads(socketserver.ThreadingTCPServer):
         daemon_threads = True
 
-    with Threads(("127.0.0.1", 0), Other) as server:
+    with Threads(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield f"redis://127.0.0.1:{server.server_address[1]}/0"
@@ -57,6 +64,29 @@ def test_a_server_of_something_else(answer: bytes) -> None:
         assert store.degraded
         store.close()
     assert ["cannot be used" in warning for warning in said] == [True]
+
+
+@pytest.mark.wall_clock
+def test_an_answer_that_never_ends_is_none() -> None:
+    """However little silence there is in it."""
+
+    class Dripping(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.recv(65_536)
+                self.wfile.write(b"+")
+                for _ in range(1000):
+                    self.wfile.write(b"a")
+                    time.sleep(0.01)
+
+    said: list[str] = []
+    with served_by(Dripping) as address:
+        store = RedisStore(address, warn=said.append, patience=0.05)
+        began = time.monotonic()
+        assert [store.update(COUNT, one_more) for _ in range(2)] == [1, 2]
+        assert time.monotonic() - began < 2.0
+        store.close()
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize(("part", "left"), [("texts", []), ("times", []), ("numbers", []), ("number", ["1", "0"])])
