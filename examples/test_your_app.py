@@ -1,8 +1,8 @@
 """Tests of your own app against the simulator: no key, no network, and every bad hour on demand.
 
-pytest examples/test_your_app.py -p langchain_openrouter_free.simulator.pytest_plugin
+pytest examples/test_your_app.py
 
-In a project of yours, `pytest_plugins = ["langchain_openrouter_free.simulator.pytest_plugin"]` stands in conftest.py.
+In a project of yours, what stands in `pytest_plugins` is rather said in conftest.py, for all files.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import pytest
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
+
+pytest_plugins = ["langchain_openrouter_free.simulator.pytest_plugin"]
 
 GLM, SMALL = "z-ai/glm-5.2:free", "openai/gpt-oss-20b:free"
 
