@@ -159,7 +159,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Kind.POLICY,
         says=r"data policy|guardrail restriction|by guardrail|\(guardrail\)|zero data retention|attestation"
-        r"|privacy settings?|settings/privacy|model restrictions",
+        r"|privacy settings?|settings/privacy|model restrictions|\bzdr\b",
         codes=_codes(400, 403, 404),
     ),
     Rule(Kind.CLOSED, step=r"^gate "),
@@ -168,8 +168,8 @@ RULES: tuple[Rule, ...] = (
     Rule(Kind.UNFIT, step=r"."),
     Rule(
         Kind.UNFIT,
-        says=r"no endpoints? (?:were )?(?:found|available)?,? ?(?:that|which|with|match|satisfy)|supports? tool use"
-        r"|no endpoints? (?:that )?(?:can )?support|provider (?:preferences|routing)"
+        says=r"no endpoints? (?:were )?(?:found|available)?(?: for \S+)?,? ?(?:that|which|with|match|satisfy)"
+        r"|supports? tool use|no endpoints? (?:that )?(?:can )?support|provider (?:preferences|routing)"
         r"|support (?:image|audio|video|file|pdf)s? input|requested parameters|no allowed providers"
         r"|allowed providers|providers? have been ignored|max(?:imum)? price",
         codes=_codes(200, 400, 403, 404),
@@ -275,6 +275,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Kind.BROKEN, codes=_codes(400), html=True),
     Rule(Kind.MISROUTED, codes=_codes(range(300, 400))),
     Rule(Kind.REJECTED, codes=_codes(400, 405, 406, 409, 411, 413, 414, 415, 422, 431)),
+    Rule(Kind.UNFIT, says=r"\b(?:does(?: not|n't)|cannot|can't) (?:support|handle|process)\b", codes=_codes(404)),
     # The last words of a model differ from one to the next, but speak of a model; a bare 404 may be anybody's.
     Rule(Kind.DELISTED, says=r"\bmodels?\b|thank you", codes=_codes(404, 410)),
     Rule(Kind.BROKEN, codes=_codes(404, 410), scope=Scope.MODEL),

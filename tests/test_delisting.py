@@ -76,6 +76,10 @@ OWN: list[tuple[Any, float]] = [
     (err(404, "No endpoints found that support tool use"), 0.0),
     (err(404, "No endpoints found that support the provided 'tool_choice' value"), 0.0),
     (err(404, "No endpoints found that support image input"), 0.0),
+    (err(404, f"No endpoints found for {MODEL} that support the provided 'tool_choice' value."), 0.0),
+    (err(404, f"No endpoints found for {MODEL}, with ZDR enforced by your settings."), 0.0),
+    (err(404, f"ZDR is on in your settings; no endpoints found for {MODEL}"), 0.0),
+    (err(404, "This model does not support tools"), 0.0),
     (err(404, "No endpoints found matching your provider preferences"), 0.0),
     (err(404, "No endpoints available that match the requested quantizations"), 0.0),
     (
