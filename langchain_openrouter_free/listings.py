@@ -223,14 +223,15 @@ class Listings:
             young = kept.listing is not None and since - YOUNG < kept.listing.at <= now
             return (young and kept.paid.issuperset(needed)) or _waits(kept, now)
 
-    def is_refuted(self, account: str, now: float) -> bool:
+    def is_refuted(self, account: str, since: float, now: float) -> bool:
         """Tell whether the copy has an id that the service says is gone, and another copy may be had.
 
         One that was not believed may be by now: the service itself has said of ids that it lacks that they are gone.
+        One that came after `since` says that they are listed all the same.
         """
         with self._lock:
             kept = self._of(account)
-            rows = kept.listing.rows if kept.listing else {}
+            rows = kept.listing.rows if kept.listing and kept.listing.at <= since else {}
             return not rows.keys().isdisjoint(kept.refused) and not (kept.failures and _waits(kept, now))
 
     def keep(self, account: str, listing: Listing, now: float) -> bool:

@@ -121,26 +121,36 @@ class ServiceLookup:
 
     def _news(self, left: float) -> Listing | None:
         """Return a list without what the service says is gone, if there is one in time."""
-        account, ends = self.shelf.account, self.clock.monotonic() + min(left, self.most, _PATIENCE.call)
+        account, since, ends = self.shelf.account, self.clock.now(), self._end_of_news(left)
         turn = LISTINGS.turn(account)
-        # Who fetches one in the background may have more patience than this call has time.
-        if turn.acquire(timeout=self._until(ends).call):
-            try:
-                self._kept(self.shelf.load())
-                if LISTINGS.is_refuted(account, self.clock.now()):
-                    return self._fetched(self._until(ends))
-            finally:
-                turn.release()
-        return LISTINGS.last(account)
+        # Who fetches in the background has more patience than a call.
+        if not turn.acquire(timeout=self._until(ends).call):
+            return LISTINGS.last(account)
+        try:
+            self._kept(self.shelf.load())
+            is_refuted, patience = LISTINGS.is_refuted(account, since, self.clock.now()), self._until(ends)
+            return self._fetched(patience) if is_refuted and patience.call else LISTINGS.last(account)
+        finally:
+            turn.release()
 
     async def _anews(self, left: float) -> Listing | None:
         """The same on an event loop."""
-        account, ends = self.shelf.account, self.clock.monotonic() + min(left, self.most, _PATIENCE.call)
-        async with LISTINGS.turn_on_this_loop(account):
+        account, since, ends = self.shelf.account, self.clock.now(), self._end_of_news(left)
+        turn = LISTINGS.turn_on_this_loop(account)
+        try:
+            async with asyncio.timeout(self._until(ends).call):
+                await turn.acquire()
+        except TimeoutError:
+            return LISTINGS.last(account)
+        try:
             self._kept(await asyncio.to_thread(self.shelf.load))
-            if LISTINGS.is_refuted(account, self.clock.now()):
-                return await self._afetched(self._until(ends))
-        return LISTINGS.last(account)
+            is_refuted, patience = LISTINGS.is_refuted(account, since, self.clock.now()), self._until(ends)
+            return await self._afetched(patience) if is_refuted and patience.call else LISTINGS.last(account)
+        finally:
+            turn.release()
+
+    def _end_of_news(self, left: float) -> float:
+        return self.clock.monotonic() + min(left, self.most, _PATIENCE.call)
 
     def _until(self, ends: float) -> Timeouts:
         return replace(_PATIENCE, call=max(ends - self.clock.monotonic(), 0.0))

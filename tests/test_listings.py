@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,46 @@ def test_a_newer_list_that_does_not_come_is_not_waited_for_beyond_the_calls_end(
         began = time.monotonic()
         assert drive(model, path, timeout=2.0).outcomes == ["delisted", "delisted", "ok"]
         assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_whoever_else_fetches_is_not_waited_for_longer(colour: str) -> None:
+    """A fetch in the background has four times the patience; a call's own end is nearer still."""
+    with Simulator(Scenario(models=TWENTY[:4], scripts={one: ["ok", "404-delisted"] for one in TWENTY[:3]})) as sim:
+        model = make(sim, TWENTY[:4], state=MemoryStore(), sticky=False, timeouts={"call": 1.0})
+        for one in TWENTY[:3]:
+            model.invoke("hi", model=one)
+        account = next(iter(LISTINGS._kept))
+
+        async def call() -> Any:
+            async with LISTINGS.turn_on_this_loop(account):  # it hangs
+                return await asyncio.wait_for(model.ainvoke("hi"), 5)
+
+        with ThreadPoolExecutor() as pool, LISTINGS.turn(account):
+            told = pool.submit(model.invoke, "hi").result(5) if colour == "sync" else asyncio.run(call())
+        outcomes = [attempt["outcome"] for attempt in told.response_metadata["route"]["attempts"]]
+        assert outcomes == ["delisted", "delisted", "delisted", "ok"]
+
+
+def test_calls_at_once_look_at_the_same_newer_list() -> None:
+    """It has a megabyte, and may have the dead ones as well: whoever waited for it needs none of its own."""
+    with Simulator(Scenario(models=TWENTY[:2], scripts={"*": "404-delisted"})) as sim:
+        model = make(sim, TWENTY[:2], state=MemoryStore())
+
+        async def calls() -> None:
+            model.refresh()
+            turn = LISTINGS.turn_on_this_loop(next(iter(LISTINGS._kept)))
+            async with turn:
+                waiting = [asyncio.create_task(model.ainvoke("hi")) for _ in range(5)]
+                while sum(not task.done() for task in waiting) != len(turn._waiters or ()):  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.01)
+                several = len(turn._waiters or ())
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert several > 1
+
+        asyncio.run(calls())
+        settled()
+        assert len(lists(sim)) == 2
 
 
 @pytest.mark.parametrize("path", PATHS)
