@@ -219,7 +219,7 @@ class Route:
                 continue
             if spares and candidate.score is not None:
                 continue
-            wakes = min(wakes, book.rests_until(candidate.model, now))
+            wakes = min(wakes, self._suitability.rests_until(candidate, book, now))
             if wakes <= now:
                 if self.hold is None:
                     return self._admitted(book, candidate, now, patience)
@@ -311,7 +311,7 @@ class Route:
         for candidate in self._paid_untried():
             if self._suitability.passes_over(candidate, book.traits, now):
                 continue
-            rests = book.rests_until(candidate.model, now)
+            rests = self._suitability.rests_until(candidate, book, now)
             if rests > now:
                 waits.append(rests)
                 continue
@@ -469,7 +469,8 @@ class Route:
         return self._suits_nobody() and self._suitability.some_ruled_out()
 
     def _suits_nobody(self) -> bool:
-        return self._suitability.nobody((*self.free, *self._paid_untried()))
+        left = (one for one in (*self.free, *self._paid_untried()) if one.model not in self._done)
+        return self._suitability.nobody(left)
 
     def ending(self) -> Ending:
         """Say how the call failed, by what was learned on the way; the most precise word first."""
@@ -490,7 +491,7 @@ class Route:
         if kinds == {Kind.SPENT}:
             return Ending.UNSUITABLE
         unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
-        if kinds <= unsuitable | {Kind.TOO_LONG, Kind.MODERATED} and (kinds or self._suits_nobody()):
+        if kinds <= unsuitable | {Kind.TOO_LONG, Kind.MODERATED} and self._suits_nobody():
             too_long = Kind.TOO_LONG in kinds or self._suitability.some_too_small()
             return Ending.TOO_LONG if too_long else Ending.UNSUITABLE
         return Ending.FAILED

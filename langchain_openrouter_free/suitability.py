@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from langchain_openrouter_free.actions import Candidate, Road
+from langchain_openrouter_free.breaker import FIXED
 from langchain_openrouter_free.fitness import RULED_OUT, Needs, barred, is_for_length
+from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.traits import UNKNOWN, Traits
 
 
@@ -53,6 +55,14 @@ class Suitability:
         if candidate.road is Road.EXTERNAL:
             return None
         return barred(self.needs, traits.get(candidate.model, UNKNOWN), candidate.context, now)
+
+    def rests_until(self, candidate: Candidate, book: Ledger, now: float) -> float:
+        """Return the moment from which it may be asked, 0 if that is now; who is gone or closed is unfit till then."""
+        until = book.rests_until(candidate.model, now)
+        rest = book.cooldown(candidate.model, now) if until > now else None
+        if rest is not None and rest.kind in FIXED and rest.until > now:
+            self.unfit[candidate.model] = f"left alone after {rest.kind}"
+        return until
 
     def nobody(self, candidates: Iterable[Candidate]) -> bool:
         """Tell whether all of these were passed over."""

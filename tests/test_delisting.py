@@ -10,11 +10,11 @@ import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 from wire_table import NOW, REFUSALS, Case, err, upstream
 
-from langchain_openrouter_free import MemoryStore
+from langchain_openrouter_free import MemoryStore, NoSuitableModel
 from langchain_openrouter_free.errors import AllModelsFailed
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.refusals import classify
-from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 
 CASES = Path(__file__).parents[2] / "shared" / "openrouter" / "wire" / "cases.jsonl"
@@ -169,3 +169,32 @@ def test_a_look_alike_delists_nobody(sim: Simulator, path: str, script: str) -> 
     assert [record.until for record in caught.value.attempts] == [None]
     clock.advance(7 * HOUR)
     assert drive(model, path).meta["route"]["model"] == TWENTY[0]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("refusal", ["404-delisted", "403-harness", "403-region"])
+def test_who_is_gone_is_no_more_suitable_to_the_next_call(path: str, refusal: str) -> None:
+    """It asks nobody for that, and a retry is of no more use than it was."""
+    with Simulator(Scenario(models=TWENTY[:2], scripts={"*": refusal})) as sim:
+        router = make(sim, TWENTY[:2], clock=FakeClock())
+        for _ in range(3):
+            with pytest.raises(NoSuitableModel):
+                drive(router, path)
+        assert len(asked(sim)) == 2
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("bounds", [{"max_wait": 0}, {"max_retries": 0}])
+def test_one_that_is_gone_says_nothing_of_those_that_were_not_asked(path: str, bounds: dict[str, int]) -> None:
+    """They are back in seconds, or well: the call may be tried again."""
+    with Simulator(Scenario(models=TWENTY[:2], scripts={TWENTY[0]: ["ok", "404-delisted"], TWENTY[1]: "503"})) as sim:
+        router = make(sim, TWENTY[:2], clock=FakeClock(), sticky=False, **bounds)
+        drive(router, path)
+        if "max_wait" in bounds:
+            with pytest.raises(AllModelsFailed):
+                drive(router, path, model=TWENTY[1])
+        with pytest.raises(AllModelsFailed) as failed:
+            drive(router, path)
+        assert type(failed.value) is AllModelsFailed
+        assert failed.value.is_retryable
+        assert [attempt.outcome for attempt in failed.value.attempts] == ["delisted"]
