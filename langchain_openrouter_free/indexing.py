@@ -8,6 +8,10 @@ class ToolIndexer:
 
     def __init__(self) -> None:
         self._ids: dict[int, str | None] = {}
+        # Id -> the first call that has it, and each call's place: an answer may name a hundred thousand.
+        self._known: dict[str, int] = {}
+        self._places: dict[int, int] = {}
+        self._highest = -1
         self._names: dict[int, str] = {}
         # Stated index -> the call that it means by now, where it was used for a second one.
         self._meant: dict[int, int] = {}
@@ -28,7 +32,7 @@ class ToolIndexer:
 
     def index(self, stated: object, call_id: str | None, name: str | None) -> int:
         """Return the index of a piece: the stated one unless another call already owns it."""
-        known = next((i for i, known_id in self._ids.items() if call_id and known_id == call_id), None)
+        known = self._known.get(call_id) if call_id else None
         if not isinstance(stated, int) or stated < 0:
             at = known if known is not None else self._last
             if self._last < 0 or (name and (known is None or self._other(at, name))):
@@ -46,12 +50,19 @@ class ToolIndexer:
                 self._meant[stated] = at
         if name:
             self._named_here.add(at)
-        self._ids[at] = self._ids.get(at) or call_id
+        self._keep(at, call_id)
         self._last = at
         return at
 
+    def _keep(self, at: int, call_id: str | None) -> None:
+        place = self._places.setdefault(at, len(self._places))
+        self._highest = max(self._highest, at)
+        own = self._ids[at] = self._ids.get(at) or call_id
+        if own and place <= self._places[self._known.get(own, at)]:
+            self._known[own] = at
+
     def _next(self) -> int:
-        return max(self._ids, default=-1) + 1
+        return self._highest + 1
 
     def _other(self, at: int, name: str | None) -> bool:
         """Tell whether a name is that of another call than the one there."""

@@ -284,6 +284,17 @@ def test_calls_without_end_take_no_minutes(path: str) -> None:
         assert time.process_time() - began < 10.0
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_calls_in_one_event_take_no_minutes(*, stated: bool) -> None:
+    """With an index of their own or without, each is told from all before it."""
+    calls = [{"id": f"c{n}", "function": {"name": "f"}} | ({"index": n} if stated else {}) for n in range(20_000)]
+    event = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]})
+    began = time.process_time()
+    (delta,) = ReplyReader(200, WELL[1]).feed(f"data: {event}\n\n".encode())
+    assert [call.index for call in delta.tool_calls] == list(range(20_000))
+    assert time.process_time() - began < 4.0
+
+
 def piece_of(kind: str, said: str) -> dict[str, Any]:
     if kind == "thoughts":
         return {"reasoning": said, "reasoning_details": [{"type": "reasoning.text", "text": said}]}
