@@ -49,6 +49,7 @@ SCENARIO: dict[str, Any] = {
 }
 SPENT = SCENARIO | {"per_day": 50, "day_used": 50}
 AT_ONCE, LONGEST, RAW = 64, 10.0, "raw httpx"
+TAKING_PART = list(CONTENDERS)
 WALKS = 6  # dead models asked in one sample, at least
 SETTLING = 0.03  # seconds
 Work = Callable[[], object]
@@ -189,7 +190,7 @@ def happy(table: Table, base_url: str, runner: asyncio.Runner, rounds: int, call
     )
     for measure, model_id, ask in cases:
         models = {
-            one.name: one.made(base_url, [model_id]) for one in CONTENDERS if one.streams or "stream" not in measure
+            one.name: one.made(base_url, [model_id]) for one in TAKING_PART if one.streams or "stream" not in measure
         }
         works: dict[str, Work] = {}
         for who, model in models.items():
@@ -206,7 +207,7 @@ def _several(calls: int, ask: Callable[[Any, asyncio.Runner], object], model: An
 
 def first_token(table: Table, base_url: str, rounds: int) -> None:
     """Time to the first word of a stream."""
-    firsts = {one.name: First(one.made(base_url, [ANSWER])) for one in CONTENDERS if one.streams}
+    firsts = {one.name: First(one.made(base_url, [ANSWER])) for one in TAKING_PART if one.streams}
     samples: dict[str, list[Sample]] = {who: [] for who in firsts}
     for number in range(-10, rounds):
         for who in turned(list(firsts), number):
@@ -223,7 +224,7 @@ def crowded(table: Table, base_url: str, runner: asyncio.Runner, rounds: int) ->
     async def crowd(model: Any) -> None:
         await asyncio.gather(*(model.ainvoke(PROMPT) for _ in range(AT_ONCE)))
 
-    models = {one.name: one.made(base_url, [ANSWER]) for one in CONTENDERS}
+    models = {one.name: one.made(base_url, [ANSWER]) for one in TAKING_PART}
     works: dict[str, Work] = {who: lambda model=model: runner.run(crowd(model)) for who, model in models.items()}
     for work in works.values():
         work()
@@ -242,8 +243,8 @@ def dead(table: Table, base_url: str, rounds: int, many: int) -> None:
     client = httpx.Client(headers={"Authorization": f"Bearer {KEY}"})
     body = {"model": DEAD[0], "messages": [{"role": "user", "content": PROMPT}], "stream": True}
     raw = partial(client.post, f"{base_url}/chat/completions", json=body)
-    notes = {one.name: one.one for one in CONTENDERS if one.one}
-    able = [one for one in CONTENDERS if not one.one]
+    notes = {one.name: one.one for one in TAKING_PART if one.one}
+    able = [one for one in TAKING_PART if not one.one]
     found: dict[str, dict[str, list[Sample]]] = {when: {RAW: []} for when in ("first", "repeated")}
     for number in range(-2, rounds):
         trip = alone(raw, 5)
@@ -364,6 +365,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=5, help="calls in a sample of the happy path (default: 5)")
     parser.add_argument("--json", type=Path, default=HOUSE / ".benchmarks" / "peers.json")
     parser.add_argument("--only", nargs="*", default=["happy", "crowd", "dead", "spent", "hang", "heavy"])
+    parser.add_argument("--who", nargs="*", default=[], help="whom to measure beside ChatOpenAI (default: all)")
     parser.add_argument("--hang", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -371,6 +373,7 @@ def main() -> None:
     if given.hang:
         hang_once(*given.hang)
         return
+    TAKING_PART[:] = [one for one in CONTENDERS if not given.who or one.name in (BARE.name, *given.who)]
     with simulator() as base_url, asyncio.Runner() as runner:
         httpx.post(
             f"{base_url.removesuffix('/api/v1')}/simulator/reset", json={"scenario": SCENARIO}
