@@ -50,7 +50,7 @@ class StateStore(Protocol):
     grants; it would not fit ten thousand a second.
 
     A store that can lose sight of what it shares with others has an attribute `degraded` as well: while that is
-    true nothing is paid for.
+    true nothing is paid for out of a budget that adds calls up.
 
     Attributes:
         blocking: whether `update` may wait on a disk or a network, so that async callers leave the loop.
