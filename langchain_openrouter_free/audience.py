@@ -42,23 +42,23 @@ class Listeners(Hearing):
 
     def listens(self, *, is_over: bool) -> bool:
         """Tell whether there is anybody who would hear of a call that is over, or goes on."""
-        return _has_parent() or self._has_handlers() or Hearing.listens(self, is_over=is_over)
+        return self._is_heard() or Hearing.listens(self, is_over=is_over)
 
     def emit(self, moment: Moment) -> None:
         """Dispatch a custom event, where a run of LangChain's is under way that it can belong to."""
-        if _has_parent() or self._has_handlers():
+        if self._is_heard():
             with _unharmed():
                 dispatch_custom_event(EVENT, moment.record.as_route(), config=self._config(CallbackManager))
 
     async def aemit(self, moment: Moment) -> None:
         """The same on an event loop."""
-        if _has_parent() or self._has_handlers():
+        if self._is_heard():
             with _unharmed():
                 config = self._config(AsyncCallbackManager)
                 await adispatch_custom_event(EVENT, moment.record.as_route(), config=config)
 
-    def _has_handlers(self) -> bool:
-        return self.run is not None and bool(self.run.handlers)
+    def _is_heard(self) -> bool:
+        return _has_parent() or (self.run is not None and bool(self.run.handlers))
 
     def _config(self, manager: type[CallbackManager | AsyncCallbackManager]) -> RunnableConfig | None:
         """Return whom to tell: a chain's batch, for one, runs its models without a word of the chain around them."""

@@ -207,8 +207,8 @@ class Route:
         """Return how many models the service said are gone that the list has; 0 where a newer one is of no use."""
         if self.choose is None or self.hold is not None or self._no_service or Topic.NEWS in self._asked:
             return 0
-        free = {candidate.model for candidate in self.free}
-        return sum(v.kind is Kind.DELISTED and r.model in free for v, r in zip(self.verdicts, self.trail, strict=True))
+        gone = {r.model for v, r in zip(self.verdicts, self.trail, strict=True) if v.kind is Kind.DELISTED}
+        return sum(candidate.model in gone for candidate in self.free) if gone else 0
 
     def _free_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
         if self._no_service or self._account_waits > _ACCOUNT_WAITS:
@@ -279,8 +279,9 @@ class Route:
 
     def beside(self, model: str, free: Sequence[Candidate], book: Ledger, now: float) -> Iterator[Candidate]:
         """Yield the free candidates beside one that could be asked now and are well."""
+        asked = {model, *self._done, *self._outrun}
         for one in free:
-            could = one.model not in (model, *self._done, *self._outrun) and book.is_well(one.model, now)
+            could = one.model not in asked and book.is_well(one.model, now)
             if not could or self._suitability.why_not(one, book.traits, now) is not None:
                 continue
             if one.score is None or not self._spares(book, now):

@@ -50,7 +50,7 @@ SCENARIO: dict[str, Any] = {
 SPENT = SCENARIO | {"per_day": 50, "day_used": 50}
 AT_ONCE, LONGEST, RAW = 64, 10.0, "raw httpx"
 TAKING_PART = list(CONTENDERS)
-WALKS = 6  # dead models asked in one sample, at least
+WALKS = 6  # walks in one sample where one model is dead, fewer where more are
 SETTLING = 0.03  # seconds
 Work = Callable[[], object]
 Sample = tuple[float, float]  # seconds by the wall and of CPU
@@ -284,7 +284,7 @@ def _each(models: Sequence[Any]) -> None:
 
 def spent(table: Table, base_url: str, calls: int = 5) -> None:
     """The account's free day is used up, 20 models are named: requests that so many calls burn."""
-    for contender in CONTENDERS:
+    for contender in TAKING_PART:
         root = play(base_url, SPENT)
         model = contender.made(base_url, [ANSWER] if contender.one else [*DEAD[1:], ANSWER])
         told = {_ending(model) for _ in range(calls)}
@@ -312,7 +312,7 @@ def _ending(model: Any, how: str = "invoke") -> str:
 
 def hang(table: Table, base_url: str) -> None:
     """Comments for ever (blanks in a plain body) with timeout=2: how long a call takes."""
-    cases = [(how, one.name) for how in ("invoke", "stream") for one in CONTENDERS if one.streams or how == "invoke"]
+    cases = [(how, one.name) for how in ("invoke", "stream") for one in TAKING_PART if one.streams or how == "invoke"]
     with ThreadPoolExecutor(3) as at_once:
         notes = list(at_once.map(lambda case: _hung(base_url, *case), cases))
     for (how, who), note in zip(cases, notes, strict=True):
