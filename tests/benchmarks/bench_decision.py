@@ -1,12 +1,14 @@
 """One whole routing decision: the step that chooses a model, and the booking of how it went. No network.
 
-A healthy hour tries the first of N models; a bad one finds N-1 of them cooling down.
+A healthy hour tries the first of N models; a bad one finds N-1 of them cooling down, as many as are remembered.
+Argument: how many samples (default 20).
 """
 
 # ruff: noqa: T201 - its results are printed
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 from measuring import noise, spread, timed
@@ -22,6 +24,8 @@ from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.verdicts import Kind, verdict
 
+# How many models there are, and how many of them rest.
+HOURS = ((1, 0), (30, 0), (30, 29), (300, 299), (5_000, 0))
 OK, BUSY = verdict(Kind.OK, status=200), verdict(Kind.UPSTREAM_LIMIT, "busy", status=429)
 CLOCK, TIMEOUTS = SystemClock(), Deadlines()
 
@@ -43,19 +47,22 @@ def decide(store: MemoryStore, free: tuple[Candidate, ...]) -> Turn:
 
 def main() -> None:
     """Print the table."""
+    samples = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     print("One routing decision (step and settle), microseconds; median (quartiles)")
-    for count in (1, 30, 5_000):
+    for count, resting in HOURS:
         free = tuple(Candidate(f"test/m{number}:free") for number in range(count))
-        for hour, resting in (("healthy", 0), ("all but one cool down", count - 1)):
-            store, now = MemoryStore(), CLOCK.now()
-            book = Ledger()
-            for candidate in free[:resting]:
-                book = book.settled(candidate.model, replace(BUSY, until=now + 3600), now)
-            store.update(Accounts(store, "a", "p").book, lambda _, book=book: (book, None))
-            assert decide(store, free).candidate is free[resting]
-            times = max(3, 3000 // count)
-            samples = [1e6 * timed(lambda store=store, free=free: decide(store, free), times)[0] for _ in range(20)]
-            print(f"  {count:>5} models, {hour:<24} {spread(samples, 1)}", flush=True)
+        store, now = MemoryStore(), CLOCK.now()
+        book = Ledger()
+        for candidate in free[:resting]:
+            book = book.settled(candidate.model, replace(BUSY, until=now + 3600), now)
+        store.update(Accounts(store, "a", "p").book, lambda _, book=book: (book, None))
+        assert decide(store, free).candidate is free[resting]
+        took = [
+            1e6 * timed(lambda store=store, free=free: decide(store, free), 3000 // count or 1)[0]
+            for _ in range(samples)
+        ]
+        hour = "all but one cool down" if resting else "healthy"
+        print(f"  {count:>5} models, {hour:<24} {spread(took, 1)}", flush=True)
     print(noise())
 
 

@@ -42,7 +42,7 @@ def rested(book: Ledger | None) -> tuple[Ledger, None]:
     """Change one cooldown of the book, as a failed attempt does."""
     book = book or cooled()
     first = book.cooldowns[MODELS[0]]
-    return replace(book, cooldowns={**book.cooldowns, MODELS[0]: replace(first, until=first.until + 1)}), None
+    return book._replace(cooldowns={**book.cooldowns, MODELS[0]: replace(first, until=first.until + 1)}), None
 
 
 def looked(book: Ledger | None) -> tuple[Ledger, None]:

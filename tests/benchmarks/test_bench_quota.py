@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Calls:
                 file.append(LOG, NOW - rows + number, row)
             return None, {}
 
-        self.store._do(add, lambda _: None)
+        self.store._in_file(add)
 
     def admit(self) -> tuple[Books, Try]:
         """Begin a call: its first decision takes a slot."""
@@ -141,7 +141,7 @@ def test_an_admission_behind_a_queue(benchmark: BenchmarkFixture, calls: Calls, 
     limits = Limits(per_minute=20, per_day=10**9)
     booked = {int(NOW // MINUTE) + number: 20 for number in range(minutes)}
     windows = Windows(booked, {int(NOW // DAY): sum(booked.values())})
-    calls.store.update(calls.accounts.book, lambda _: (replace(filled(), learned={}, windows=windows), None))
+    calls.store.update(calls.accounts.book, lambda _: (filled()._replace(learned={}, windows=windows), None))
     books = Books(calls.accounts, calls.clock, calls.accounts.payments(Need()), lambda: "no money here", lambda: 0.5)
 
     def queue() -> None:
