@@ -120,15 +120,18 @@ def lines() -> dict[str, Line]:
     return made | {version: Line(place) for version, place in found.items()}
 
 
+def installer(python: Path) -> list[str]:
+    """Return the command that installs into the environment of an interpreter, and compiles what it installs."""
+    if uv := shutil.which("uv"):  # modules that each process of the tests would compile anew take longer than the tests
+        return [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+    return [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
+
 def environment(line: Line, folder: str) -> Path:
     """Make the environment of a line; return its interpreter."""
-    uv = shutil.which("uv")
-    subprocess.run([line.python, "-m", "venv", *(["--without-pip"] if uv else []), folder], check=True)
+    subprocess.run([line.python, "-m", "venv", *(["--without-pip"] if shutil.which("uv") else []), folder], check=True)
     python = Path(folder) / "bin" / "python"
-    if uv:  # modules that each process of the tests would compile anew take longer than the tests
-        pip = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
-    else:
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = installer(python)
     subprocess.run([*pip, "-e", str(HOUSE), *dev_needs(), *line.wants], check=True)
     if line.afterwards:
         # pip complains of the tests' tools here, whose needs are not ours.

@@ -1,13 +1,24 @@
-"""What is timed still runs: each benchmark once, as briefly as it goes. Its figures are nobody's here."""
+"""What `make` runs beside the tests has not fallen behind: each script loads, and each benchmark runs, briefly."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).with_name("benchmarks")
+HOUSE = Path(__file__).parents[1]
+BENCHMARKS = HOUSE / "tests" / "benchmarks"
+SCRIPTS = re.findall(r"\$\(PY\) (tests/[a-z_/]+\.py)", (HOUSE / "Makefile").read_text(encoding="utf-8"))
+# Each as if it were run, but for its last lines.
+LOADED = """
+import runpy, sys
+for script in sys.argv[1:]:
+    sys.path.insert(0, script.rpartition("/")[0])
+    runpy.run_path(script, run_name="loaded")
+    del sys.path[0]
+"""
 # One update of each page, in one process: the table is of eight of them.
 STORE = """
 import bench_store
@@ -33,14 +44,16 @@ BRIEF = "not several and not 100000 and not long_history and not large_list and 
 )
 def test_it_runs(command: list[str], tmp_path: Path) -> None:
     said = [word.format(path=str(tmp_path / "state.sqlite3")) for word in command]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    done = subprocess.run(
-        [sys.executable, *said],
-        cwd=BENCHMARKS,
-        env=environment | {"PYTHONPATH": str(BENCHMARKS)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
+    run([sys.executable, *said], BENCHMARKS, PYTHONPATH=str(BENCHMARKS))
+
+
+def test_each_script_loads() -> None:
+    assert len(SCRIPTS) > 10
+    run([sys.executable, "-c", LOADED, *SCRIPTS], HOUSE)
+
+
+def run(command: list[str], folder: Path, **environment: str) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = clean | environment
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=50)
     assert done.returncode == 0, done.stdout + done.stderr
