@@ -323,13 +323,13 @@ class Books:
         sent: bool,
     ) -> Settled:
         """Book it in the account's page, and the call in the history, in one step."""
-        here, model, chance = self.clock.now(), turn.candidate.model, self.chance()
+        here, model, chance, free = self.clock.now(), turn.candidate.model, self.chance(), not turn.candidate.paid
 
         def change(book: Ledger | None) -> tuple[Ledger, tuple[Settled, float]]:
             known = (book or Ledger()).timed(heard)
             now = here + known.skew
-            read = known.read(model, how, now)
-            known = known.settled(model, read, now, turn.generation, measured, chance, lesson)
+            read = known.read(model, how, now) if free else how
+            known = known.settled(model, read, now, turn.generation, measured, chance, lesson, free=free)
             if turn.slot is not None and (how.kind is Kind.UNREACHABLE or not sent):
                 known = known.unsent(model, turn.slot, now)
             if bill is not None and not bill.expected:

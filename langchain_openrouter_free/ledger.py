@@ -335,6 +335,8 @@ class Ledger(NamedTuple):
         measured: Measured | None = None,
         chance: float = 0.0,
         lesson: Lesson = NOTHING,
+        *,
+        free: bool = True,
     ) -> Ledger:
         """Return the book after an attempt at `model` ended with `verdict`.
 
@@ -346,18 +348,19 @@ class Ledger(NamedTuple):
             measured: what it showed of the model's speed.
             chance: from 0 to 1; lengthens a guessed cooldown a little.
             lesson: what else it taught of the model.
+            free: whether it cost a free request; what is paid for, here or elsewhere, says nothing of those.
         """
         book = _taught(self, model, lesson, now)
         if verdict.kind in (Kind.DAY_LIMIT, Kind.MINUTE_LIMIT):
-            return _probe_over(_shut(book, verdict, now), model, generation)
-        if verdict.kind is Kind.RATE_LIMIT:
+            return _probe_over(_shut(book, verdict, now) if free else book, model, generation)
+        if verdict.kind is Kind.RATE_LIMIT and free:
             book = book._replace(unsaid=(model, now))
         stale = generation is not None and generation != book.generation(model)
         if verdict.ok or not stale:
             # Attempts that began together fail together: that is one failure.
             book = _noted(book, model, verdict, now, measured or Measured())
         if verdict.ok:
-            book = _counted(book, verdict, now)
+            book = _counted(book, verdict, now) if free else book
             known = book.cooldowns.get(model)
             return book if stale or known is None or known.well else _with(book, model, known.recovered())
         if verdict.kind is Kind.MODEL_LIMIT and verdict.limit is not None and verdict.window is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -260,6 +261,22 @@ def test_the_second_road_does_not_retry_by_itself(sim: Simulator, path: str) -> 
         drive(make(sim, TWENTY[:1], **paying(sim, paid_models=[openai_road(sim)])), path)
     assert asked(sim) == [TWENTY[0], PAID]
     assert caught.value.attempts[-1].status == 503
+
+
+@pytest.mark.parametrize("road", [lambda _: PAID, openai_road], ids=["the service", "another provider"])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_paid_429_says_nothing_of_the_free_quota(
+    sim: Simulator, path: str, road: Callable[[Simulator], object]
+) -> None:
+    """After a free model's 429 it is no second one of the account: the free models are asked again in time."""
+    sim.script({TWENTY[0]: ["429-generic", "ok"], PAID: "429-generic"})
+    clock = FakeClock()
+    model = make(sim, TWENTY[:1], clock=clock, **paying(sim, paid_models=[road(sim)]))
+    with pytest.raises(AllModelsFailed) as caught:
+        drive(model, path)
+    assert [attempt.outcome for attempt in caught.value.attempts] == ["rate_limit"] * 2
+    clock.advance(6)
+    assert drive(model, path).outcomes == ["ok"]
 
 
 def test_tools_travel_by_the_second_road(sim: Simulator) -> None:
