@@ -330,6 +330,8 @@ class Books:
             now = here + known.skew
             read = known.read(model, how, now) if free else how
             known = known.settled(model, read, now, turn.generation, measured, chance, lesson, free=free)
+            if free and read.ok and heard is not None:
+                known = known.answered(heard.sent + known.skew)
             if turn.slot is not None and (how.kind is Kind.UNREACHABLE or not sent):
                 known = known.unsent(model, turn.slot, now)
             if bill is not None and not bill.expected:

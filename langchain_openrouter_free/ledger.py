@@ -326,6 +326,10 @@ class Ledger(NamedTuple):
             reason=f"{verdict.reason} (two models said so within seconds)",
         )
 
+    def answered(self, sent: float) -> Ledger:
+        """Return the book after a free request that left then was answered: no 429 before it was the account's."""
+        return self._replace(unsaid=None) if self.unsaid is not None and self.unsaid[1] <= sent else self
+
     def settled(
         self,
         model: str,

@@ -202,3 +202,5 @@ def test_two_silent_429_far_apart_are_two_models_limits() -> None:
     assert book.read("b", how, START + 11).kind is Kind.RATE_LIMIT
     assert book.read("a", how, START + 1).kind is Kind.RATE_LIMIT
     assert book.read("b", replace(how, until=START + 99), START + 5).until == START + 99
+    assert book.answered(START - 1).read("b", how, START + 5).kind is Kind.MINUTE_LIMIT
+    assert book.answered(START + 1).read("b", how, START + 5).kind is Kind.RATE_LIMIT

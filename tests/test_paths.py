@@ -345,6 +345,14 @@ def test_a_429_that_says_nothing_is_the_accounts_when_a_second_model_says_it(sim
     assert make(sim, TWENTY).invoke("hi").response_metadata["route"]["model"] == TWENTY[1]
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_an_answer_between_two_429_that_say_nothing(sim: Simulator, path: str) -> None:
+    """It shows that the account is open: each of them is its model's, and the next one is asked."""
+    sim.script({TWENTY[0]: "429-generic", TWENTY[1]: ["ok", "429-generic"]})
+    model = make(sim, clock=FakeClock(), max_wait=0, sticky=False)
+    assert [drive(model, path).outcomes for _ in range(2)] == [["rate_limit", "ok"]] * 2
+
+
 @pytest.mark.parametrize("fault", ["400-unknown-raw", "422"])
 def test_two_refusals_in_unknown_words_are_the_requests(sim: Simulator, fault: str) -> None:
     """A provider's unexplained refusal is believed when a second model says the same."""
