@@ -168,6 +168,10 @@ class Full(NamedTuple):
         """When to send again."""
         return certain_end(self.window, self.until)
 
+    def ends(self, now: float) -> float:
+        """Return the moment to tell: the window's end, or behind it, while a request would still count in it."""
+        return self.until if self.until > now else self.opens_at
+
 
 class Quota(NamedTuple):
     """How much of the account's free quota is taken at a moment; None for a limit that is not known.
@@ -256,7 +260,7 @@ class Windows(NamedTuple):
                 spent, slot = full, Slot((int(full.until // MINUTE),), share.project)
         waits = 0.0 if slot.fits(now) else slot.opens_at - now
         if waits > (patience if spent is not None or pacing is None else pacing):
-            used = book.minutes.get(int(now // MINUTE), 0)
+            used = max(book.minutes.get(number, 0) for number in Slot.at(now).minutes)
             return book, spent or Full("minute", slot.minutes[0] * MINUTE, limits.per_minute or 0, used)
         return book.plus(slot, 1, int(now // DAY)), slot
 

@@ -294,7 +294,7 @@ class Route:
                 return book, Wait(now + _LOOK_AGAIN, "another call asks for the day's limit", uncounted=True)
             if book.may_inquire(now):
                 return book.inquiring(now), Ask(Topic.DAY_LIMIT)
-        self.hold = Hold(full.window, full.until, full.limit, full.used, full.share)
+        self.hold = Hold(full.window, full.ends(now), full.limit, full.used, full.share)
         return None
 
     def _is_guess(self, book: Ledger, full: Full, now: float) -> bool:
@@ -450,7 +450,7 @@ class Route:
             return f"cooling down after {rest.kind} ({POLICIES[rest.kind].means})", rest.rests_until(now)
         full = book.full_model(candidate.model, now)
         if full is not None:
-            return f"the service's limit on this model ({full.limit} a {full.window}) is used up", full.until
+            return f"the service's limit on this model ({full.limit} a {full.window}) is used up", full.ends(now)
         if candidate.paid and candidate.prices is None and candidate.model not in self._prices:
             return "its price is unknown, so its cost cannot be bounded", None
         if candidate.model in self._unbookable:

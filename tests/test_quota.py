@@ -201,6 +201,23 @@ def test_a_known_quota_is_refused_without_a_request(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("window", ["minute", "day"])
+def test_who_comes_right_at_the_reset_is_told_when_to_come_again(window: str, path: str) -> None:
+    """For a moment a request may still be counted in the window that is over: no error names a moment in the past."""
+    clock = FakeClock(now=START)
+    with Simulator(clock=clock.now) as sim:
+        model = make(sim, clock=clock, max_wait=0, limits={f"per_{window}": 2})
+        model.batch(["hi", "ho"])
+        for _ in range(2):
+            with pytest.raises(FreeQuotaExhausted) as caught:
+                drive(model, path)
+            assert (caught.value.window, caught.value.limit, caught.value.used) == (window, 2, 2)
+            assert caught.value.reset_at > clock.now()
+            clock.advance(caught.value.reset_at - clock.now())
+        assert drive(model, path).outcomes == ["ok"]
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("models", [1, 5])
 def test_a_new_day_that_is_near_is_waited_for(models: int, path: str) -> None:
     """The call that learns of a spent day waits for the next one as those after it do: if `max_wait` reaches it."""
