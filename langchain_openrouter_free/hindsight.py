@@ -10,6 +10,8 @@ from langchain_openrouter_free.verdicts import Kind, Step, Verdict
 
 # How the service says that the account has no more free requests.
 OF_QUOTA = frozenset({Kind.DAY_LIMIT, Kind.MINUTE_LIMIT})
+# What is believed of the service's key, or of the request, when a second one says the same.
+_OF_TWO = frozenset({Kind.DOUBTFUL, Kind.FORBIDDEN})
 
 
 def in_hindsight(candidate: Candidate, verdict: Verdict, earlier: Iterable[Verdict]) -> Verdict:
@@ -25,7 +27,13 @@ def in_hindsight(candidate: Candidate, verdict: Verdict, earlier: Iterable[Verdi
     if verdict.kind is Kind.TOO_DEAR and not candidate.paid:
         # What is free needs no balance, unless that is below zero.
         return replace(verdict, step=Step.LEAVE_SERVICE)
-    if verdict.kind in (Kind.DOUBTFUL, Kind.FORBIDDEN) and any(v.kind is verdict.kind for v in earlier):
+    if verdict.kind in _OF_TWO and any(v.kind is verdict.kind for v in earlier):
         step = Step.RAISE if verdict.kind is Kind.DOUBTFUL else Step.LEAVE_SERVICE
         return replace(verdict, step=step)
     return verdict
+
+
+def remembered(candidate: Candidate, verdict: Verdict) -> Verdict:
+    """Return what later verdicts are read by, and the call's error: another provider is no witness against the key."""
+    of_others = candidate.road is Road.EXTERNAL and verdict.kind in _OF_TWO
+    return replace(verdict, kind=Kind.BROKEN) if of_others else verdict

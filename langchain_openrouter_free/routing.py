@@ -19,7 +19,7 @@ from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.fitness import Needs
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.health import Strategy
-from langchain_openrouter_free.hindsight import OF_QUOTA, in_hindsight
+from langchain_openrouter_free.hindsight import OF_QUOTA, in_hindsight, remembered
 from langchain_openrouter_free.ledger import Hold, Ledger
 from langchain_openrouter_free.ordering import SPARED, has_its_part, in_order
 from langchain_openrouter_free.purse import Shortfall
@@ -403,7 +403,7 @@ class Route:
         verdict = in_hindsight(candidate, verdict, self.verdicts)
         again = self.amends.made(candidate, verdict)
         self.trail.append(told)
-        self.verdicts.append(verdict)
+        self.verdicts.append(remembered(candidate, verdict))
         if verdict.kind in OF_MONEY and candidate.road is Road.SERVICE:
             self.money = verdict
         self._unreachable = self._unreachable + 1 if verdict.kind is Kind.UNREACHABLE else 0

@@ -279,6 +279,21 @@ def test_a_paid_429_says_nothing_of_the_free_quota(
     assert drive(model, path).outcomes == ["ok"]
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_403_of_another_provider_is_not_the_services(sim: Simulator, path: str) -> None:
+    """Its key is another one: the error tells of the free models that cool down, and when to ask again."""
+    sim.script({TWENTY[0]: {"do": "429-upstream", "retry_after": 600}})
+    with serving(lambda _: (403, {}, b'{"error": {"message": "You may not use this model"}}')) as other:
+        url = f"http://127.0.0.1:{other.server_address[1]}/v1"
+        chat = ChatOpenAI(model="dear", api_key="sk-other", base_url=url)
+        road = PaidModel(chat, prompt_price="0.10", completion_price="0.40")
+        model = make(sim, TWENTY[:1], clock=FakeClock(), **paying(sim, paid_models=[road]))
+        for asked_free in (1, 0):
+            with pytest.raises(AllModelsFailed, match="may be asked again at") as caught:
+                drive(model, path)
+            assert [one.outcome for one in caught.value.attempts] == [*["upstream_limit"] * asked_free, "forbidden"]
+
+
 def test_tools_travel_by_the_second_road(sim: Simulator) -> None:
     """Bound tools reach the other package's model, and its calls come back."""
     tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
