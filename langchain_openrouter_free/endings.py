@@ -157,7 +157,8 @@ def _too_long(route: Route) -> str:
 def _failed(route: Route, book: Ledger, now: float) -> str:
     """Say what happened and what a person can do."""
     tried = f"None of the {len(route.trail)} attempts was answered" if route.trail else "No model can be asked"
-    if route.trail and all(record.outcome == Kind.UNREACHABLE for record in route.trail):
+    none_reached = all(record.outcome == Kind.UNREACHABLE for record in route.trail)
+    if none_reached and any(how.kind is Kind.UNREACHABLE for how in route.verdicts):
         return f"{tried}: the service cannot be reached. Check the network and base_url."
     rests = [book.rests_until(candidate.model, now) for candidate in (*route.free, *route.paid)]
     wakes = min((until for until in (*rests, route.next_turn or 0.0) if until > now), default=None)

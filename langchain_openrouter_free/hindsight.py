@@ -34,6 +34,6 @@ def in_hindsight(candidate: Candidate, verdict: Verdict, earlier: Iterable[Verdi
 
 
 def remembered(candidate: Candidate, verdict: Verdict) -> Verdict:
-    """Return what later verdicts are read by, and the call's error: another provider is no witness against the key."""
-    of_others = candidate.road is Road.EXTERNAL and verdict.kind in _OF_TWO
+    """Return what later verdicts and the call's error go by: no other provider is a witness against the service."""
+    of_others = candidate.road is Road.EXTERNAL and verdict.kind in _OF_TWO | {Kind.UNREACHABLE}
     return replace(verdict, kind=Kind.BROKEN) if of_others else verdict

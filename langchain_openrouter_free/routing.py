@@ -406,7 +406,8 @@ class Route:
         self.verdicts.append(remembered(candidate, verdict))
         if verdict.kind in OF_MONEY and candidate.road is Road.SERVICE:
             self.money = verdict
-        self._unreachable = self._unreachable + 1 if verdict.kind is Kind.UNREACHABLE else 0
+        if candidate.road is Road.SERVICE:
+            self._unreachable = self._unreachable + 1 if verdict.kind is Kind.UNREACHABLE else 0
         if verdict.step is Step.WAIT:
             self._account_waits += 1
         elif not again:

@@ -23,6 +23,7 @@ from langchain_openrouter_free import (
     BudgetExceeded,
     ConfigurationError,
     FreeQuotaExhausted,
+    MemoryStore,
     PaidModel,
     StreamInterrupted,
 )
@@ -292,6 +293,21 @@ def test_a_403_of_another_provider_is_not_the_services(sim: Simulator, path: str
             with pytest.raises(AllModelsFailed, match="may be asked again at") as caught:
                 drive(model, path)
             assert [one.outcome for one in caught.value.attempts] == [*["upstream_limit"] * asked_free, "forbidden"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_another_provider_that_is_down_closes_no_road_to_the_service(sim: Simulator, path: str) -> None:
+    """However many of its models cannot be reached, the service's paid one is asked, and base_url is not to blame."""
+    with Simulator() as gone:
+        dead = gone.base_url
+    chats = [ChatOpenAI(model=f"local-{n}", api_key="sk-other", base_url=dead) for n in range(3)]
+    roads = [PaidModel(chat, prompt_price="0.10", completion_price="0.40") for chat in chats]
+    sim.script({TWENTY[0]: {"do": "503", "retry_after": 600}, PAID: "ok"})
+    kept: dict[str, Any] = {"state": MemoryStore(), "clock": FakeClock()}
+    model = make(sim, TWENTY[:1], **kept, **paying(sim, paid_models=[*roads, PAID]))
+    assert drive(model, path).outcomes == ["overloaded", *["unreachable"] * 3, "ok"]
+    with pytest.raises(AllModelsFailed, match=r"answered\. The first of them may be asked again"):
+        drive(make(sim, TWENTY[:1], **kept, **paying(sim, paid_models=roads)), path)
 
 
 def test_tools_travel_by_the_second_road(sim: Simulator) -> None:
