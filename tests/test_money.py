@@ -265,17 +265,18 @@ def test_the_second_road_does_not_retry_by_itself(sim: Simulator, path: str) -> 
 
 
 @pytest.mark.parametrize("road", [lambda _: PAID, openai_road], ids=["the service", "another provider"])
+@pytest.mark.parametrize(("fault", "outcome"), [("429-generic", "rate_limit"), ("429-account-day", "day_limit")])
 @pytest.mark.parametrize("path", PATHS)
 def test_a_paid_429_says_nothing_of_the_free_quota(
-    sim: Simulator, path: str, road: Callable[[Simulator], object]
+    sim: Simulator, path: str, fault: str, outcome: str, road: Callable[[Simulator], object]
 ) -> None:
-    """After a free model's 429 it is no second one of the account: the free models are asked again in time."""
-    sim.script({TWENTY[0]: ["429-generic", "ok"], PAID: "429-generic"})
+    """It is no second one of the account's, nor is another account's spent day ours: the free ones are asked again."""
+    sim.script({TWENTY[0]: ["429-generic", "ok"], PAID: fault})
     clock = FakeClock()
     model = make(sim, TWENTY[:1], clock=clock, **paying(sim, paid_models=[road(sim)]))
     with pytest.raises(AllModelsFailed) as caught:
         drive(model, path)
-    assert [attempt.outcome for attempt in caught.value.attempts] == ["rate_limit"] * 2
+    assert [attempt.outcome for attempt in caught.value.attempts] == ["rate_limit", outcome]
     clock.advance(6)
     assert drive(model, path).outcomes == ["ok"]
 
