@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from langchain_openrouter_free.budget import dollars
 from langchain_openrouter_free.errors import (
     AllModelsFailed,
@@ -21,16 +23,56 @@ from langchain_openrouter_free.errors import (
 )
 from langchain_openrouter_free.ledger import Hold, Ledger
 from langchain_openrouter_free.purse import Shortfall
-from langchain_openrouter_free.routing import Ending, Route
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.verdicts import POLICIES, Kind, verdict
 from langchain_openrouter_free.wire import Completion
+
+
+class Ending(StrEnum):
+    """How a call failed."""
+
+    AUTHENTICATION = "authentication"
+    FORBIDDEN = "forbidden"
+    REJECTED = "rejected"
+    TOO_LONG = "too_long"
+    UNSUITABLE = "unsuitable"
+    CREDITS = "credits"
+    BUDGET = "budget"
+    QUOTA = "quota"
+    PRIVACY = "privacy"
+    FAILED = "failed"
+
+
+def ending_of(route: Route) -> Ending:
+    """Say how the call failed, by what was learned on the way; the most precise word first."""
+    kinds = {v.kind for v in route.verdicts}
+    if route.raised is not None:
+        return Ending.AUTHENTICATION if route.raised.kind is Kind.UNAUTHENTICATED else Ending.REJECTED
+    if kinds == {Kind.FORBIDDEN}:
+        return Ending.FORBIDDEN
+    if route.shortfall is not None:
+        return Ending.BUDGET
+    paid_tried = {c.model for c in route.paid} & {r.model for r in route.trail}
+    if route.money is not None:
+        return Ending.CREDITS
+    if route.privacy and (kinds == {Kind.POLICY} or (not kinds and route.ruled_out)):
+        return Ending.PRIVACY
+    if route.hold is not None and not paid_tried:
+        return Ending.QUOTA
+    if kinds == {Kind.SPENT}:
+        return Ending.UNSUITABLE
+    unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
+    if kinds <= unsuitable | {Kind.TOO_LONG, Kind.MODERATED} and route.suits_nobody:
+        too_long = Kind.TOO_LONG in kinds or route.some_too_small
+        return Ending.TOO_LONG if too_long else Ending.UNSUITABLE
+    return Ending.FAILED
 
 
 def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError:
     """Return the most precise error for a route that has come to its end."""
     skipped = route.skipped(book, now)
     trail = tuple(route.trail)
-    match route.ending():
+    match ending_of(route):
         case Ending.AUTHENTICATION:
             return AuthenticationFailed(
                 f"The service does not accept the API key ({_raised(route)}). Check OPENROUTER_API_KEY.",

@@ -19,7 +19,7 @@ from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
-from langchain_openrouter_free.endings import error_of_call, no_valid_object
+from langchain_openrouter_free.endings import Ending, ending_of, error_of_call, no_valid_object
 from langchain_openrouter_free.errors import OpenRouterFreeError
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
@@ -31,7 +31,7 @@ from langchain_openrouter_free.portal import PORTAL, bridged
 from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.race import Hedge, Race
 from langchain_openrouter_free.roads import Pace, Roads
-from langchain_openrouter_free.routing import UNBOOKABLE, Ending, Route
+from langchain_openrouter_free.routing import UNBOOKABLE, Route
 from langchain_openrouter_free.stores import at_once
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.tripwire import Bill, bill_of
@@ -437,7 +437,7 @@ class Attempts(Narration):
 
         That is an error, or what was said before and the caller wants all the same.
         """
-        book, ending = self.books.look(), self.route.ending()
+        book, ending = self.books.look(), ending_of(self.route)
         is_left = bool(self.delivery.interruptions) and not self.delivery.invoked
         record = self._ended = self.record("interrupted" if is_left else str(ending), book)
         self.books.keep(record)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Literal
 
 from langchain_openrouter_free.actions import Action, Ask, Candidate, Choice, GiveUp, PaidTurn, Road, Topic, Try, Wait
@@ -46,21 +45,6 @@ _TOO_DEAR = "the budget does not hold it"
 _GROWING = ("trail", "verdicts", "pauses", "_done", "_outrun", "_unbookable", "_asked", "_suitability")
 # How the service says that it wants money.
 OF_MONEY = frozenset({Kind.UNPAID, Kind.IN_DEBT, Kind.TOO_DEAR, Kind.KEY_LIMIT})
-
-
-class Ending(StrEnum):
-    """How a call failed; `engine.py` has the error for each."""
-
-    AUTHENTICATION = "authentication"
-    FORBIDDEN = "forbidden"
-    REJECTED = "rejected"
-    TOO_LONG = "too_long"
-    UNSUITABLE = "unsuitable"
-    CREDITS = "credits"
-    BUDGET = "budget"
-    QUOTA = "quota"
-    PRIVACY = "privacy"
-    FAILED = "failed"
 
 
 @dataclass(slots=True)
@@ -468,32 +452,15 @@ class Route:
     @property
     def ruled_out(self) -> bool:
         """Whether nobody is left because the account's own setting has ruled out some, and nobody else is fit."""
-        return self._suits_nobody() and self._suitability.some_ruled_out()
+        return self.suits_nobody and self._suitability.some_ruled_out()
 
-    def _suits_nobody(self) -> bool:
+    @property
+    def suits_nobody(self) -> bool:
+        """Whether none of those who are left is fit for the request."""
         left = (one for one in (*self.free, *self._paid_untried()) if one.model not in self._done)
         return self._suitability.nobody(left)
 
-    def ending(self) -> Ending:
-        """Say how the call failed, by what was learned on the way; the most precise word first."""
-        kinds = {v.kind for v in self.verdicts}
-        if self.raised is not None:
-            return Ending.AUTHENTICATION if self.raised.kind is Kind.UNAUTHENTICATED else Ending.REJECTED
-        if kinds == {Kind.FORBIDDEN}:
-            return Ending.FORBIDDEN
-        if self.shortfall is not None:
-            return Ending.BUDGET
-        paid_tried = {c.model for c in self.paid} & {r.model for r in self.trail}
-        if self.money is not None:
-            return Ending.CREDITS
-        if self.privacy and (kinds == {Kind.POLICY} or (not kinds and self.ruled_out)):
-            return Ending.PRIVACY
-        if self.hold is not None and not paid_tried:
-            return Ending.QUOTA
-        if kinds == {Kind.SPENT}:
-            return Ending.UNSUITABLE
-        unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
-        if kinds <= unsuitable | {Kind.TOO_LONG, Kind.MODERATED} and self._suits_nobody():
-            too_long = Kind.TOO_LONG in kinds or self._suitability.some_too_small()
-            return Ending.TOO_LONG if too_long else Ending.UNSUITABLE
-        return Ending.FAILED
+    @property
+    def some_too_small(self) -> bool:
+        """Whether the prompt was too long for one that is fit otherwise."""
+        return self._suitability.some_too_small()

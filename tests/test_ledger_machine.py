@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from langchain_openrouter_free import pages
 from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
+from langchain_openrouter_free.endings import ending_of
 from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.ledger import Ledger
@@ -174,7 +175,7 @@ def test_every_walk_ends(kinds: list[Kind], patience: float, most: int | None, w
     assert route.waited <= patience + 1e-6
     assert most is None or len(asked) <= most
     assert "p:paid" not in [model for model, _ in asked], "without a price nobody pays"
-    route.ending()
+    ending_of(route)
 
 
 def test_a_late_moment_is_not_shortened_by_an_earlier_one() -> None:

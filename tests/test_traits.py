@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from langchain_openrouter_free import pages
 from langchain_openrouter_free.actions import Candidate, GiveUp, Try
+from langchain_openrouter_free.endings import Ending, ending_of
 from langchain_openrouter_free.fitness import Needs, barred
 from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.preferences import PRIVACY
-from langchain_openrouter_free.routing import Ending, Route
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.traits import (
     FEATURE_KEPT,
     FORM_KEPT,
@@ -185,7 +186,7 @@ def test_the_first_that_suits_is_tried(
     if first is None:
         assert isinstance(action, GiveUp)
         long = any("context of" in why[model][0] for model in NAMES)  # type: ignore[index]
-        assert route.ending() in ((Ending.UNSUITABLE, Ending.TOO_LONG) if long else (Ending.UNSUITABLE,))
+        assert ending_of(route) in ((Ending.UNSUITABLE, Ending.TOO_LONG) if long else (Ending.UNSUITABLE,))
         assert [(one.model, (one.reason, one.until)) for one in route.skipped(book, NOW)] == list(why.items())
     else:
         assert isinstance(action, Try)
