@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import weakref
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -23,7 +25,8 @@ from langchain_openrouter_free.stores.sheltered import Unusable
 
 def deaf_at(store: RedisStore, turns: set[int]) -> None:
     """Let a store not hear what the server says in these of its next turns, though that has done what it was asked."""
-    run, turn = store._run, count()
+    # Not held by itself: its connection would be left to the garbage collector.
+    run, turn = partial(RedisStore._run, weakref.proxy(store)), count()
 
     def deaf(*asked: Any) -> list[Any]:
         said = run(*asked)
