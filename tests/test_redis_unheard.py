@@ -15,7 +15,7 @@ import pytest
 from driving import drive, make
 from money_world import FLAT
 from redis_server import Server
-from store_helpers import ADDED, Clock, counted, fail, one_more
+from store_helpers import ADDED, LOG, Clock, counted, fail, one_more
 
 from langchain_openrouter_free import AllModelsFailed
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -49,6 +49,22 @@ def test_what_is_written_though_nobody_heard_of_it_counts_once(lost: int, own: S
         other.update(ADDED, one_more)
         clock.now += 31.0
     assert counted(store, ADDED) == counted(other, ADDED) == 15
+
+
+@pytest.mark.parametrize("lost", range(9))
+def test_a_row_that_is_written_though_nobody_heard_of_it_is_there_once(lost: int, own: Server) -> None:
+    """With a change, by itself, and as it is brought back."""
+    clock = Clock()
+    store = RedisStore(own.url, warn=lambda _: None, monotonic=clock)
+    deaf_at(store, {lost, lost + 1})
+    for number in range(0, 12, 3):
+        for place in (number, number + 1):
+            store.update_and_append(ADDED, one_more, lambda at: (LOG, float(at), "with a change"))
+            store.append(LOG, float(place), f"alone {place}")
+        clock.now += 31.0
+    store.update(ADDED, one_more)
+    rows = [text for _, text in RedisStore(own.url, warn=fail).recent(LOG, 99)]
+    assert sorted(rows) == sorted(["with a change"] * 8 + [f"alone {n}" for n in range(12) if n % 3 < 2])
 
 
 def test_a_server_that_stands_still_for_a_while(own: Server) -> None:

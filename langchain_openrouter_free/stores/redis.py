@@ -394,6 +394,7 @@ class RedisStore(Sheltered):
             is_done, *there = self._run(scripts.WRITE, keys, *arguments)
         except Unusable as trouble:
             # Slow, or away just now: it may have been done all the same, or be done when the server goes on.
+            trouble.row = "" if same or row is None else fresh
             if not same and ref.merge is not None:
                 trouble.unheard = (ref.key, fresh, new if stand.page is self._known[ref.key].page else None)
             raise

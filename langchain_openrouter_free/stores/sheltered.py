@@ -30,6 +30,8 @@ _Work: TypeAlias = Callable[[], Answer]
 _MOST_KEPT = 10_000
 # More changes of a page that nobody knows of are not told apart.
 _MOST_UNHEARD = 100
+# A row that may have been written by itself, and not with a change.
+_ALONE = "alone"
 
 
 class Unusable(Exception):
@@ -38,12 +40,14 @@ class Unusable(Exception):
     Attributes:
         unheard: the change of which nobody knows whether it was made: the page's key, the change's name, and the page
             that was seen with this change, None where others' changes are in it that were not seen; None for no change.
+        row: the name of the change with which a row may have been written; "" for none.
     """
 
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(what)
         self.kind = kind
         self.unheard: tuple[str, str, Any] | None = None
+        self.row = ""
 
 
 class Sheltered(ABC):
@@ -91,9 +95,12 @@ class Sheltered(ABC):
         # When the backend is tried again; None while it is in use.
         self._back_at: float | None = None
         self._warned: set[str] = set()
-        # What the outage has changed: pages that can be joined, as they were before it and as they are, and rows.
+        # What the outage has changed: pages that can be joined, as they were before it and as they are, and rows, each
+        # with the change that may have written it, or `_ALONE`.
         self._astray: dict[str, tuple[PageRef[Any], Any, Any]] = {}
-        self._rows: deque[Row] = deque(maxlen=_MOST_KEPT)
+        self._rows: deque[tuple[Row, str]] = deque(maxlen=_MOST_KEPT)
+        # What may have written the row of the update that runs.
+        self._unsure = ""
         # Of changes whose answer was lost their names, and the pages as they were here with them; by the pages' keys.
         self._unheard: dict[str, dict[str, Any]] = {}
         forks.renewed(self)
@@ -196,6 +203,7 @@ class Sheltered(ABC):
     def _do(self, work: _Work[Answer], without: Callable[[MemoryStore], Answer]) -> Answer:
         """Do `work` in the backend, or, where that cannot be used now, `without` it."""
         with self._lock:
+            self._unsure = ""
             if self._back_at is None or self._monotonic() >= self._back_at:
                 try:
                     if self._astray or self._rows:
@@ -210,6 +218,7 @@ class Sheltered(ABC):
 
     def _give_up(self, trouble: Unusable) -> None:
         self._let_go()
+        self._unsure = trouble.row or _ALONE
         if self._back_at is None:
             self._memory = MemoryStore()
             self._astray, self._rows, self._unheard = {}, deque(maxlen=_MOST_KEPT), {}
@@ -254,7 +263,7 @@ class Sheltered(ABC):
     def _keep_row(self, memory: MemoryStore, row: Row) -> None:
         memory.append(*row)
         if self._back_at != math.inf:
-            self._rows.append(row)
+            self._rows.append((row, self._unsure))
 
     def _bring_back(self) -> None:
         """Join what the outage has counted with what is there; each page and row once."""
@@ -268,12 +277,17 @@ class Sheltered(ABC):
                         # If it was made, all of this page has been brought back.
                         trouble.unheard = (*trouble.unheard[:2], mine)
                     raise
+                left = ((row, by) for row, by in self._rows if not by or not self._is_made(by))
+                self._rows = deque(left, _MOST_KEPT)
             del self._astray[key]
             self._unheard.pop(key, None)
             # If the backend fails again before all is back, what is kept of this page begins with what is there now.
             self._memory.forget(key)
         while self._rows:
-            self._append(*self._rows[0])
+            row, by = self._rows[0]
+            if by != _ALONE or row[1:] not in self._recent(row[0], _MOST_UNHEARD):
+                self._rows[0] = (row, _ALONE)
+                self._append(*row)
             self._rows.popleft()
 
     def _joined(self, ref: PageRef[Page], base: Page | None, mine: Page, there: Page | None) -> tuple[Page, None]:
