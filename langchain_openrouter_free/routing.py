@@ -178,11 +178,11 @@ class Route:
         decided = self._free_step(book, now, patience)
         if decided is not None:
             return decided
+        if self.choice.open and self._gone():
+            return book, Ask(Topic.NEWS)
         book, action = self._paid_step(book, now, patience)
         if isinstance(action, Try):
             book = book.begun(action.candidate.model, None, now, self.lease)
-        if isinstance(action, GiveUp) and self.choice.open and self._gone():
-            return book, Ask(Topic.NEWS)
         if isinstance(action, GiveUp) and self.money is not None and Topic.FUNDS not in self._asked:
             return book, Ask(Topic.FUNDS)
         return book, action

@@ -149,6 +149,20 @@ def test_a_newer_list_is_waited_for_where_all_of_this_one_are_gone(path: str) ->
         assert max(Counter(asked(sim)).values()) <= 2, "once for its answer, and once for its death"
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_newer_list_is_looked_at_before_anybody_is_paid(path: str) -> None:
+    """It costs nothing, and may have a free model."""
+    paid = {"id": "simulated/dear", "pricing": {"prompt": "0.000001", "completion": "0.000001"}}
+    clock = FakeClock()
+    with Simulator(Scenario(models=[TWENTY[0], paid]), clock=clock.now) as sim:
+        fields: dict[str, Any] = {"allow_paid": True, "paid_models": [paid["id"]], "budget": "$1 total"}
+        model = make(sim, ["auto"], clock=clock, **fields)
+        assert drive(model, path).meta["model_name"] == TWENTY[0]
+        for there, served in (([TWENTY[1]], TWENTY[1]), ([], paid["id"])):
+            sim.serve([paid, *({"id": one, "pricing": FREE} for one in there)])
+            assert drive(model, path).meta["model_name"] == served
+
+
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("path", PATHS)
 def test_a_newer_list_that_does_not_come_is_not_waited_for_beyond_the_calls_end(path: str) -> None:
