@@ -67,13 +67,25 @@ def test_a_server_of_something_else(answer: bytes) -> None:
 
 
 @pytest.mark.wall_clock
-def test_an_answer_that_never_ends_is_none() -> None:
+@pytest.mark.parametrize("is_cluster", [False, True])
+def test_an_answer_that_never_ends_is_none(*, is_cluster: bool) -> None:
     """However little silence there is in it."""
+    moved = iter([b"-MOVED 1 127.0.0.1:%d\r\n"] if is_cluster else [])
 
     class Dripping(socketserver.StreamRequestHandler):
         def handle(self) -> None:
+            port = self.server.server_address[1]
             with suppress(OSError):
-                self.request.recv(65_536)
+                while asked := self.request.recv(65_536):
+                    node = b"*3\r\n$9\r\n127.0.0.1\r\n:%d\r\n$1\r\na\r\n" % port
+                    if b"SLOTS" in asked:
+                        self.wfile.write(b"*1\r\n*3\r\n:0\r\n:16383\r\n" + node)
+                    elif is_cluster and (b"HELLO" in asked or b"CLIENT" in asked):
+                        self.wfile.write(b"%1\r\n+proto\r\n:3\r\n" if b"HELLO" in asked else b"+OK\r\n")
+                    elif (elsewhere := next(moved, None)) is not None:
+                        self.wfile.write(elsewhere % port)
+                    else:
+                        break
                 self.wfile.write(b"+")
                 for _ in range(1000):
                     self.wfile.write(b"a")

@@ -126,6 +126,11 @@ def _impatient(kind: type[Any]) -> type[Any]:
     return Connection
 
 
+class _Pool(redis.ConnectionPool):
+    def __init__(self, connection_class: type[Any] = redis.Connection, **options: Any) -> None:
+        super().__init__(_impatient(connection_class), **options)
+
+
 class RedisStore(Sheltered):
     """Keep pages and logs on a Redis or Valkey server, for all machines that share it.
 
@@ -246,6 +251,7 @@ class RedisStore(Sheltered):
             socket_timeout=self._patience,
             socket_connect_timeout=self._patience,
             retry=Retry(NoBackoff(), 0),
+            connection_pool_class=_Pool,
         )
 
     @property
