@@ -85,6 +85,7 @@ _PART_OF_WAIT = r"(\d{1,9}(?:\.\d{1,9})?)\s{0,2}(ms|mil|h|m|s)[a-z]*"
 _SPOKEN_WAIT = r"\b(?:retry|try again) (?:after|in) ((?:\d{1,9}(?:\.\d{1,9})?\s{0,2}(?:ms|mil|h|m|s)[a-z]*[\s,]{0,2})+)"
 _UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _AFFORDS = r"(?i)(?:can\s+only\s+afford|token capacity required,)\s+(\d{1,3}(?:,\d{3}){1,2}|\d{1,9})\b"
+_REASON = r"(?:in_flight|weight_exceeds)\w*"
 # Reads what comes from a model or a gateway: control characters inside strings are tolerated.
 LENIENT = json.JSONDecoder(strict=False)
 
@@ -363,7 +364,8 @@ def _limit_source(meta: Json, text: str) -> str:
     hit = None if named else compiled(_DAY_COUNTER).search(text)
     if hit and int(hit.group(1)) >= int(hit.group(2)) > 0:
         return "free_tier_daily"
-    return f"{named} {why}" if why else named
+    # Others give reasons in words of their own, which name no limit.
+    return f"{named} {why}" if compiled(_REASON).fullmatch(why) else named
 
 
 def _step(meta: Json, text: str) -> str:

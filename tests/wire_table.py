@@ -242,6 +242,8 @@ REFUSALS = [
     Case("402-in-flight-by-its-reason", 402, err(402, "x", reason="in_flight_budget_exhausted"), "in_flight_budget", "account"),
     Case("402-maximum-cost", 402, err(402, "This request's maximum cost exceeds your available credits. Add credits, or lower max_tokens or prompt size."), "too_dear", "account"),
     Case("402-weight", 402, err(402, "x", reason="weight_exceeds_budget", limit_source="openrouter_credits"), "too_dear", "account"),
+    Case("502-reason-of-a-gateway", 502, err(502, "Bad gateway", reason="upstream connect error"), "broken", "provider"),
+    Case("404-reason-of-a-gateway", 404, err(404, "No endpoints found for a/b:free.", reason="upstream_error"), "delisted", "model"),
     Case("402-key-limit", 402, err(402, "x", limit_source="openrouter_key_limit"), "key_limit", "account"),
     Case("403-key-limit", 403, err(403, "Key limit exceeded (weekly limit)"), "key_limit", "account"),
     Case("402-budget-of-the-provider", 402, upstream(402, "Spending limit reached"), "broken", "model"),
