@@ -59,7 +59,7 @@ def ending_of(route: Route) -> Ending:
         return Ending.PRIVACY
     if route.hold is not None and not paid_tried:
         return Ending.QUOTA
-    if kinds == {Kind.SPENT}:
+    if kinds == {Kind.SPENT} and route.suits_nobody:
         return Ending.UNSUITABLE
     unsuitable = {Kind.UNFIT, Kind.POLICY, Kind.INCOMPATIBLE, Kind.CLOSED, Kind.REGION, Kind.DELISTED}
     if kinds <= unsuitable | {Kind.TOO_LONG, Kind.MODERATED} and route.suits_nobody:
@@ -202,6 +202,8 @@ def _failed(route: Route, book: Ledger, now: float) -> str:
     none_reached = all(record.outcome == Kind.UNREACHABLE for record in route.trail)
     if none_reached and any(how.kind is Kind.UNREACHABLE for how in route.verdicts):
         return f"{tried}: the service cannot be reached. Check the network and base_url."
+    if {how.kind for how in route.verdicts} == {Kind.SPENT}:
+        tried = f"{tried}: all tokens went into thinking. Raise max_tokens, or ask for less reasoning"
     rests = [book.rests_until(candidate.model, now) for candidate in (*route.free, *route.paid)]
     wakes = min((until for until in (*rests, route.next_turn or 0.0) if until > now), default=None)
     again = f" The first of them may be asked again at {at(wakes)}." if wakes is not None else ""

@@ -115,6 +115,19 @@ def test_it_is_the_request_where_it_happens_to_all(sim: Simulator, path: str) ->
     assert (set(asked(sim)), caught.value.is_retryable) == ({FIRST, SECOND}, False)
 
 
+@pytest.mark.parametrize("path", PATHS[:2])
+def test_it_is_not_where_others_are_only_resting(sim: Simulator, path: str) -> None:
+    """They may need no thinking, and are back in seconds."""
+    _world(sim, "200-length-thinking")
+    sim.script({SECOND: "503"})
+    model = _model(sim, max_wait=0)
+    with pytest.raises(AllModelsFailed):
+        drive(model, path, "hi", model=SECOND)
+    with pytest.raises(AllModelsFailed, match="Raise max_tokens, or ask for less reasoning") as caught:
+        drive(model, path, "hi", max_tokens=50)
+    assert ({record.outcome for record in caught.value.attempts}, caught.value.is_retryable) == ({"spent"}, True)
+
+
 @pytest.mark.parametrize("path", ["stream", "astream"])
 def test_thoughts_that_were_shown_are_final(sim: Simulator, path: str) -> None:
     """The call ends with them, for another answer would stand behind them."""
