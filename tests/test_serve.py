@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import time
@@ -170,6 +171,27 @@ class TestOpenAIsClient:
             ask.create(model="auto", messages=HELLO, extra_body={"sensitive": True})
         assert told.value.code == "no_suitable_model"
         assert len(sim.chats()) == 1
+
+    @pytest.mark.parametrize(
+        ("own", "wish", "sent"),
+        [
+            ({"privacy": "zdr"}, {"privacy": "any"}, []),
+            ({"privacy": "zdr"}, {"privacy": "no-training"}, []),
+            ({"privacy": "zdr"}, {"privacy": "zdr"}, [True]),
+            ({"privacy": "zdr"}, {"provider": {"sort": "price"}}, [True]),
+            ({"privacy": "no-training"}, {"privacy": "zdr"}, [True]),
+            ({"provider": {"zdr": True}}, {"provider": {"sort": "price"}}, []),
+            ({"provider": {"zdr": True}}, {"provider": {"zdr": True, "sort": "price"}}, [True]),
+            ({"provider": {"zdr": True}}, {"privacy": "no-training"}, [True]),
+        ],
+    )
+    def test_a_client_asks_for_no_less_privacy_than_the_endpoint(
+        self, sim: Simulator, endpoint: Callable[..., str], own: dict[str, Any], wish: dict[str, Any], sent: list[bool]
+    ) -> None:
+        ask = client(endpoint(**own), max_retries=0).chat.completions
+        with pytest.raises(openai.BadRequestError, match="not for less") if not sent else contextlib.nullcontext():
+            ask.create(model="auto", messages=HELLO, extra_body=wish)
+        assert [chat.body["provider"].get("zdr") for chat in sim.chats()] == sent
 
 
 # What happens -> the client's error, its code, whether its own retries are wanted.

@@ -22,6 +22,7 @@ from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, RequestRejected, route_facts
 from langchain_openrouter_free.fields import names_of, sentence_of
 from langchain_openrouter_free.planning import Planning
+from langchain_openrouter_free.preferences import PRIVACY, asked_of
 from langchain_openrouter_free.request import Request
 from langchain_openrouter_free.selection import AUTO
 from langchain_openrouter_free.serve.asking import Asked
@@ -170,6 +171,7 @@ class Router(Planning, Accounting):
         """
         kwargs: dict[str, Any] = {**asked.params, "extra_body": asked.extra, "model": pinned}
         plan = self._plan(None, kwargs)
+        self._check_privacy(asked)
         wire, now = plan.meaning.wire, self.clock.now()
         # Who has served a conversation is known by what was said in it; clients name none.
         conversation, before = traces(plan.accounts.account, plan.ranking, asked.messages)
@@ -184,6 +186,17 @@ class Router(Planning, Accounting):
         route = self._route(plan, request, voice=voice)
         attempts = request.attempts(route, plan.accounts, self._deadlines(plan), self._hedge(plan))
         return Served(attempts, request, lambda model: VOICES.remember(conversation, model, self.clock.now()))
+
+    def _check_privacy(self, asked: Asked) -> None:
+        """See that a client asks for no less privacy than who runs the endpoint.
+
+        Raises:
+            RequestRejected: if it does.
+        """
+        own = asked_of(self.provider, self.privacy)
+        wish = asked_of(asked.params.get("provider", self.provider), asked.params.get("privacy", self.privacy))
+        if PRIVACY.index(wish) < PRIVACY.index(own):
+            raise RequestRejected(f"privacy: this endpoint asks for {own!r}; a request may ask for more, not for less.")
 
     def usable(self) -> list[str]:
         """Return the ids of all free chat models, best first, and of paid ones that may be asked.
