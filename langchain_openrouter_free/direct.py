@@ -8,7 +8,7 @@ goes by them. Loaded with the first client, for the reason that `network` gives.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -21,6 +21,8 @@ from langchain_openrouter_free.network import keep_deadlines, know_reader
 _OWN = "httpx._transports.default"
 # Private names of httpx; where one is missing, requests go a way that is longer.
 _FIND, _POOL = "_transport_for_url", "_pool"
+# Private names of a pool; where one is missing, what it forgets stays forgotten.
+_CONNECTIONS, _REQUESTS = "_connections", "_requests"
 # What a pool raises has the name of what httpx makes of it.
 _TERMS = {
     term: getattr(httpx, name)
@@ -119,9 +121,33 @@ class AsyncDirect(httpx.AsyncClient):
         pool = _pool_of(transport, transport.handle_async_request)
         if pool is None:
             return _aopened(await transport.handle_async_request(_built(self, method, url, headers, content, patience)))
-        reply = await pool.handle_async_request(_asked(method, place, content, patience))
+        try:
+            reply = await pool.handle_async_request(_asked(method, place, content, patience))
+        except BaseException:
+            await _close_forgotten(pool)
+            raise
         know_reader(reply)
-        return Opened(reply.status, reply.headers, reply.stream, reply.aclose)
+        return Opened(reply.status, reply.headers, reply.stream, partial(_let_go, reply, pool))
+
+
+async def _let_go(reply: httpcore.Response, pool: object) -> None:
+    await reply.aclose()
+    await _close_forgotten(pool)
+
+
+async def _close_forgotten(pool: object) -> None:
+    """Close the connections of a pool that no request has and none can get.
+
+    A task that is cancelled as it is given a connection, or as a failed one is closed, leaves such: they would keep
+    their sockets for as long as the loop runs, and with a thousand of them the pool is full.
+    """
+    connections, requests = getattr(pool, _CONNECTIONS, []), getattr(pool, _REQUESTS, None)
+    if not connections or requests is None:
+        return
+    busy = [request.connection for request in requests]
+    for connection in [one for one in connections if not (one in busy or one.is_idle() or one.is_closed())]:
+        connections.remove(connection)
+        await connection.aclose()
 
 
 def _pool_of(transport: object, way: object) -> Any:

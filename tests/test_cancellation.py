@@ -1,0 +1,96 @@
+"""Wherever a task is cancelled, its call leaves nothing behind: no connection, no task, no slot."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import types
+from collections.abc import Coroutine, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import TWENTY, make
+
+from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
+from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.listings import LISTINGS
+from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.stores.sqlite import SqliteStore
+
+pytestmark = pytest.mark.one_simulator
+
+BROKEN = {"do": "cut", "after": 2, "speed": 200, "reasoning": False}
+WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "answered": ({}, {}),
+    "moved": ({TWENTY[0]: "503"}, {}),
+    "broken off": ({TWENTY[0]: BROKEN}, {"on_interrupt": "restart"}),
+}
+
+
+@types.coroutine
+def _cancelled(work: Coroutine[Any, Any, None], at: int) -> Generator[Any, Any, bool]:
+    """Do the work, and cancel its task as it is suspended for the so manieth time; tell whether it came to that."""
+    task, error = asyncio.current_task(), None
+    assert task is not None
+    for suspended in itertools.count(1):
+        try:
+            awaited = work.send(None) if error is None else work.throw(error)
+        except StopIteration:
+            return suspended > at
+        if suspended == at:
+            task.cancel()
+        error = None
+        try:
+            yield awaited
+        except BaseException as thrown:  # noqa: BLE001 - it is the work's
+            error = thrown
+    raise AssertionError
+
+
+async def _cancel(model: ChatOpenRouterFree, at: int) -> bool:
+    """Cancel a streamed call, and look at the loop's connections; tell whether it was over before."""
+
+    async def consume() -> None:
+        async for _ in model.astream(f"hi {at}"):
+            pass
+
+    async def cancelled() -> None:
+        assert not await _cancelled(consume(), at), "a cancellation was swallowed"
+
+    task = asyncio.create_task(cancelled())
+    await asyncio.wait([task])
+    if late := asyncio.all_tasks() - {asyncio.current_task()}:
+        # A thread that works for the task is let come to its end.
+        assert not (await asyncio.wait(late, timeout=5))[1]
+    for client in (await CLIENTS._of_loop()).clients:
+        pool: Any = client.client._transport
+        assert client.under_way == 0
+        assert [one for one in pool._pool.connections if not (one.is_idle() or one.is_closed())] == []
+    if not task.cancelled():
+        task.result()
+    return not task.cancelled()
+
+
+@pytest.mark.parametrize("blocking", [False, True], ids=["memory", "file"])
+@pytest.mark.parametrize(("scripts", "arguments"), WAYS.values(), ids=WAYS)
+def test_a_stream_that_is_cancelled_anywhere(
+    sim: Simulator, scripts: dict[str, Any], arguments: dict[str, Any], tmp_path: Path, *, blocking: bool
+) -> None:
+    """All connections are closed or idle, and no slot is lost but for a request that may have left."""
+    for at in itertools.count(1):
+        sim.reset()
+        sim.script(scripts)
+        LISTINGS.clear()
+        store = SqliteStore(tmp_path / f"{at}.sqlite3") if blocking else MemoryStore()
+        model = make(sim, TWENTY[:2], state=store, **arguments)
+        is_over = asyncio.run(_cancel(model, at))
+        taken = max(model._accounts().look().windows.days.values(), default=0)
+        # What was sent last before may have arrived just now.
+        seen = [chat for chat in sim.chats() if chat.body["messages"][-1]["content"] == f"hi {at}"]
+        assert 0 <= taken - len(seen) <= 2, at
+        if isinstance(store, SqliteStore):
+            store.close()
+        if is_over:
+            break
+    assert at > 10
