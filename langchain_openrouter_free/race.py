@@ -69,7 +69,9 @@ class Race:
                 await self._course.silent(self._running, None)
                 winner = await self._spoken()
                 if winner is not None:
-                    return winner
+                    # Still one of those that run: if the others cannot be left in peace, nobody else closes it.
+                    await self._lose([task for task in self._running if task is not winner])
+                    return self._running.pop(winner)
         except BaseException as error:
             await self._break_off(error)
             raise
@@ -80,12 +82,13 @@ class Race:
     def _enter(self, attempt: Attempt) -> None:
         self._running[asyncio.create_task(attempt.alisten())] = attempt
 
-    async def _spoken(self) -> Attempt | None:
-        """Return an attempt that has spoken; leave those that have failed."""
+    async def _spoken(self) -> asyncio.Task[None] | None:
+        """Return who listens to an attempt that has spoken; leave those that have failed."""
         for task in [task for task in self._running if task.done()]:
-            attempt, error = self._running.pop(task), task.exception()
+            error = task.exception()
             if error is None:
-                return attempt
+                return task
+            attempt = self._running.pop(task)
             if not await attempt.__aexit__(type(error), error, error.__traceback__):
                 raise error
         return None
@@ -108,8 +111,8 @@ class Race:
 
     async def _stopped(self, task: asyncio.Task[None]) -> tuple[Attempt, BaseException | None]:
         """Stop to listen to an attempt; return it, and how it had failed by itself in the same moment, if it had."""
-        attempt, was_over = self._running.pop(task), task.done()
+        was_over = task.done()
         task.cancel()
         await asyncio.wait([task])
         error = None if task.cancelled() else task.exception()
-        return attempt, error if was_over else None
+        return self._running.pop(task), error if was_over else None

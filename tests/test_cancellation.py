@@ -25,6 +25,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "answered": ({}, {}),
     "moved": ({TWENTY[0]: "503"}, {}),
     "broken off": ({TWENTY[0]: BROKEN}, {"on_interrupt": "restart"}),
+    "hedged": ({TWENTY[0]: {"do": "ok", "latency": 0.1}}, {"hedge_after": 0.01}),
 }
 
 
