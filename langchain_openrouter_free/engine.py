@@ -242,7 +242,7 @@ class Attempts(Narration):
         """Begin an attempt, on a borrowed loop where a second one may be begun beside it."""
         if self.hedge is None or not self.hedge.bridged or turn.candidate.paid or PORTAL.is_here():
             self._may_send = False
-            return Attempt(self, turn)
+            return self._opened(turn)
         self.roads = bridged(self.roads)
         return PORTAL.run(self._aattempt(turn))
 
@@ -250,8 +250,16 @@ class Attempts(Narration):
         """Begin an attempt; where it is hedged, return the one that has spoken first, or None if none has."""
         self._may_send = False
         silence = None if self.hedge is None else self.hedge.silence(turn)
-        attempt = Attempt(self, turn)
+        attempt = self._opened(turn)
         return attempt if silence is None else await Race(self).run(attempt, silence)
+
+    def _opened(self, turn: Turn) -> Attempt:
+        """Begin an attempt, or give back what its turn took: nobody else knows of that by now."""
+        try:
+            return Attempt(self, turn)
+        except BaseException:
+            self._undo(turn)
+            raise
 
     async def silent(self, listening: Iterable[asyncio.Task[None]], seconds: float | None) -> bool:
         """Wait until one of the attempts has spoken or failed; tell whether all are silent when the time is over."""
@@ -265,7 +273,7 @@ class Attempts(Narration):
         if granted is None:
             return None
         log.info("%s is silent: %s is asked as well", turn.candidate.model, granted.candidate.model)
-        return Attempt(self, granted)
+        return self._opened(granted)
 
     def _rival(self, turn: Turn) -> Turn | None:
         granted, pace = self.books.rival(self.route, turn.candidate.model), self.roads.pace

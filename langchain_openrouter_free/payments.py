@@ -82,16 +82,21 @@ class Payments:
         """
         bought: Held | Shortfall | None = self._wanted(key, most_tokens)
         touched: list[Pocket] = []
-        for pocket in self.pockets:
-            if not isinstance(bought, Held):
-                break
-            touched.append(pocket)
-            bought = self._hold_back(pocket, bought, prices, now)
-            # Asked afterwards: the update is what finds out.
-            if isinstance(bought, Held) and self._is_blind(pocket, now):
-                bought = None
+        give_back = partial(Purse.settled, key=key, cost=0, now=now)
+        try:
+            for pocket in self.pockets:
+                if not isinstance(bought, Held):
+                    break
+                touched.append(pocket)
+                bought = self._hold_back(pocket, bought, prices, now)
+                # Asked afterwards: the update is what finds out.
+                if isinstance(bought, Held) and self._is_blind(pocket, now):
+                    bought = None
+        except BaseException:
+            self._change(touched, give_back)
+            raise
         if not isinstance(bought, Held):
-            self._change(touched, partial(Purse.settled, key=key, cost=0, now=now))
+            self._change(touched, give_back)
         if not isinstance(bought, Shortfall):
             return bought
         rest = self._shortfalls(self.pockets[len(touched) :], self._wanted(key, most_tokens), prices, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import types
 from collections.abc import Coroutine, Generator
@@ -11,12 +12,16 @@ from typing import Any
 
 import pytest
 from driving import TWENTY, make
+from money_world import World
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
+from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.listings import LISTINGS
+from langchain_openrouter_free.payments import Payments
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
+from langchain_openrouter_free.testing import FakeClock
 
 pytestmark = pytest.mark.one_simulator
 
@@ -95,3 +100,39 @@ def test_a_stream_that_is_cancelled_anywhere(
         if is_over:
             break
     assert at > 10
+
+
+class Interrupted:
+    """A function in whose first call the user presses Ctrl-C."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.pressed = function, False
+
+    def __get__(self, owner: Any, _: Any = None) -> Any:
+        return functools.partial(self, owner)
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+        return self.function(*arguments)
+
+
+def _interrupt(model: ChatOpenRouterFree, monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, Interrupted(getattr(where, name)))
+        with pytest.raises(KeyboardInterrupt):
+            model.invoke("hi")
+
+
+@pytest.mark.parametrize(("where", "name"), [(Payments, "_is_blind"), (Attempt, "__init__")])
+def test_what_is_interrupted_before_it_leaves_costs_nothing(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
+) -> None:
+    """What was held back for a paid attempt is given back at once, in each page of money."""
+    world = World(sim, FakeClock())
+    model = world.model(account_budget="$9")
+    model.invoke("hi")
+    before = model.spending()
+    _interrupt(model, monkeypatch, where, name)
+    assert model.spending() == before
