@@ -332,11 +332,13 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        how = self._judged(error)
         try:
-            self._source.close()
+            try:
+                how = self._judged(error)
+            finally:
+                self._source.close()
         except BaseException:
-            self._owner.settle(self, how, is_last=True)
+            self._owner.settle(self, self._judged(error), is_last=True)
             raise
         how = self._owner.settle(self, how)
         try:
@@ -352,11 +354,13 @@ class Attempt:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        how = self._judged(error)
         try:
-            await self._source.aclose()
+            try:
+                how = self._judged(error)
+            finally:
+                await self._source.aclose()
         except BaseException:
-            await self._owner.asettle(self, how, is_last=True)
+            await self._owner.asettle(self, self._judged(error), is_last=True)
             raise
         how = await self._owner.asettle(self, how)
         try:

@@ -23,7 +23,7 @@ from langchain_openrouter_free.verdicts import Kind
 
 if TYPE_CHECKING:
     from langchain_openrouter_free import direct
-    from langchain_openrouter_free.direct import OpenedAsyncReply
+    from langchain_openrouter_free.direct import OpenedAsyncReply, OpenedReply
 else:
     direct = Later("langchain_openrouter_free.direct")
 
@@ -213,20 +213,17 @@ class Reply(_Counting):
         by = CLIENTS.sync() if client is None else client
         super().__init__(by if isinstance(by, Counted) else None)
         self._read = read
+        self._opened: OpenedReply | None = None
         try:
             asked = _asked(request, connect, read)
             self._opened = by.client.straight(*asked) if isinstance(by, Counted) else direct.usual(by, *asked)
-        except BaseException as error:
-            self._over()
-            _raise_fault(error, read)
-            raise
-        self.status, self.headers = self._opened.status, _told(self._opened.headers)
-        try:
+            self.status, self.headers = self._opened.status, _told(self._opened.headers)
             unpacker = None if raw else _unpacker(self.headers)
             # A client of the user's own keeps to its own timeouts.
             self._bytes = _pieces(self._opened.stream, unpacker, read if isinstance(by, Counted) else None)
-        except TransportFault:
+        except BaseException as error:
             self.close()
+            _raise_fault(error, read)
             raise
 
     def read(self) -> bytes | None:
@@ -240,7 +237,8 @@ class Reply(_Counting):
     def close(self) -> None:
         """Close the reply; a connection whose reply was read to its end is used again."""
         try:
-            self._opened.close()
+            if self._opened is not None:
+                self._opened.close()
         finally:
             self._over()
 

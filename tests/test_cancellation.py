@@ -14,7 +14,7 @@ import pytest
 from driving import TWENTY, make
 from money_world import World
 
-from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
+from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore, transport
 from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.listings import LISTINGS
@@ -136,3 +136,19 @@ def test_what_is_interrupted_before_it_leaves_costs_nothing(
     before = model.spending()
     _interrupt(model, monkeypatch, where, name)
     assert model.spending() == before
+
+
+@pytest.mark.parametrize(("where", "name"), [(transport, "_told"), (Attempt, "_judged")])
+def test_what_is_interrupted_is_closed_and_settled(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
+) -> None:
+    """As its reply begins, and as it is left."""
+    model = make(sim)
+    model.refresh()
+    _interrupt(model, monkeypatch, where, name)
+    (client,) = CLIENTS._of_threads().clients
+    pool: Any = client.client._transport
+    assert client.under_way == 0
+    assert all(one.is_idle() for one in pool._pool.connections)
+    (call,) = model.history()
+    assert [one.outcome for one in call.attempts] == ["ok" if where is not transport else "abandoned"]
