@@ -201,3 +201,22 @@ class TestCalls:
         with patch.object(SqliteStore, "update", noted):
             await model.ainvoke("hi")
         assert where == {False}
+
+
+@pytest.mark.parametrize("way", ["at once", "waiting"])
+def test_an_interruption_as_it_begins_locks_nobody_out(store: SqliteStore, path: Path, way: str) -> None:
+    """Ctrl-C behind the transaction's begin: neither the store nor the file stays locked."""
+    begin = connection.Connection.begin
+
+    def interrupted(*arguments: Any) -> None:
+        begin(*arguments)
+        raise KeyboardInterrupt
+
+    with patch.object(connection.Connection, "begin", interrupted), pytest.raises(KeyboardInterrupt):
+        at_once(store, never) if way == "at once" else store.update(COUNT, one_more)
+    with closing(other(path)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        another.execute("ROLLBACK")
+    in_thread(lambda: store.update(COUNT, one_more))
+    assert counted(store) == 2
+    assert not store.degraded

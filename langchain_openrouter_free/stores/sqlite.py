@@ -124,13 +124,19 @@ class SqliteStore(Sheltered):
         """Begin a transaction for this thread's next update, if the file is open and nobody is in the way."""
         if not self._lock.acquire(blocking=False):
             return False
-        file = self._file
-        is_open = file is not None and self._back_at is None and file.identity == files.identity(self._place)
-        if file is not None and is_open and file.is_prompt:
-            # Whatever stands in the way, who may wait meets it again, and knows what to do.
-            with contextlib.suppress(sqlite3.Error):
-                file.begin()
-                self._seized = True
+        try:
+            file = self._file
+            is_open = file is not None and self._back_at is None and file.identity == files.identity(self._place)
+            if file is not None and is_open and file.is_prompt:
+                # Whatever stands in the way, who may wait meets it again, and knows what to do.
+                with contextlib.suppress(sqlite3.Error):
+                    file.begin()
+                    self._seized = True
+        except BaseException:
+            # Ctrl-C, maybe between the transaction's begin and the note of it: nobody else would end it.
+            self._seized = True
+            self.release()
+            raise
         if not self._seized:
             self._lock.release()
         return self._seized
@@ -219,9 +225,9 @@ class SqliteStore(Sheltered):
 
     def _transact(self, file: Connection, work: _Work[Answer], patience: float) -> Answer:
         begun, self._seized = self._seized, False
-        if not begun:
-            file.begin(patience)
         try:
+            if not begun:
+                file.begin(patience)
             answer, pages = work(file)
             file.commit(patience)
         except BaseException:
