@@ -244,7 +244,13 @@ class Attempts(Narration):
             self._may_send = False
             return self._opened(turn)
         self.roads = bridged(self.roads)
-        return PORTAL.run(self._aattempt(turn))
+        return PORTAL.run(self._aattempt(turn), undo=self._unwanted)
+
+    @staticmethod
+    async def _unwanted(attempt: Attempt | None) -> None:
+        """Leave an attempt that nobody waits for any more."""
+        if attempt is not None:
+            await attempt.__aexit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 
     async def _aattempt(self, turn: Turn) -> Attempt | None:
         """Begin an attempt; where it is hedged, return the one that has spoken first, or None if none has."""

@@ -10,10 +10,10 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Coroutine, Mapping
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from langchain_openrouter_free import forks
 from langchain_openrouter_free.actions import Candidate
@@ -32,6 +32,33 @@ _CLOSING_SECONDS = 2.0
 _ENDING_SECONDS = 1.0
 
 
+class _Handed(Generic[T]):
+    """Work on the loop, for whoever may stop to wait for it at any moment."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, None]] | None) -> None:
+        self.work, self._undo = work, undo
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._is_left = False
+
+    async def run(self) -> T:
+        """Do it, unless nobody waits for it any more."""
+        self._task = asyncio.current_task()
+        if self._is_left:
+            raise asyncio.CancelledError
+        return await self.work
+
+    def leave(self) -> None:
+        """Stop it, on the loop, or undo what it has come to."""
+        self._is_left = True
+        if self._task is None:
+            self.work.close()
+        elif not self._task.done():
+            self._task.cancel()
+        elif self._undo is not None and not (self._task.cancelled() or self._task.exception()):
+            PORTAL.leave(self._undo(self._task.result()))
+
+
 class Portal:
     """The loop, its thread, and the way to it."""
 
@@ -42,30 +69,45 @@ class Portal:
         self._loose: set[asyncio.Task[Any]] = set()
         forks.renewed(self)
 
-    def run(self, work: Coroutine[Any, Any, T], home: asyncio.AbstractEventLoop | None = None) -> T:
+    def run(
+        self,
+        work: Coroutine[Any, Any, T],
+        home: asyncio.AbstractEventLoop | None = None,
+        undo: Callable[[T], Coroutine[Any, Any, None]] | None = None,
+    ) -> T:
         """Run a coroutine on the loop, and wait for what it returns. Who is interrupted meanwhile cancels it.
 
         Args:
             work: the coroutine.
             home: the loop on which alone it can run; None for any.
+            undo: lets go of what it returned, where nobody waits for that any more.
 
         Raises:
             TransportFault: the loop was closed.
         """
-        # Under the lock: what is handed over behind the loop's end would never be done.
-        with self._lock:
-            loop = self._loop()
-            if home not in (None, loop):
-                work.close()
-                raise _closed()
-            future = asyncio.run_coroutine_threadsafe(work, loop)
+        handed, future = _Handed(work, undo), None
         try:
+            # Under the lock: what is handed over behind the loop's end would never be done.
+            with self._lock:
+                future = self._hand_over(handed, home)
             return future.result()
         except CancelledError:
             raise _closed() from None
         except BaseException:
-            future.cancel()
+            # Of an interruption that comes as it is handed over nobody knows whether it is on the loop by now.
+            has_failed = future is not None and future.done() and future.exception() is not None
+            if handed.loop is not None and not has_failed:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    handed.loop.call_soon_threadsafe(handed.leave)
             raise
+
+    def _hand_over(self, handed: _Handed[T], home: asyncio.AbstractEventLoop | None) -> Future[T]:
+        loop = self._loop()
+        if home not in (None, loop):
+            handed.work.close()
+            raise _closed()
+        handed.loop = loop
+        return asyncio.run_coroutine_threadsafe(handed.run(), loop)
 
     def is_here(self) -> bool:
         """Tell whether this is the loop's own thread, where nobody can wait for it."""
