@@ -141,13 +141,18 @@ async def _close_forgotten(pool: object) -> None:
     A task that is cancelled as it is given a connection, or as a failed one is closed, leaves such: they would keep
     their sockets for as long as the loop runs, and with a thousand of them the pool is full.
     """
+    while (connection := _forgotten(pool)) is not None:
+        getattr(pool, _CONNECTIONS).remove(connection)
+        await connection.aclose()
+
+
+def _forgotten(pool: object) -> Any:
     connections, requests = getattr(pool, _CONNECTIONS, []), getattr(pool, _REQUESTS, None)
     if not connections or requests is None:
-        return
-    busy = [request.connection for request in requests]
-    for connection in [one for one in connections if not (one in busy or one.is_idle() or one.is_closed())]:
-        connections.remove(connection)
-        await connection.aclose()
+        return None
+    busy = {id(request.connection) for request in requests}
+    loose = (one for one in connections if id(one) not in busy)
+    return next((one for one in loose if not (one.is_idle() or one.is_closed())), None)
 
 
 def _pool_of(transport: object, way: object) -> Any:

@@ -479,5 +479,7 @@ def test_an_interruption_as_it_is_handed_to_the_portal(
             model.invoke("hi")
     PORTAL.run(asyncio.sleep(0.2))
     assert [chat.disconnected_at is not None for chat in sim.chats()] == [True] * len(sim.chats())
-    assert len(model.history()) == (1 if late else len(sim.chats()))
+    # "At once" its request may be on its way, and then counts, or not.
+    assert len(sim.chats()) <= len(model.history()) <= 1
+    assert not late or model.history()
     assert all(one.under_way == 0 for one in PORTAL.run(CLIENTS._of_loop()).clients)
