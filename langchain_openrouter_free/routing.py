@@ -40,6 +40,7 @@ UNBOOKABLE = (
     "(state='memory' keeps one for this process alone)"
 )
 _IN_TIME = "the call ended before its turn"
+_ALL_REST = "every model cools down"
 _TOO_DEAR = "the budget does not hold it"
 # What of a walk grows on its way.
 _GROWING = ("trail", "verdicts", "pauses", "_done", "_outrun", "_unbookable", "_asked", "_suitability")
@@ -111,6 +112,7 @@ class Route:
     _no_service: bool = False
     _unreachable: int = 0
     _account_waits: int = 0
+    _came_back: bool = False
 
     def __post_init__(self) -> None:
         self._suitability = Suitability(self.needs)
@@ -183,9 +185,12 @@ class Route:
         book, action = self._paid_step(book, now, patience)
         if isinstance(action, Try):
             book = book.begun(action.candidate.model, None, now, self.lease)
-        if isinstance(action, GiveUp) and self.money is not None and Topic.FUNDS not in self._asked:
+        if not isinstance(action, GiveUp):
+            return book, action
+        back = self._second_step(book, now, patience)
+        if back is None and self.money is not None and Topic.FUNDS not in self._asked:
             return book, Ask(Topic.FUNDS)
-        return book, action
+        return back or (book, action)
 
     def _gone(self) -> int:
         """Return how many models the service said are gone that the list has; 0 where a newer one is of no use."""
@@ -214,7 +219,7 @@ class Route:
         longest = self._longest_queue(patience) if queued else patience
         if ready - now > longest:
             return None
-        why = f"the account's {hold.window} window" if hold else "every model cools down"
+        why = f"the account's {hold.window} window" if hold else _ALL_REST
         return book, Wait(ready, why, self._booked, self.paced and queued)
 
     def _spares(self, book: Ledger, now: float) -> bool:
@@ -310,8 +315,22 @@ class Route:
             generation, most = book.generation(candidate.model), self.amends.most_tokens.get(candidate.model)
             return book, Try(asked, generation=generation, most_tokens=most, turn=turn)
         if waits and min(waits) - now <= patience:
-            return book, Wait(min(waits), "every model cools down")
+            return book, Wait(min(waits), _ALL_REST)
         return book, GiveUp()
+
+    def _second_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
+        """Ask again, once in a call, who is back first of those for whom the server gave a moment, if it is in time."""
+        if self._came_back or self.hold is not None or self._no_service or self._account_waits > _ACCOUNT_WAITS:
+            return None
+        past, back, spares = zip(self.verdicts, self.trail, strict=True), self._suitability, self._spares(book, now)
+        stated = {told.model for how, told in past if how.until is not None and POLICIES[how.kind].cools}
+        free = [c for c in self.free if c.model in stated and not (spares and c.score is not None)]
+        fit = [candidate for candidate in free if not back.passes_over(candidate, book.traits, now)]
+        first = min(fit, key=lambda candidate: back.rests_until(candidate, book, now), default=None)
+        wakes = float("inf") if first is None else back.rests_until(first, book, now)
+        if first is None or wakes - now > patience:
+            return None
+        return self._admitted(book, first, now, patience) if wakes <= now else (book, Wait(wakes, _ALL_REST))
 
     def _in_row(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, PaidTurn | Ask | GiveUp | None]:
         """Take a turn in the row of paid requests, or keep the one that was booked; None where there is no row."""
@@ -386,6 +405,7 @@ class Route:
         """Take note of how an attempt ended; return the verdict as this walk reads it."""
         verdict = in_hindsight(candidate, verdict, self.verdicts)
         again = self.amends.made(candidate, verdict)
+        self._came_back |= candidate.model in self._done
         self.trail.append(told)
         self.verdicts.append(remembered(candidate, verdict))
         if verdict.kind in OF_MONEY and candidate.road is Road.SERVICE:
