@@ -1,4 +1,7 @@
-"""The JSON objects in the data of one event: one, several in a row, or none that can be read. Pure."""
+"""The JSON objects in the data of one event, and what their fields say. Pure.
+
+There is one object, or several in a row, or none that can be read; a field may hold anything.
+"""
 
 from __future__ import annotations
 
@@ -38,3 +41,34 @@ def _joined_objects(text: str) -> Iterator[Json | None]:
         yield found if isinstance(found, dict) else None
         while at < len(text) and text[at].isspace():
             at += 1
+
+
+def text_of(content: object) -> str:
+    """Return text from a string or from a list of text parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in dicts(content) if isinstance(part.get("text"), str))
+
+
+def reasoning_of(said: Json, details: list[Json]) -> str:
+    """Return the words of a thought, by whichever name they came."""
+    for key in ("reasoning", "reasoning_content"):
+        if isinstance(said.get(key), str) and said[key]:
+            return str(said[key])
+    words = [d.get("text") or d.get("summary") for d in details]
+    return "".join(w for w in words if isinstance(w, str))
+
+
+def dicts(value: object) -> list[Json]:
+    """Return the objects of a list; none where it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def mapping(value: object) -> Json | None:
+    """Return what is an object."""
+    return value if isinstance(value, dict) else None
+
+
+def word_of(value: object) -> str | None:
+    """Return what is a text that is not empty."""
+    return value if isinstance(value, str) and value else None

@@ -17,7 +17,7 @@ from langchain_openrouter_free.evidence import BROKEN_OFF, LENIENT, Json, error_
 from langchain_openrouter_free.floods import ENDLESS, Flood
 from langchain_openrouter_free.halves import Halves
 from langchain_openrouter_free.indexing import ToolIndexer
-from langchain_openrouter_free.payloads import DONE, objects
+from langchain_openrouter_free.payloads import DONE, dicts, mapping, objects, reasoning_of, text_of, word_of
 from langchain_openrouter_free.spoken import says_something
 
 # An answer of this size is no answer: the longest output limit in the catalogue is far below it.
@@ -323,6 +323,9 @@ class ReplyReader:
 
     def _say(self, words: list[str], deltas: list[Delta]) -> None:
         """Hand out words that came with nothing else."""
+        if self._like.reasoning:
+            self._think(words, deltas)
+            return
         if self._in_one:
             words = ["".join(words)]
             if deltas and deltas[-1] is self._words:
@@ -330,6 +333,17 @@ class ReplyReader:
                 return
         deltas.extend(_with_word(self._like, word) for word in words)
         self._words = deltas[-1]
+
+    def _think(self, words: list[str], deltas: list[Delta]) -> None:
+        """Hand out thoughts that came with nothing else."""
+        # Blocks without an index are blocks each; `merge_reasoning_details` joins the others.
+        is_one = self._in_one and all(block.get("index") is not None for block in self._like.reasoning_details)
+        for word in ["".join(words)] if is_one else words:
+            delta = _with_word(self._like, word)
+            if self._flood.passes(delta):
+                raise ReplyError(self.status, self.headers, ENDLESS)
+            if not self._flood.joins(deltas, delta):
+                deltas.append(delta)
 
     def _lines(self, text: str) -> list[str]:
         """Return the lines that are complete now; the rest is kept in pieces until its end comes."""
@@ -368,23 +382,26 @@ class ReplyReader:
             elif self.finished and not self._failed:
                 # The answer was over; recorded after the caller's own max_tokens had cut it.
                 self.ended = True
-                deltas.append(Delta(usage=_mapping(payload.get("usage")), choice=False))
+                deltas.append(Delta(usage=mapping(payload.get("usage")), choice=False))
             else:
                 raise ReplyError(self.status, self.headers, payload, [self._delta(payload)])
 
     def _learn(self, lines: list[str], delta: Delta) -> None:
-        """Take note of an event that the next ones may be like: one that holds a plain word and nothing else."""
-        if len(lines) > 1 or not delta.text or delta != _with_word(delta, delta.text):
+        """Take note of an event that the next ones may be like: one with a plain word, or thought, and nothing else."""
+        said = delta.text or delta.reasoning
+        if len(lines) > 1 or not said or not self._spoke or delta != _with_word(delta, said):
             return
-        mold = self._alike.candidate(lines[0], delta.text)
+        mold = self._alike.candidate(lines[0], said, thought=not delta.text)
         if mold is None:
             return
         # With a longer word in that place it must say that word, and all the rest as before.
-        word = f"{delta.text} "
+        word, flood = f"{said} ", self._flood
         again = [found for found in objects([mold.filled(word)]) if found]
+        self._flood = Flood()  # nobody has thought this
         if len(again) == 1 and error_of(again[0]) is None and self._delta(again[0]) == _with_word(delta, word):
             self._alike.learn(mold)
-            self._like = delta
+            self._like = _with_word(delta, said)  # the event's own may grow
+        self._flood = flood
 
     # -- one event or one whole answer
 
@@ -397,21 +414,21 @@ class ReplyReader:
             said = _NO_CHOICE
         text = said.get("content")
         if not text or not isinstance(text, str):
-            text = _text_of(text) or _text_of(choice.get("text"))
-        finish_reason = _word(choice.get("finish_reason"))
+            text = text_of(text) or text_of(choice.get("text"))
+        finish_reason = word_of(choice.get("finish_reason"))
         delta = Delta(
             text=self._halves.whole("text", text),
             finish_reason=finish_reason,
-            native_finish_reason=_word(choice.get("native_finish_reason")),
-            usage=_mapping(payload.get("usage")),
-            id=_word(payload.get("id")),
-            model=_word(payload.get("model")),
-            provider=_word(payload.get("provider")),
+            native_finish_reason=word_of(choice.get("native_finish_reason")),
+            usage=mapping(payload.get("usage")),
+            id=word_of(payload.get("id")),
+            model=word_of(payload.get("model")),
+            provider=word_of(payload.get("provider")),
             choice=bool(choice),
         )
         # Most events of a stream are a word and nothing else.
         if choice.get("logprobs"):
-            delta.logprobs = _mapping(choice["logprobs"])
+            delta.logprobs = mapping(choice["logprobs"])
         if not said.keys() <= _BARE:
             self._add_rarities(delta, said)
         if delta.has_content and choice.get("delta"):
@@ -424,12 +441,12 @@ class ReplyReader:
         return delta
 
     def _add_rarities(self, delta: Delta, said: Json) -> None:
-        delta.reasoning_details = _dicts(said.get("reasoning_details"))
-        delta.reasoning = self._halves.whole("reasoning", _reasoning_of(said, delta.reasoning_details))
-        delta.refusal = _text_of(said.get("refusal"))
-        delta.annotations = _dicts(said.get("annotations"))
+        delta.reasoning_details = dicts(said.get("reasoning_details"))
+        delta.reasoning = self._halves.whole("reasoning", reasoning_of(said, delta.reasoning_details))
+        delta.refusal = text_of(said.get("refusal"))
+        delta.annotations = dicts(said.get("annotations"))
         self._tools.begin()
-        pieces = [self._tool(call, delta.id) for call in _dicts(said.get("tool_calls"))]
+        pieces = [self._tool(call, delta.id) for call in dicts(said.get("tool_calls"))]
         # A piece without a word is no call of a tool without a name.
         delta.tool_calls = [piece for piece in pieces if piece.id or piece.name or piece.arguments]
         if self._flood.passes(delta):
@@ -438,7 +455,7 @@ class ReplyReader:
     def _tool(self, call: Json, reply_id: str | None) -> ToolDelta:
         function = call.get("function")
         function = function if isinstance(function, dict) else {}
-        call_id, name = _word(call.get("id")), _word(function.get("name"))
+        call_id, name = word_of(call.get("id")), word_of(function.get("name"))
         arguments = function.get("arguments")
         if not isinstance(arguments, str):
             arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
@@ -457,38 +474,23 @@ _OF_AN_ANSWER = frozenset({"choices", "usage"})
 _BEGINS = (":", "data:", "event:", "id:", "retry:")
 # How the lines of a JSON text begin that is written with blanks; no field of an event does.
 _OF_JSON = frozenset(' \t"{}[]')
+# What a block of thoughts may say in pieces.
+_SAID = ("text", "summary", "data")
 # A delta with other keys than these may say more than text.
 _BARE = frozenset({"role", "content"})
 
 
 def _with_word(like: Delta, word: str) -> Delta:
-    """Return what an event says that is like one which holds a word and nothing else, but with another word."""
+    """Return what an event says that is like one which holds a word and nothing else, but with another word.
+
+    The word is one of the text, or, where there is none, of a thought; then the blocks say it too.
+    """
     native = like.native_finish_reason
-    return Delta(word, native_finish_reason=native, id=like.id, model=like.model, provider=like.provider)
-
-
-def _text_of(content: object) -> str:
-    """Return text from a string or from a list of text parts."""
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in _dicts(content) if isinstance(part.get("text"), str))
-
-
-def _reasoning_of(said: Json, details: list[Json]) -> str:
-    for key in ("reasoning", "reasoning_content"):
-        if isinstance(said.get(key), str) and said[key]:
-            return str(said[key])
-    words = [d.get("text") or d.get("summary") for d in details]
-    return "".join(w for w in words if isinstance(w, str))
-
-
-def _dicts(value: object) -> list[Json]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _mapping(value: object) -> Json | None:
-    return value if isinstance(value, dict) else None
-
-
-def _word(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    said = Delta("", native_finish_reason=native, id=like.id, model=like.model, provider=like.provider)
+    if like.text:
+        said.text = word
+        return said
+    said.reasoning = word
+    for block in like.reasoning_details:
+        said.reasoning_details.append(block | {key: word for key in _SAID if isinstance(block.get(key), str)})
+    return said

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import ABSENT, FOLDER, cassettes, interactions
 
-from langchain_openrouter_free import alike
+from langchain_openrouter_free import alike, floods
+from langchain_openrouter_free.reasoning import merge_reasoning_details
 from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError, ReplyReader
 
 STREAM = {"content-type": "text/event-stream"}
@@ -33,18 +35,20 @@ def read(
     return deltas, error, reader.finished, reader.ended, reader.lost
 
 
-def read_anew(data: bytes) -> tuple[list[Delta], object, bool, bool, bool]:
+def read_anew(data: bytes, cuts: tuple[int, ...] = ()) -> tuple[list[Delta], object, bool, bool, bool]:
     """Return what a reader makes of a stream that decodes each event."""
     with patch.object(alike, "_PATIENCE", 0):
-        return read(data)
+        return read(data, cuts)
 
 
 def together(deltas: list[Delta]) -> Completion:
-    """Return deltas as one."""
+    """Return deltas as one, its blocks of thoughts as they are handed out."""
     assembly = Assembly()
     for delta in deltas:
         assembly.add(delta)
-    return assembly.completion()
+    said = assembly.completion()
+    said.reasoning_details = merge_reasoning_details(said.reasoning_details)
+    return said
 
 
 def event(said: dict[str, Any], choice: dict[str, Any] | None = None, **more: Any) -> bytes:
@@ -85,6 +89,37 @@ ODD = [
 ]
 
 
+# How a thought stands in an event, and what looks like it.
+THOUGHTS: list[Callable[[Any], dict[str, Any]]] = [
+    lambda w: {"content": "", "reasoning": w, "reasoning_details": [block(text=w, format="unknown", index=0)]},
+    lambda w: {"reasoning": w, "reasoning_details": [block(summary=w, id="r", index=1)]},
+    lambda w: {"content": None, "reasoning": w},
+    lambda w: {"reasoning_content": w},
+    lambda w: {"reasoning": w, "reasoning_content": w},
+    lambda w: {"reasoning": w, "reasoning_content": "a"},
+    lambda w: {"reasoning_details": [block(text=w)]},
+    lambda w: {"reasoning": w, "reasoning_details": [block(text=w, index=0), block(data=w, index=1)]},
+    lambda w: {"reasoning": w, "reasoning_details": [block(text="a", data="a", index=0)]},
+    lambda w: {"reasoning": w, "reasoning_details": [block(text=w, index=0), block(text=w, index=1)]},
+    lambda w: {"reasoning": w, "reasoning_details": [block(text="", summary=w, index=0)]},
+    lambda w: {"content": w, "reasoning": w},
+    lambda w: {"content": w},
+]
+
+
+def block(**said: Any) -> dict[str, Any]:
+    return {"type": "reasoning.text", **said}
+
+
+def some_thoughts(chance: random.Random) -> bytes:
+    """Some events that are alike, but for a word, and sometimes for more."""
+    shape, said = chance.choice(THOUGHTS), b""
+    for _ in range(chance.randint(1, 6)):
+        more = chance.choice(BESIDE) if chance.random() < 0.05 else {}
+        said += event(shape(chance.choice(WORDS)) | more, chance.choice(CHOICE), **chance.choice(AROUND))
+    return said
+
+
 def some_event(chance: random.Random) -> bytes:
     if chance.random() < 0.05:
         return chance.choice(ODD)
@@ -94,16 +129,29 @@ def some_event(chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_it_changes_nothing_of_what_is_read(seed: int) -> None:
+@pytest.mark.parametrize("some", [some_event, some_thoughts])
+def test_it_changes_nothing_of_what_is_read(some: Callable[[random.Random], bytes], seed: int) -> None:
     chance = random.Random(seed)
-    for _ in range(200):
-        data = b"".join(some_event(chance) for _ in range(20))
+    for _ in range(100):
+        data = b"".join(some(chance) for _ in range(20 if some is some_event else 8))
         cuts = tuple(chance.choices(range(len(data)), k=chance.randint(0, 3)))
         anew = read_anew(data)
         assert read(data, cuts) == anew
         # Where nobody listens, words are joined; all in all nothing else is said.
         joined = read(data, cuts, whole=True)
         assert (together(joined[0]), joined[1:]) == (together(anew[0]), anew[1:])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nor_of_thoughts_that_have_no_end(seed: int) -> None:
+    chance = random.Random(seed)
+    with patch.multiple(floods, MOST_THOUGHTS=60, LONG=20):
+        for _ in range(100):
+            data = b"".join(some_thoughts(chance) for _ in range(8))
+            cuts = tuple(chance.choices(range(len(data)), k=chance.randint(0, 3)))
+            anew = read_anew(data, cuts)
+            assert read(data, cuts) == anew
+            assert read(data, cuts, whole=True)[1] == anew[1]
 
 
 @given(st.integers(0, 300), st.binary(min_size=1, max_size=3))
@@ -130,6 +178,16 @@ def test_an_event_with_another_word_is_not_decoded() -> None:
     assert [delta.text for delta in deltas] == [f"word {number} " for number in range(50)]
     assert {(delta.id, delta.model) for delta in deltas} == {("gen-1", "a/b:free")}
     assert decoder.raw_decode.call_count == 2  # the first event, and once more with another word
+
+
+@pytest.mark.parametrize("shape", THOUGHTS[:3])
+def test_nor_one_with_another_thought(shape: Callable[[str], dict[str, Any]]) -> None:
+    body = b"".join(event(shape(f"word {number} ")) for number in range(50))
+    with patch("langchain_openrouter_free.payloads.LENIENT") as decoder:
+        decoder.raw_decode.side_effect = json.JSONDecoder(strict=False).raw_decode
+        deltas, *_ = read(body, whole=True)
+    assert "".join(delta.reasoning for delta in deltas) == "".join(f"word {number} " for number in range(50))
+    assert (len(deltas), decoder.raw_decode.call_count) == (2, 2)
 
 
 def test_words_that_come_together_are_one_where_nobody_listens() -> None:
