@@ -13,6 +13,8 @@ _WORD = r'"(?:{})"\s*:\s*"([^"\\]+)"'
 _TEXT = re.compile(_WORD.format("content"))
 # A thought stands in the delta and in its block once more.
 _THOUGHT = re.compile(_WORD.format("reasoning|reasoning_content|text|summary"))
+# How the only line of such an event begins.
+_FIELD = "data: "
 # So many events in a row are learned in vain before no more are: each costs as much as two that are decoded.
 _PATIENCE = 3
 
@@ -37,19 +39,33 @@ class Alike:
 
     def word(self, data: str) -> str | None:
         """Return the word of an event that is like the one learned; None where it is not, or has no plain word."""
-        mold = self._mold
-        if mold is None or not data.startswith(mold.parts[0]) or not data.endswith(mold.parts[-1]):
-            return None
-        size, odd = divmod(len(data) - mold.size, len(mold.parts) - 1)
-        start = len(mold.parts[0])
-        word = data[start : start + size]
-        # Without quotes and escapes it is what JSON makes of it; and the two ends must not have met.
-        if size <= 0 or odd or '"' in word or "\\" in word:
-            return None
-        if len(mold.parts) > 2 and mold.filled(word) != data:
-            return None
-        self._patience = _PATIENCE
-        return word
+        return next(iter(self.run([f"{_FIELD}{data}", ""], 0)), None)
+
+    def run(self, lines: list[str], at: int) -> list[str]:
+        """Return the words of the events that begin at a line, each with a blank line behind it, as far as they go on.
+
+        They are like the one learned, and their words plain.
+        """
+        words: list[str] = []
+        if self._mold is None:
+            return words
+        parts, known = self._mold
+        begin, end, places = _FIELD + parts[0], parts[-1], len(parts) - 1
+        start, known = len(begin), known + len(_FIELD)
+        while at + 1 < len(lines) and not lines[at + 1]:
+            line = lines[at]
+            size = (len(line) - known) // places
+            if size <= 0 or not line.startswith(begin) or not line.endswith(end):
+                break
+            word = line[start : start + size]
+            # Without quotes and escapes it is what JSON makes of it.
+            if '"' in word or "\\" in word or (places > 1 and _FIELD + word.join(parts) != line):
+                break
+            words.append(word)
+            at += 2
+        if words:
+            self._patience = _PATIENCE
+        return words
 
     def candidate(self, data: str, word: str, *, thought: bool) -> Mold | None:
         """Return what may stand around the word of an event; None where that is not to be tried."""

@@ -286,7 +286,9 @@ class ReplyReader:
         lines, at = self._lines(text), 0
         try:
             while at < len(lines):
-                if not self._data and (alike := self._alike_at(lines, at)):
+                # What has ended, or holds half of a character, is not looked at by words alone.
+                is_plain = not (self._data or self.ended or self._halves)
+                if is_plain and (alike := self._alike.run(lines, at)):
                     self._say(alike, deltas)
                     at += 2 * len(alike)
                     continue
@@ -307,19 +309,6 @@ class ReplyReader:
             # A body without the framing, most often an error in the middle of a stream; it may have many lines.
             self._bare = True
             self._data.append(line)
-
-    def _alike_at(self, lines: list[str], at: int) -> list[str]:
-        """Return the words of the events from there on, as far as they are like one that was learned."""
-        words: list[str] = []
-        if self.ended or self._halves:
-            return words
-        while at + 1 < len(lines) and not lines[at + 1] and lines[at].startswith("data: "):
-            word = self._alike.word(lines[at][6:])
-            if word is None:
-                break
-            words.append(word)
-            at += 2
-        return words
 
     def _say(self, words: list[str], deltas: list[Delta]) -> None:
         """Hand out words that came with nothing else."""
