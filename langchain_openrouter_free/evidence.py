@@ -110,6 +110,8 @@ _OF_THE_MODEL = "failed_generation"
 # Of longer words the beginning and the end are looked at: some services repeat the whole request before or behind what
 # they say. Rules go through a text again and again, so a megabyte made for that would keep a process busy for hours.
 _FIRST, _LAST = 12_288, 4_096
+# Errors in errors; what is nested deeper is nobody's.
+_WRAPPINGS = 4
 # A body written by Python is read as such up to this length: its parser takes a hundred times as much memory.
 _LONGEST_REPR = 64 * 1024
 
@@ -234,12 +236,7 @@ def gather(
     """
     payload, text = decode(body)
     text = _clipped(text)
-    found = error_of(payload) if payload is not None else None
-    if isinstance(found, str):
-        nested, _ = decode(found)
-        inner = error_of(nested) if nested is not None else None
-        found = inner if isinstance(inner, dict) else {"message": found}
-    error: Json = found if isinstance(found, dict) else {}
+    error = _inmost(error_of(payload)) if payload is not None else {}
     meta = _first_dict(
         _read(error.get("metadata")), (payload or {}).get("metadata"), _quoted_meta(error.get("message"))
     )
@@ -271,6 +268,23 @@ def gather(
         affords=_affords(whole),
         **_waits(headers, meta, availability, message, raw),
     )
+
+
+def _inmost(found: object) -> Json:
+    """Return the error itself; proxies put it into one of their own, into a list, or write it as text."""
+    error: Json = {}
+    for _ in range(_WRAPPINGS):
+        if isinstance(found, list):
+            found = found[0] if found else None
+        if isinstance(found, str):
+            nested, _ = decode(found)
+            inner = error_of(nested) if nested is not None else None
+            return error | (inner if isinstance(inner, dict) else {"message": found})
+        if not isinstance(found, dict):
+            break
+        error |= found
+        found = None if "message" in error else error.pop("error", None)
+    return error
 
 
 def _read(value: object) -> object:

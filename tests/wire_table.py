@@ -129,6 +129,8 @@ REFUSALS = [
     Case("day-cut-log", 429, f'Error - {{"error":{{"message":"{PER_DAY}","metadata":{{"X-RateLimit-Reset":"17', "day_limit", "account"),
     Case("day-in-200", 200, err(429, PER_DAY), "day_limit", "account"),
     Case("day-in-stream", 200, sse({"choices": [], "error": {"code": 429, "message": PER_DAY}}), "day_limit", "account"),
+    Case("day-in-another-error", 429, {"error": err(429, PER_DAY)}, "day_limit", "account"),
+    Case("day-in-another-error-of-a-200", 200, {"error": {"code": 429, "error": PER_DAY}}, "day_limit", "account"),
     Case(
         "minute",
         429,
