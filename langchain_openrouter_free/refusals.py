@@ -214,6 +214,13 @@ RULES: tuple[Rule, ...] = (
         r"|max_position_embeddings|token.{0,20}exceed",
         codes=_codes(200, 400, 404, 413, 422, 500),
     ),
+    # Each provider has its own ceiling for an answer; what no model could give is told before a request.
+    Rule(
+        Kind.TOO_LONG,
+        says=r"max_\w*tokens\W{1,3}must be (?:less|at most|no (?:more|greater)|smaller|between)",
+        codes=_codes(200, 400, 422),
+        provider_fault=True,
+    ),
     Rule(
         Kind.INCOMPATIBLE,
         says=r"tool_(?:use|call)s?\S*id\S*\W.{0,20}match|content must be a (?:valid )?string"

@@ -300,6 +300,7 @@ REFUSALS = [
     Case("400-context", 400, err(400, "This endpoint's maximum context length is 10 tokens. However, you requested about 20 tokens"), "too_long", "model"),
     Case("400-images", 400, upstream(400, {"error": {"message": "Model 'a/b' supports at most 1 image per prompt."}}), "incompatible", "model"),
     Case("400-output-tokens", 400, upstream(400, "This model supports at most 4,096 completion tokens, whereas you provided 9,000."), "too_long", "model"),
+    Case("400-output-tokens-of-the-provider", 400, upstream(400, "`max_tokens` must be less than or equal to `8192`"), "too_long", "model"),
     Case("stream-context", 200, sse({"choices": [], "error": {"code": 400, "message": "prompt is too long: 20 tokens > 10 maximum"}}, done=False), "too_long", "request"),
     Case("400-system-role", 400, upstream(400, '{"error":{"message":"Developer instruction is not enabled for models/x"}}'), "incompatible", "model"),
     Case("400-order", 400, upstream(400, '{"message":"Unexpected role \'tool\' after role \'system\'","code":"3230"}'), "incompatible", "model"),
