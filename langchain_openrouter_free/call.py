@@ -86,7 +86,10 @@ class Call(Request):
     def join(self, account: str, ranking: Sequence[str]) -> None:
         """Find out which conversation this is: one of the account's with models of the ranking."""
         wired, now = self.wire_messages(None), self.clock.now()
-        self.conversation = Conversation.of(account, ranking, self.messages, wired, now)
+        try:
+            self.conversation = Conversation.of(account, ranking, self.messages, wired, now)
+        except (ValueError, RecursionError) as error:
+            raise RequestRejected(f"The messages cannot be written as JSON: {error}.") from error
 
     def _open(self, candidate: Candidate, watch: Stopwatch, max_tokens: int | None) -> Source:
         if candidate.road is not Road.EXTERNAL:

@@ -204,7 +204,7 @@ def _message(index: int, message: BaseMessage, keep_reasoning_of: str | None) ->
             body["name"] = name
         if isinstance(message, AIMessage):
             body |= _assistant_fields(message, body["content"], keep_reasoning_of)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"Message {index} ({type(message).__name__}) cannot be sent: {error}") from error
     return body
 

@@ -274,7 +274,7 @@ class Request(ABC):
         body |= self._preferences(candidate, body["messages"])
         try:
             return _JSON.encode(body).encode("utf-8", errors="replace")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise RequestRejected(f"The request cannot be written as JSON: {error}.") from error
 
     def _preferences(self, candidate: Candidate, wired: list[dict[str, Any]]) -> dict[str, Any]:

@@ -178,6 +178,11 @@ def sim() -> Iterator[Simulator]:
 
 ENDLESS: dict[str, Any] = {"type": "object"}
 ENDLESS["properties"] = {"again": ENDLESS}
+NESTED: dict[str, Any] = {"type": "text", "text": "x"}
+for _ in range(2000):
+    NESTED = {**NESTED, "more": NESTED}
+ROUND: dict[str, Any] = {"type": "text", "text": "x"}
+ROUND["more"] = ROUND
 NAMED = {"type": "function", "function": {"name": "subtract"}}
 BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]] = {
     "no messages": ([], {}, RequestRejected, "no messages"),
@@ -226,6 +231,8 @@ BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]]
         ConfigurationError,
         "response_format holds itself",
     ),
+    "a message that holds itself": ([HumanMessage([ROUND])], {}, RequestRejected, "cannot be written as JSON"),
+    "a message that is nested too deeply": ([HumanMessage([NESTED])], {}, RequestRejected, "cannot be sent"),
     "a bad wait": ("hi", {"max_wait": -3}, ConfigurationError, "max_wait"),
 }
 
