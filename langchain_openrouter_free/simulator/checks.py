@@ -116,7 +116,7 @@ def rows_of(state: State, body: Json, prompt: Prompt) -> list[Row]:
     chain = body.get("models") or []
     first = body.get("model")
     slugs = list(dict.fromkeys([first, *chain] if first else chain)) if isinstance(chain, list) else []
-    if not isinstance(chain, list) or len(slugs) > CHAIN_LIMIT:
+    if not isinstance(chain, list) or max(len(chain), len(slugs)) > CHAIN_LIMIT:
         raise refuse("400-chain")
     if not slugs:
         raise RefusedError("400-no-input", Failure(400, "No models provided"))
