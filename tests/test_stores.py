@@ -452,7 +452,7 @@ class TestTrouble:
         assert rows == [(f"{number:02}", LONGEST_ASIDE) for number in range(5, MOST_ASIDE + 5)]
 
     def test_warnings_can_go_elsewhere(self, path: Path, caplog: Any, make: Any) -> None:
-        path.mkdir()
+        path.symlink_to(path)  # leads to itself
         said: list[str] = []
         store = make(warn=said.append)
         assert [store.update(COUNT, one_more) for _ in range(3)] == [1, 2, 3]

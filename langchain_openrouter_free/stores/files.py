@@ -79,7 +79,8 @@ def network(path: Path) -> str | None:
     """Return the type of the network file system that `path` is on, as far as this system tells."""
     try:
         return network_type(path.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
-    except OSError:
+    except (OSError, RuntimeError):
+        # A link that leads to itself; older versions of Python have an error of their own for it.
         return None
 
 
