@@ -174,14 +174,17 @@ def _is_tool(tool: object) -> bool:
 def _check_choice(params: Mapping[str, Any]) -> None:
     """Refuse a demand for a call that no model can make: each of them would be asked for it."""
     choice, tools = params.get("tool_choice"), params.get("tools") or ()
+    if not isinstance(choice, Mapping) and choice not in (None, "auto", "none", "required", "any"):
+        known = "'auto', 'none', 'required', or a table that names a tool: bind_tools makes one of its name"
+        raise ConfigurationError(f"tool_choice={choice!r} must be {known}.")
     function = choice.get("function") if isinstance(choice, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
     if not tools and (name or choice in ("required", "any")):
         raise ConfigurationError(f"tool_choice={choice!r} demands a tool call, and the request has no tools.")
     # A tool that the service runs itself has a name of its own.
-    known = [tool.get("function", {}).get("name") for tool in tools]
-    if name and all(known) and name not in known:
-        raise ConfigurationError(f"tool_choice asks for {name!r}, but the tools of this request are: {known}.")
+    names = [tool.get("function", {}).get("name") for tool in tools]
+    if name and all(names) and name not in names:
+        raise ConfigurationError(f"tool_choice asks for {name!r}, but the tools of this request are: {names}.")
 
 
 def body(

@@ -202,6 +202,8 @@ BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]]
     "a call without tools": ("hi", {"tool_choice": "required"}, ConfigurationError, "the request has no tools"),
     "a call of none of no tools": ("hi", {"tools": [], "tool_choice": "any"}, ConfigurationError, "has no tools"),
     "a call of another tool": ("hi", {"tools": [ADD], "tool_choice": NAMED}, ConfigurationError, "asks for 'subtract'"),
+    "a tool by its mere name": ("hi", {"tools": [ADD], "tool_choice": "add"}, ConfigurationError, "must be 'auto'"),
+    "a list for a choice": ("hi", {"tools": [ADD], "tool_choice": ["add"]}, ConfigurationError, "must be 'auto'"),
     "a list as extra_body": ("hi", {"extra_body": [1]}, ConfigurationError, "extra_body=[1] must be a table"),
     "an unknown role": ([ChatMessage(role="wizard", content="x")], {}, RequestRejected, "wizard"),
     "NaN in a call": ("hi", {"temperature": math.nan}, ConfigurationError, "temperature"),
