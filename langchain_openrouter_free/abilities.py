@@ -21,7 +21,7 @@ def _lists(*names: str) -> Callable[[ModelFacts], bool | None]:
 
 
 def _reads(kind: str) -> Callable[[ModelFacts], bool | None]:
-    return lambda facts: kind in facts.inputs
+    return lambda facts: kind in facts.inputs if facts.inputs else None
 
 
 # In the words of langchain-core's `ModelProfile`; None where the catalogue does not say.

@@ -39,7 +39,8 @@ class ModelFacts:
         created: Unix seconds at which its base model appeared; None where nobody says.
         context: most tokens of prompt and answer together: the smaller of the model's and its top provider's.
         output_limit: most tokens of an answer; None where nobody says. Never more than the context.
-        inputs, outputs: modalities, such as `"text"`, `"image"`, `"audio"`, `"file"`, `"video"`.
+        inputs, outputs: modalities, such as `"text"`, `"image"`, `"audio"`, `"file"`, `"video"`; none where nothing is
+            known.
         parameters: what a request may hold; None where the catalogue does not say.
         reasoning: `"none"`, `"optional"`, `"mandatory"`, or `"unknown"`.
         expires_at: Unix seconds of the announced end; None where none is. Dates move.

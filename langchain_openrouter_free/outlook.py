@@ -175,7 +175,8 @@ class Outlook(BaseChatModel):
         known = None if listing is bundled() else listing
         choice = Chooser(ranking, Needs(), bundled)(known, now)
         usable = [one.model for one in choice.candidates if one.model not in choice.doubts and one.model != FREE_ROUTER]
-        found = together([facts_in(listing, model) or ModelFacts(model) for model in usable])
+        unknown = frozenset[str]()  # a model that no list tells of is asked with images too
+        found = together([facts_in(listing, model) or ModelFacts(model, inputs=unknown) for model in usable])
         names = ModelProfile.__annotations__
         return cast("ModelProfile", Together({name: value for name, value in found.items() if name in names}))
 

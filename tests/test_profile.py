@@ -59,6 +59,7 @@ TOGETHER: list[tuple[list[ModelFacts], dict[str, bool | None]]] = [
     ([of(1, "structured_outputs")] * 5 + [of(1, "tools")], {"structured_output": None}),
     ([of(1, *ALL)], {"tool_calling": True, "tool_choice": True, "structured_output": True, "temperature": True}),
     ([of(inputs=SEES), of(inputs=TEXT)], {"image_inputs": None, "audio_inputs": False}),
+    ([of(inputs=TEXT), of(inputs=frozenset())], {"image_inputs": None, "video_inputs": None}),
     ([of(inputs=SEES), of(inputs=SEES)], {"image_inputs": True, "pdf_inputs": True, "text_inputs": True}),
     ([of(reasoning="mandatory"), of(reasoning="optional")], {"reasoning_output": True}),
     ([of(reasoning="none"), of(reasoning="unknown")], {"reasoning_output": None}),
@@ -117,7 +118,7 @@ def test_a_profile_without_a_request(sim: Simulator) -> None:
     """The copy that is known tells it; at first that is what came with the package."""
     served(sim, "tools")
     first = make(sim, NAMES)
-    assert (first.profile or {}).get("max_input_tokens") is None, "nobody knows these"
+    assert first.profile == {"text_inputs": True, "text_outputs": True, "pdf_inputs": True}, "nobody knows these"
     assert (make(sim, ["auto"]).profile or {})["max_input_tokens"] >= 262_144
     assert sim.received == []
     first.refresh()
