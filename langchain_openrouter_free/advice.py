@@ -52,7 +52,7 @@ class ModelGone:
 
 @value_type(frozen=True)
 class ModelLeaving:
-    """A model's end is announced for one of the next seven days; told once a day in each process.
+    """A model's end is announced for one of the next seven days, or is past; told once a day in each process.
 
     Attributes:
         model: its id.

@@ -79,8 +79,8 @@ class Fields(BaseModel):
     or as an error (its `text` is the answer)."""
     on_event: Callable[[Any], object] | None = Field(default=None, exclude=True, repr=False)
     """Called with what you should know of beside the answers: `FreeModelBilled`, `BudgetWarning` once when 50, 80 and
-    100 % of a cap are spent, `ModelGone` once, and `ModelLeaving` once a day for the seven days before an announced
-    end."""
+    100 % of a cap are spent, `ModelGone` once, and `ModelLeaving` once a day from seven days before an announced end
+    on."""
     on_route: Callable[[dict[str, Any]], object] | None = Field(default=None, exclude=True, repr=False)
     """Called with the route trail, as in `response_metadata["route"]`: after each attempt and before each wait
     of a call that goes on (`outcome` is None then), and once when it is over. What it raises is logged."""

@@ -30,9 +30,10 @@ FAULTS = [name for name in REGISTRY if name not in {"ok", "slow", "huge"}]
 MODELS = [f"test/r{n}:free" for n in range(1, 4)]
 NEXT, SAME, PARTIAL = "next", "same", "partial"
 LEGEND = f"""\
-The first of three models has the fault, always; `max_wait` is 0. *{NEXT}*: the next model's whole answer. *{SAME}*: the
-first model's, whole all the same (of a batch in the next minute). *{PARTIAL}*: `StreamInterrupted` with exactly the
-words that had been delivered. Else the error that is raised before any word."""
+The first of three models has the fault, always, and shows no thoughts before it (they are content: on a stream, a
+`refusal` after them is *{PARTIAL}*); `max_wait` is 0. *{NEXT}*: the next model's whole answer. *{SAME}*: the first
+model's, whole all the same (of a batch in the next minute). *{PARTIAL}*: `StreamInterrupted` with exactly the words
+that had been delivered. Else the error that is raised before any word."""
 
 SAY, ADD_UP, FIND = "tell me a word", "Use add for 3 and 4.", "The total is 12."
 CALLS = [("add", {"a": 3, "b": 4})]
