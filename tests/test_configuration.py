@@ -223,22 +223,20 @@ def test_a_mistake_is_told_with_its_file_and_line(place: Place, text: str, says:
 
 
 def test_mistakes_in_variables_are_told_by_name(place: Place) -> None:
-    place.patch.setenv("OPENROUTER_FREE_MAX_WAIT", "soon")
-    with pytest.raises(ConfigurationError, match="OPENROUTER_FREE_MAX_WAIT: max_wait must be a number"):
-        ChatOpenRouterFree()
-    place.patch.delenv("OPENROUTER_FREE_MAX_WAIT")
-    place.patch.setenv("OPENROUTER_FREE_TEMPERATURE", "9")
-    with pytest.raises(ConfigurationError, match="OPENROUTER_FREE_TEMPERATURE: temperature=9"):
-        ChatOpenRouterFree()
-    place.patch.delenv("OPENROUTER_FREE_TEMPERATURE")
-    place.patch.setenv("OPENROUTER_FREE_MODLES", "auto")
-    with pytest.raises(ConfigurationError, match=r"OPENROUTER_FREE_MODLES.*did you mean OPENROUTER_FREE_MODELS"):
-        ChatOpenRouterFree()
-    place.patch.delenv("OPENROUTER_FREE_MODLES")
-    place.patch.setenv("OPENROUTER_FREE_SEED", "9" * 5000)
-    with pytest.raises(ConfigurationError, match="OPENROUTER_FREE_SEED: seed must be a whole number"):
-        ChatOpenRouterFree()
-    place.patch.delenv("OPENROUTER_FREE_SEED")
+    for variable, text, says in (
+        ("MAX_WAIT", "soon", "OPENROUTER_FREE_MAX_WAIT: max_wait must be a number"),
+        ("TEMPERATURE", "9", "OPENROUTER_FREE_TEMPERATURE: temperature=9"),
+        ("MODLES", "auto", r"OPENROUTER_FREE_MODLES.*did you mean OPENROUTER_FREE_MODELS"),
+        ("SEED", "9" * 5000, "OPENROUTER_FREE_SEED: seed must be a whole number"),
+        ("MODELS", "openai/gpt-4o", "OPENROUTER_FREE_MODELS: models: 'openai/gpt-4o' does not end in ':free'"),
+        ("MODELS", "a/b:free,nonsense", "OPENROUTER_FREE_MODELS: models: 'nonsense' is no model id"),
+        ("PAID_MODELS", "q", "OPENROUTER_FREE_PAID_MODELS: paid_models: 'q' is no model id"),
+        ("DAILY_SHARE", "x%", "OPENROUTER_FREE_DAILY_SHARE: daily_share: at_most='x%'"),
+    ):
+        place.patch.setenv(f"OPENROUTER_FREE_{variable}", text)
+        with pytest.raises(ConfigurationError, match=says):
+            ChatOpenRouterFree()
+        place.patch.delenv(f"OPENROUTER_FREE_{variable}")
     place.patch.setenv("OPENROUTER_FREE_STOP", "[" * 5000)
     assert ChatOpenRouterFree().stop == "[" * 5000
 

@@ -88,7 +88,8 @@ def _typed(name: str, text: str, shown: str) -> Any:
         try:
             return validated(settings_model(), {name: reading}, lambda *_: shown)[name]
         except ConfigurationError as error:
-            failed = failed or error
+            # That a text is no list says nothing where its parts, read as one, have a mistake of their own.
+            failed = error if failed is None or str(failed).endswith("must be a list.") else failed
     assert failed is not None  # noqa: S101 - there is always one reading
     raise failed
 
