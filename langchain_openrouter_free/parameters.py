@@ -156,6 +156,7 @@ def check(params: Mapping[str, Any]) -> None:
     words = [stop] if isinstance(stop, str | None) else stop
     if not isinstance(words, list | tuple) or not all(isinstance(word, str | None) for word in words):
         raise ConfigurationError(f"stop={stop!r} must be a text, or a list of texts.")
+    _check_form(params.get("response_format"))
     for name, (least, most) in _RANGES.items():
         value = params.get(name)
         if value is None:
@@ -164,6 +165,19 @@ def check(params: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"{name}={value!r} must be a {'whole ' * (name in _WHOLE)}number.")
         if not least <= value <= most:
             raise ConfigurationError(f"{name}={value!r} is out of its range, {least:g} to {most:g}.")
+
+
+def _check_form(form: object) -> None:
+    """Refuse a wish for an object that nobody would understand."""
+    if isinstance(form, type):
+        hint = "with_structured_output() asks for objects of a class"
+        raise ConfigurationError(f"response_format={form.__name__} must be a table; {hint}.")
+    if form is not None and not (isinstance(form, Mapping) and isinstance(form.get("type"), str)):
+        raise ConfigurationError(f"response_format={form!r} must be a table like {{'type': 'json_object'}}.")
+    if isinstance(form, Mapping) and form["type"] == "json_schema":
+        about = form.get("json_schema")
+        if not isinstance(about, Mapping) or not isinstance(about.get("schema", {}), Mapping):
+            raise ConfigurationError(f"response_format: json_schema={about!r} must be a table with a schema.")
 
 
 def _is_tool(tool: object) -> bool:
