@@ -219,8 +219,18 @@ class Route:
         longest = self._longest_queue(patience) if queued else patience
         if ready - now > longest:
             return None
-        why = f"the account's {hold.window} window" if hold else _ALL_REST
-        return book, Wait(ready, why, self._booked, self.paced and queued)
+        if hold is None:
+            return self._resting(book, ready, now, patience)
+        return book, Wait(ready, f"the account's {hold.window} window", self._booked, self.paced and queued)
+
+    def _resting(self, book: Ledger, wakes: float, now: float, patience: float) -> tuple[Ledger, Action] | None:
+        """Wait until a model is back, if a request is left for it by then."""
+        if self._booked is None:
+            left = patience - (wakes - now)
+            _, found = book.admitted(self.limits, wakes, left, self._longest_queue(left), self.share)
+            if isinstance(found, Full):
+                return self._without_slot(book, found, now)
+        return book, Wait(wakes, _ALL_REST, self._booked)
 
     def _spares(self, book: Ledger, now: float) -> bool:
         """Tell whether the rest of the day is spared models that nobody named; a user's own bound counts instead."""
@@ -330,7 +340,9 @@ class Route:
         wakes = float("inf") if first is None else back.rests_until(first, book, now)
         if first is None or wakes - now > patience:
             return None
-        return self._admitted(book, first, now, patience) if wakes <= now else (book, Wait(wakes, _ALL_REST))
+        if wakes <= now:
+            return self._admitted(book, first, now, patience)
+        return self._resting(book, wakes, now, patience)
 
     def _in_row(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, PaidTurn | Ask | GiveUp | None]:
         """Take a turn in the row of paid requests, or keep the one that was booked; None where there is no row."""

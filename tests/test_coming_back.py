@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from driving import PATHS, TWENTY, drive, make
 
-from langchain_openrouter_free import AllModelsFailed
+from langchain_openrouter_free import AllModelsFailed, FreeQuotaExhausted
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 
@@ -32,6 +32,9 @@ STORIES: dict[str, tuple[list[list[Any]], dict[str, Any], str, float]] = {
     "no patience": ([[limited(5), "ok"]], {"max_wait": 0}, "0 -", 0),
     "little time": ([[limited(5), "ok"]], {"timeouts": {"call": 4}}, "0 -", 0),
     "what another is waited for counts": ([[limited(15)] * 2, [limited(9), "503"]], {"max_wait": 10}, "0 1 1 -", 9),
+    "no request of the day left": ([[limited(5), "ok"]], {"limits": {"per_day": 1}}, "0 -", 0),
+    "none of the minute by then": ([[limited(5), "ok"]], {"limits": {"per_minute": 1}}, "0 -", 0),
+    "one of the next minute": ([[limited(45), "ok"]], {"limits": {"per_minute": 1}, "max_wait": 50}, "0 0 ok", 45),
     "pays first": ([[limited(5), "ok"]], PAYS, "0 paid ok", 0),
     "after the paid ones": ([[limited(5), "ok"], []], PAYS | {"paid": "503"}, "0 paid 0 ok", 5),
 }
@@ -54,3 +57,16 @@ def test_who_comes_back_in_time(story: str, path: str) -> None:
     told = [str(models.index(model)) if model in models else "paid" for model in asked]
     assert " ".join([*told, ending]) == expected
     assert clock.now() - NOW == pytest.approx(waited, abs=1e-3)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nobody_waits_for_a_model_without_a_request_for_it(path: str) -> None:
+    clock = FakeClock(NOW)
+    with Simulator(Scenario(), clock=clock.now) as sim:
+        sim.script({TWENTY[0]: limited(5)})
+        router = make(sim, TWENTY[:1], clock=clock, limits={"per_day": 1}, max_wait=0)
+        with pytest.raises(AllModelsFailed):
+            drive(router, path)
+        with pytest.raises(FreeQuotaExhausted):
+            drive(router.model_copy(update={"max_wait": 20}), path)
+    assert clock.now() == NOW
