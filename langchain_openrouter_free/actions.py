@@ -9,6 +9,7 @@ from enum import StrEnum
 from langchain_openrouter_free.advice import Notice
 from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.easing import Ease
+from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.quota import Slot
 from langchain_openrouter_free.traits import FORMS
 from langchain_openrouter_free.values import value_type
@@ -153,6 +154,15 @@ class Ask:
     """Ask the service about something before going on."""
 
     topic: Topic
+
+
+@value_type()
+class Settle:
+    """The budget falls short: ask what these answers cost that were booked at their worst case."""
+
+    answers: tuple[str, ...]
+    candidate: Candidate
+    shortfall: Shortfall
 
 
 @value_type()

@@ -104,7 +104,7 @@ class Walk(Protocol):
         ...
 
     def break_off(self) -> None:
-        """Give back the turn that the walk has taken already for its next step: there is none."""
+        """End the walk before its next step."""
         ...
 
 
@@ -339,6 +339,7 @@ class Attempt:
                 self._source.close()
         except BaseException:
             self._owner.settle(self, self._judged(error), is_last=True)
+            self._owner.break_off()
             raise
         how = self._owner.settle(self, how)
         try:
@@ -361,13 +362,14 @@ class Attempt:
                 await self._source.aclose()
         except BaseException:
             await self._owner.asettle(self, self._judged(error), is_last=True)
+            await self._owner.off_loop(self._owner.break_off)
             raise
         how = await self._owner.asettle(self, how)
         try:
             await self._owner.atell(self.story, self)
             return self._leave(how, error)
         except BaseException:
-            self._owner.break_off()
+            await self._owner.off_loop(self._owner.break_off)
             raise
 
     async def aoutrun(self) -> None:

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
+from langchain_openrouter_free.actions import Ask, GiveUp, Settle, Topic, Try, Wait
 from langchain_openrouter_free.attempt import Attempt, Recalled
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
 from langchain_openrouter_free.endings import Ending, ending_of, error_of_call, no_valid_object
-from langchain_openrouter_free.errors import OpenRouterFreeError
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
@@ -28,7 +27,6 @@ from langchain_openrouter_free.lessons import lesson_of
 from langchain_openrouter_free.narration import Narration
 from langchain_openrouter_free.onward import Onward, onward
 from langchain_openrouter_free.portal import PORTAL, bridged
-from langchain_openrouter_free.purse import Shortfall
 from langchain_openrouter_free.race import Hedge, Race
 from langchain_openrouter_free.roads import Pace, Roads
 from langchain_openrouter_free.routing import UNBOOKABLE, Route
@@ -57,15 +55,6 @@ class AskPace:
     pace: Pace
 
 
-@value_type()
-class Settle:
-    """The budget falls short: ask what these answers cost that were booked at their worst case."""
-
-    answers: tuple[str, ...]
-    candidate: Candidate
-    shortfall: Shortfall
-
-
 Next = Turn | Wait | Ask | Settle | AskPace | GiveUp
 
 
@@ -91,16 +80,20 @@ class Attempts(Narration):
         self._has_settled = False
         # Whom to ask next, where that was decided as an attempt failed.
         self._further: Turn | None = None
-        self._last_error: BaseException | None = None
         self._ended: CallRecord | None = None
-        self._last_word: OpenRouterFreeError | Attempt | None = None
-        # The last attempt that held an object of the wrong form: all that a caller may get.
-        self._wrong: Attempt | None = None
 
     def __iter__(self) -> Iterator[Attempt]:
         return self
 
     def __next__(self) -> Attempt:
+        try:
+            attempt = self._following()
+        except BaseException:
+            self.break_off()
+            raise
+        return attempt or self._over()
+
+    def _following(self) -> Attempt | None:
         while True:
             match self._next():
                 case Turn() as turn:
@@ -121,14 +114,28 @@ class Attempts(Narration):
                 case AskPace(pace):
                     self._in_pace(pace)
                 case GiveUp():
+                    self._has_ended = True
                     self._given_up()
                     self.tell(self._ended)
-                    return self._over()
+                    return None
 
     def __aiter__(self) -> Attempts:
         return self
 
     async def __anext__(self) -> Attempt:
+        try:
+            attempt = await self._afollowing()
+        except GeneratorExit:
+            # Its loop is gone.
+            self.break_off()
+            raise
+        except BaseException:
+            if (record := self.broken_off()) is not None:
+                await self.off_loop(partial(self.books.keep, record))
+            raise
+        return attempt or self._over()
+
+    async def _afollowing(self) -> Attempt | None:
         while True:
             match await self._next_off_loop():
                 case Turn() as turn:
@@ -150,9 +157,10 @@ class Attempts(Narration):
                 case AskPace(pace):
                     await self._ain_pace(pace)
                 case GiveUp():
+                    self._has_ended = True
                     await self.off_loop(self._given_up)
                     await self.atell(self._ended)
-                    return self._over()
+                    return None
 
     # -- decisions, shared
 
@@ -244,6 +252,7 @@ class Attempts(Narration):
             self._may_send = False
             return self._opened(turn)
         self.roads = bridged(self.roads)
+        self._has_ended = True
         return PORTAL.run(self._aattempt(turn), undo=self._unwanted)
 
     @staticmethod
@@ -256,8 +265,13 @@ class Attempts(Narration):
         """Begin an attempt; where it is hedged, return the one that has spoken first, or None if none has."""
         self._may_send = False
         silence = None if self.hedge is None else self.hedge.silence(turn)
-        attempt = self._opened(turn)
-        return attempt if silence is None else await Race(self).run(attempt, silence)
+        attempt: Attempt | None = self._opened(turn)
+        if attempt is not None and silence is not None:
+            # Who breaks a race off is told of one of its attempts.
+            self._has_ended = True
+            attempt = await Race(self).run(attempt, silence)
+        self._has_ended = False
+        return attempt
 
     def _opened(self, turn: Turn) -> Attempt:
         """Begin an attempt, or give back what its turn took: nobody else knows of that by now."""
@@ -301,12 +315,13 @@ class Attempts(Narration):
     @contextlib.contextmanager
     def _waiting(self, wait: Wait) -> Iterator[float]:
         """Say how long to wait; give a booked slot back if the wait is broken off."""
-        seconds = max(wait.until - self.books.now(), _SHORTEST_WAIT)
+        seconds, began = max(wait.until - self.books.now(), _SHORTEST_WAIT), self.clock.monotonic()
         self.route.waits(wait, seconds)
         log.info("waiting %.1f s: %s", seconds, wait.why)
         try:
             yield seconds
         except BaseException:
+            self.route.waited += self.clock.monotonic() - began - seconds
             self._undo(wait)
             raise
 
@@ -435,9 +450,12 @@ class Attempts(Narration):
         return goes_on
 
     def break_off(self) -> None:
-        """Give back the turn of a walk that ends before its next step."""
+        """End a walk before its next step: give back that one's turn, and keep the call, unless it is kept."""
         further, self._further = self._further, None
         self._undo(further)
+        record = self.broken_off()
+        if record is not None:
+            self.books.keep(record)
 
     def _end(self, attempt: Attempt, settled: Settled) -> CallRecord | None:
         """Return the record of a call that ends with this attempt; None if it goes on."""
@@ -470,27 +488,6 @@ class Attempts(Narration):
             error = self.delivery.left_alone(error, self.route.trail)
         error.route = record.as_route()
         self._last_word = error
-
-    def _over(self) -> Attempt:
-        """Return what is left to say of a call that nobody answered, or raise its error."""
-        word, cause = self._last_word, self._last_error
-        self.forget()
-        assert word is not None  # noqa: S101 - the call was given up before
-        if isinstance(word, Attempt):
-            return word
-        try:
-            raise word from cause
-        finally:
-            # An error's traceback holds this frame.
-            del word, cause
-
-    def fail(self, error: BaseException) -> None:
-        """Remember the last failure as the cause of the call's."""
-        self._last_error = error
-
-    def forget(self) -> None:
-        """Let go of the failures, for the call is over: their tracebacks hold the frames that hold this walk."""
-        self._last_error = self._last_word = self._wrong = None
 
 
 def _turn(action: Try) -> Turn:

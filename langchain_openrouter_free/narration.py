@@ -10,7 +10,7 @@ from langchain_openrouter_free.bookkeeping import Books, Settled
 from langchain_openrouter_free.budget import cost_of
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
-from langchain_openrouter_free.errors import AttemptRecord
+from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.ledger import Ledger
@@ -34,6 +34,12 @@ class Narration:
         self._began_at = clock.now()
         self._begun: list[float] = []
         self._book: Ledger | None = None
+        # Whether its end is told, or is being told.
+        self._has_ended = False
+        self._last_error: BaseException | None = None
+        self._last_word: OpenRouterFreeError | Attempt | None = None
+        # The last attempt that held an object of the wrong form: all that a caller may get.
+        self._wrong: Attempt | None = None
 
     def booked(self, attempt: Attempt, settled: Settled) -> None:
         """Take note of an attempt that is over, and of the book that is told of from now on."""
@@ -46,10 +52,13 @@ class Narration:
         told = attempt.told(settled)
         said, candidate = attempt.completion(), attempt.turn.candidate
         if settled.verdict.kind is Kind.ABANDONED and not attempt.outrun:
+            self._has_ended = True
             return self.record(_ABANDONED, settled.book, told)
         if not settled.verdict.ok:
             is_final = attempt.committed and not self.delivery.may_go_on(said)
+            self._has_ended |= is_final
             return self.record("interrupted" if is_final else "", settled.book, told)
+        self._has_ended = True
         usage, prices = said.usage or {}, candidate.prices if candidate.paid else None
         return self.record(
             "answered",
@@ -62,6 +71,18 @@ class Narration:
             prompt_tokens=tokens_of(usage.get("prompt_tokens")),
             completion_tokens=tokens_of(usage.get("completion_tokens")),
         )
+
+    def broken_off(self) -> CallRecord | None:
+        """Tell of a call that its caller leaves between two attempts, unless its end is told.
+
+        Return what is to be kept of it: a call that has asked nobody is not.
+        """
+        if self._has_ended:
+            return None
+        self._has_ended = True
+        record = self.record(_ABANDONED, self._book)
+        self.tell(record)
+        return record if record.attempts else None
 
     def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
         """Tell the audience what the call has come to: an attempt has ended, a wait begins, or it is over."""
@@ -104,3 +125,24 @@ class Narration:
             waits=tuple(self.route.pauses),
             **of_answer,
         )
+
+    def _over(self) -> Attempt:
+        """Return what is left to say of a call that nobody answered, or raise its error."""
+        word, cause = self._last_word, self._last_error
+        self.forget()
+        assert word is not None  # noqa: S101 - the call was given up before
+        if isinstance(word, Attempt):
+            return word
+        try:
+            raise word from cause
+        finally:
+            # An error's traceback holds this frame.
+            del word, cause
+
+    def fail(self, error: BaseException) -> None:
+        """Remember the last failure as the cause of the call's."""
+        self._last_error = error
+
+    def forget(self) -> None:
+        """Let go of the failures, for the call is over: their tracebacks hold the frames that hold this walk."""
+        self._last_error = self._last_word = self._wrong = None

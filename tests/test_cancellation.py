@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import TWENTY, make
+from driving import PATHS, TWENTY, drive, make
 from money_world import World
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore, transport
@@ -83,7 +83,7 @@ async def _cancel(model: ChatOpenRouterFree, at: int) -> bool:
 def test_a_stream_that_is_cancelled_anywhere(
     sim: Simulator, scripts: dict[str, Any], arguments: dict[str, Any], tmp_path: Path, *, blocking: bool
 ) -> None:
-    """All connections are closed or idle, and no slot is lost but for a request that may have left."""
+    """All connections are closed or idle, no slot is lost but for a request that may have left; one row tells of it."""
     for at in itertools.count(1):
         sim.reset()
         sim.script(scripts)
@@ -95,6 +95,9 @@ def test_a_stream_that_is_cancelled_anywhere(
         # What was sent last before may have arrived just now.
         seen = [chat for chat in sim.chats() if chat.body["messages"][-1]["content"] == f"hi {at}"]
         assert 0 <= taken - len(seen) <= 2, at
+        rows = model.history()
+        assert len(rows) <= 1, at
+        assert sum(len(row.attempts) for row in rows) >= len(seen), at
         if isinstance(store, SqliteStore):
             store.close()
         if is_over:
@@ -151,3 +154,35 @@ def test_what_is_interrupted_is_closed_and_settled(
     assert all(one.is_idle() for client in clients for one in client.client._transport._pool.connections)
     (call,) = model.history()
     assert [one.outcome for one in call.attempts] == ["ok" if where is not transport else "abandoned"]
+
+
+class Leaving(FakeClock):
+    """The clock of somebody who does not stay as long as is to be waited."""
+
+    def sleep(self, _: float) -> None:
+        self.advance(2)
+        raise KeyboardInterrupt
+
+    async def asleep(self, _: float) -> None:
+        self.advance(2)
+        for task in asyncio.all_tasks():
+            task.cancel()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("blocking", [False, True], ids=["memory", "file"])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_call_that_is_left_between_its_attempts_is_kept(
+    sim: Simulator, tmp_path: Path, path: str, *, blocking: bool
+) -> None:
+    """As it waits for a model that has refused it: in one row, and to who listens."""
+    told: list[Any] = []
+    store = SqliteStore(tmp_path / "state.sqlite3") if blocking else MemoryStore()
+    sim.script({TWENTY[0]: {"do": "429-upstream", "retry_after": 5}})
+    model = make(sim, TWENTY[:1], clock=Leaving(), state=store, on_route=told.append)
+    with pytest.raises(asyncio.CancelledError if path.startswith("a") else KeyboardInterrupt):
+        drive(model, path)
+    (call,) = model.history()
+    assert (call.outcome, [one.outcome for one in call.attempts]) == ("abandoned", ["upstream_limit"])
+    assert call.waited_s == 2
+    assert [moment["outcome"] for moment in told] == [None, None, "abandoned"]
