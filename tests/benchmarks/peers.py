@@ -37,11 +37,13 @@ from weight import DISTRIBUTIONS, import_seconds, weight
 
 PROMPT = "Say in about twenty words why the sky is blue in the day and red in the evening, please."
 ANSWER, SIXTY, HANG = "bench/answer:free", "bench/sixty:free", "bench/hang:free"
+THINKS = "bench/thinks:free"
 DEAD = [f"bench/dead-{number:02}:free" for number in range(20)]
 SCENARIO: dict[str, Any] = {
     "about": "for measuring: no limits, answers at once",
     "scripts": {
         ANSWER: {"do": "ok", "reasoning": False},
+        THINKS: {"do": "ok", "reasoning": True},
         SIXTY: {"do": "ok", "reasoning": False, "chunks": 60, "size": 480},
         HANG: {"do": "drip", "interval": 0.1},
         **dict.fromkeys(DEAD, "503"),
@@ -185,6 +187,8 @@ def happy(table: Table, base_url: str, runner: asyncio.Runner, rounds: int, call
     cases = (
         ("invoke", ANSWER, invoke),
         ("ainvoke", ANSWER, ainvoke),
+        ("invoke, with thoughts", THINKS, invoke),
+        ("ainvoke, with thoughts", THINKS, ainvoke),
         ("stream of 60 chunks", SIXTY, stream),
         ("astream of 60 chunks", SIXTY, astream),
     )
