@@ -47,11 +47,11 @@ class Alike:
         They are like the one learned, and their words plain.
         """
         words: list[str] = []
-        if self._mold is None:
+        mold = self._mold
+        if mold is None:
             return words
-        parts, known = self._mold
-        begin, end, places = _FIELD + parts[0], parts[-1], len(parts) - 1
-        start, known = len(begin), known + len(_FIELD)
+        begin, end, places = _FIELD + mold.parts[0], mold.parts[-1], len(mold.parts) - 1
+        start, known = len(begin), mold.size + len(_FIELD)
         while at + 1 < len(lines) and not lines[at + 1]:
             line = lines[at]
             size = (len(line) - known) // places
@@ -59,7 +59,7 @@ class Alike:
                 break
             word = line[start : start + size]
             # Without quotes and escapes it is what JSON makes of it.
-            if '"' in word or "\\" in word or (places > 1 and _FIELD + word.join(parts) != line):
+            if '"' in word or "\\" in word or (places > 1 and _FIELD + mold.filled(word) != line):
                 break
             words.append(word)
             at += 2

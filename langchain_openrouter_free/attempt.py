@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import aclosing, closing
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
@@ -333,10 +334,8 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         try:
-            try:
+            with closing(self._source):
                 how = self._judged(error)
-            finally:
-                self._source.close()
         except BaseException:
             self._owner.settle(self, self._judged(error), is_last=True)
             self._owner.break_off()
@@ -356,10 +355,8 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         try:
-            try:
+            async with aclosing(self._source):
                 how = self._judged(error)
-            finally:
-                await self._source.aclose()
         except BaseException:
             await self._owner.asettle(self, self._judged(error), is_last=True)
             await self._owner.off_loop(self._owner.break_off)

@@ -12,6 +12,8 @@ from langchain_openrouter_free.verdicts import Kind, Step, Verdict
 OF_QUOTA = frozenset({Kind.DAY_LIMIT, Kind.MINUTE_LIMIT})
 # What is believed of the service's key, or of the request, when a second one says the same.
 _OF_TWO = frozenset({Kind.DOUBTFUL, Kind.FORBIDDEN})
+# What another provider says of itself alone.
+_OF_ITSELF = _OF_TWO | {Kind.UNREACHABLE}
 
 
 def in_hindsight(candidate: Candidate, verdict: Verdict, earlier: Iterable[Verdict]) -> Verdict:
@@ -35,5 +37,5 @@ def in_hindsight(candidate: Candidate, verdict: Verdict, earlier: Iterable[Verdi
 
 def remembered(candidate: Candidate, verdict: Verdict) -> Verdict:
     """Return what later verdicts and the call's error go by: no other provider is a witness against the service."""
-    of_others = candidate.road is Road.EXTERNAL and verdict.kind in _OF_TWO | {Kind.UNREACHABLE}
+    of_others = candidate.road is Road.EXTERNAL and verdict.kind in _OF_ITSELF
     return replace(verdict, kind=Kind.BROKEN) if of_others else verdict

@@ -169,15 +169,16 @@ def check(params: Mapping[str, Any]) -> None:
 
 def _check_form(form: object) -> None:
     """Refuse a wish for an object that nobody would understand."""
+    if form is None:
+        return
     if isinstance(form, type):
         hint = "with_structured_output() asks for objects of a class"
         raise ConfigurationError(f"response_format={form.__name__} must be a table; {hint}.")
-    if form is not None and not (isinstance(form, Mapping) and isinstance(form.get("type"), str)):
+    if not isinstance(form, Mapping) or not isinstance(form.get("type"), str):
         raise ConfigurationError(f"response_format={form!r} must be a table like {{'type': 'json_object'}}.")
-    if isinstance(form, Mapping) and form["type"] == "json_schema":
-        about = form.get("json_schema")
-        if not isinstance(about, Mapping) or not isinstance(about.get("schema", {}), Mapping):
-            raise ConfigurationError(f"response_format: json_schema={about!r} must be a table with a schema.")
+    about = form.get("json_schema") if form["type"] == "json_schema" else {}
+    if not isinstance(about, Mapping) or not isinstance(about.get("schema", {}), Mapping):
+        raise ConfigurationError(f"response_format: json_schema={about!r} must be a table with a schema.")
 
 
 def _is_tool(tool: object) -> bool:

@@ -200,7 +200,7 @@ class Route:
         return sum(candidate.model in gone for candidate in self.free) if gone else 0
 
     def _free_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
-        if self._no_service or self._account_waits > _ACCOUNT_WAITS:
+        if self._is_closed:
             return None
         wakes, spares = float("inf"), self._spares(book, now)
         for candidate in self._in_order(book, now):
@@ -272,6 +272,11 @@ class Route:
         )
 
     @property
+    def _is_closed(self) -> bool:
+        """Whether nobody is asked through the service any more."""
+        return self._no_service or self._account_waits > _ACCOUNT_WAITS
+
+    @property
     def is_over(self) -> bool:
         """Whether no further free model would be asked, whatever comes of those that are."""
         return self.raised is not None or self._no_service
@@ -330,19 +335,17 @@ class Route:
 
     def _second_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
         """Ask again, once in a call, who is back first of those for whom the server gave a moment, if it is in time."""
-        if self._came_back or self.hold is not None or self._no_service or self._account_waits > _ACCOUNT_WAITS:
+        if self._came_back or self.hold is not None or self._is_closed:
             return None
         past, back, spares = zip(self.verdicts, self.trail, strict=True), self._suitability, self._spares(book, now)
         stated = {told.model for how, told in past if how.until is not None and POLICIES[how.kind].cools}
         free = [c for c in self.free if c.model in stated and not (spares and c.score is not None)]
         fit = [candidate for candidate in free if not back.passes_over(candidate, book.traits, now)]
-        first = min(fit, key=lambda candidate: back.rests_until(candidate, book, now), default=None)
-        wakes = float("inf") if first is None else back.rests_until(first, book, now)
+        returns = [(back.rests_until(candidate, book, now), candidate) for candidate in fit]
+        wakes, first = min(returns, key=lambda one: one[0], default=(float("inf"), None))
         if first is None or wakes - now > patience:
             return None
-        if wakes <= now:
-            return self._admitted(book, first, now, patience)
-        return self._resting(book, wakes, now, patience)
+        return self._admitted(book, first, now, patience) if wakes <= now else self._resting(book, wakes, now, patience)
 
     def _in_row(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, PaidTurn | Ask | GiveUp | None]:
         """Take a turn in the row of paid requests, or keep the one that was booked; None where there is no row."""
@@ -368,8 +371,7 @@ class Route:
         return book.rate(now) if self.funds is None else self.funds.rps
 
     def _paid_untried(self) -> list[Candidate]:
-        closed = self._no_service or self._account_waits > _ACCOUNT_WAITS
-        left = [c for c in self.paid if not (closed and c.road is Road.SERVICE)]
+        left = [c for c in self.paid if not (self._is_closed and c.road is Road.SERVICE)]
         return [c for c in left if c.model not in self._done and (c.prices or c.model in self._prices)]
 
     def needs_listing(self, now: float) -> bool:
