@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from langchain_openrouter_free.bookkeeping import Accounts
 from langchain_openrouter_free.catalogue import says_free
+from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.facts import ModelFacts
 from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.later import PART, Later
@@ -63,8 +64,13 @@ class Lookback(BaseModel):
             limit: at most so many.
             since: only calls that ended then or later, in Unix seconds.
             project: only this project's calls; None for all that share the state.
+
+        Raises:
+            ConfigurationError: if `since` or `limit` is no number.
         """
-        return self._accounts().calls(limit, since=since, project=project)
+        if isinstance(limit, bool) or not isinstance(limit, int):
+            raise ConfigurationError(f"limit={limit!r} must be a whole number of calls.")
+        return self._accounts().calls(limit, since=_moment(since), project=project)
 
     def figures(self, since: float | None = None, *, project: str | None = None) -> past.Figures:
         """Return what the history shows of the time since then, in Unix seconds (default: of the last seven days).
@@ -72,12 +78,15 @@ class Lookback(BaseModel):
         Args:
             since: where the span begins.
             project: only this project's calls; None for all that share the state.
+
+        Raises:
+            ConfigurationError: if `since` is no number.
         """
         accounts = self._accounts()
         book = accounts.look()
         now = accounts.time(self.clock).now() + book.skew
         # A span that is too long for a calendar holds no more than all that is known, one of the future nothing.
-        begins = now - WEEK if since is None else min(max(0.0, since), now)
+        begins = now - WEEK if since is None else min(max(0.0, _moment(since)), now)
         ends = [(one.id, one.expires_at) for one in self.catalogue if one.expires_at is not None]
         gone = self._lookup().at_hand().absent.items()
         return past.figures(
@@ -95,3 +104,9 @@ class Lookback(BaseModel):
     def report(self, since: float | None = None, *, project: str | None = None) -> str:
         """Return the same as one page of HTML that needs no network; charts need the extra `report`."""
         return paper.page(self.figures(since, project=project))
+
+
+def _moment(since: object) -> float:
+    if isinstance(since, bool) or not isinstance(since, int | float):
+        raise ConfigurationError(f"since={since!r} must be Unix seconds; datetime.timestamp() gives them.")
+    return since

@@ -156,6 +156,8 @@ def check(params: Mapping[str, Any]) -> None:
     words = [stop] if isinstance(stop, str | None) else stop
     if not isinstance(words, list | tuple) or not all(isinstance(word, str | None) for word in words):
         raise ConfigurationError(f"stop={stop!r} must be a text, or a list of texts.")
+    if "" in words:
+        raise ConfigurationError(f"stop={stop!r} holds an empty text, which no answer can stop at.")
     _check_form(params.get("response_format"))
     for name, (least, most) in _RANGES.items():
         value = params.get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -224,6 +225,7 @@ BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[OpenRouterFreeError], str]]
     "a text for a number": ("hi", {"temperature": "hot"}, ConfigurationError, "temperature='hot' must be a number"),
     "a truth for a number": ("hi", {"top_p": True}, ConfigurationError, "top_p=True must be a number"),
     "a part of a token": ("hi", {"max_tokens": 1.5}, ConfigurationError, "max_tokens=1.5 must be a whole number"),
+    "no word to stop at": ("hi", {"stop": [""]}, ConfigurationError, "stop=[''] holds an empty text"),
     "a seed of no use": ("hi", {"seed": "x"}, ConfigurationError, "seed='x' must be a whole number"),
     "an unknown parameter": ("hi", {"temprature": 1}, ConfigurationError, "did you mean 'temperature'"),
     "a misspelt wish for privacy": ("hi", {"sensitve": True}, ConfigurationError, "did you mean 'sensitive'"),
@@ -263,6 +265,13 @@ def test_bad_calls_send_nothing(sim: Simulator, name: str, path: str) -> None:
         drive(make(sim), path, prompt, **kwargs)
     assert words in str(caught.value)
     assert sim.chats() == []
+
+
+@pytest.mark.parametrize("since", ["report.html", datetime(2026, 11, 1, tzinfo=UTC), True])
+@pytest.mark.parametrize("name", ["history", "figures", "report"])
+def test_a_past_that_is_no_number(name: str, since: object) -> None:
+    with pytest.raises(ConfigurationError, match="must be Unix seconds"):
+        getattr(ChatOpenRouterFree(state=":memory:", **GOOD), name)(since=since)
 
 
 def test_blanks_around_a_title_are_not_sent(sim: Simulator) -> None:
