@@ -108,6 +108,10 @@ class Walk(Protocol):
         """End the walk before its next step."""
         ...
 
+    async def abreak_off(self) -> None:
+        """The same on an event loop."""
+        ...
+
 
 class Attempt:
     """One try at one candidate. Leaving it settles the book and says whether to go on.
@@ -359,14 +363,14 @@ class Attempt:
                 how = self._judged(error)
         except BaseException:
             await self._owner.asettle(self, self._judged(error), is_last=True)
-            await self._owner.off_loop(self._owner.break_off)
+            await self._owner.abreak_off()
             raise
         how = await self._owner.asettle(self, how)
         try:
             await self._owner.atell(self.story, self)
             return self._leave(how, error)
         except BaseException:
-            await self._owner.off_loop(self._owner.break_off)
+            await self._owner.abreak_off()
             raise
 
     async def aoutrun(self) -> None:

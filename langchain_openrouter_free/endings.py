@@ -68,11 +68,11 @@ def ending_of(route: Route) -> Ending:
     return Ending.FAILED
 
 
-def error_of_call(route: Route, book: Ledger, now: float) -> OpenRouterFreeError:
-    """Return the most precise error for a route that has come to its end."""
+def error_of_call(route: Route, ending: Ending, book: Ledger, now: float) -> OpenRouterFreeError:
+    """Return the most precise error for a route that has come to this end."""
     skipped = route.skipped(book, now)
     trail = tuple(route.trail)
-    match ending_of(route):
+    match ending:
         case Ending.AUTHENTICATION:
             return AuthenticationFailed(
                 f"The service does not accept the API key ({_raised(route)}). Check OPENROUTER_API_KEY.",

@@ -14,12 +14,11 @@ from functools import partial
 from typing import TypeVar
 
 from langchain_openrouter_free.actions import Ask, GiveUp, Settle, Topic, Try, Wait
-from langchain_openrouter_free.attempt import Attempt, Recalled
+from langchain_openrouter_free.attempt import Attempt
 from langchain_openrouter_free.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.catalogue import Listing
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
-from langchain_openrouter_free.endings import Ending, ending_of, error_of_call, no_valid_object
 from langchain_openrouter_free.funds import Funds
 from langchain_openrouter_free.handover import handed_over
 from langchain_openrouter_free.history import CallRecord
@@ -80,7 +79,6 @@ class Attempts(Narration):
         self._has_settled = False
         # Whom to ask next, where that was decided as an attempt failed.
         self._further: Turn | None = None
-        self._ended: CallRecord | None = None
 
     def __iter__(self) -> Iterator[Attempt]:
         return self
@@ -115,8 +113,7 @@ class Attempts(Narration):
                     self._in_pace(pace)
                 case GiveUp():
                     self._has_ended = True
-                    self._given_up()
-                    self.tell(self._ended)
+                    self.tell(self.given_up())
                     return None
 
     def __aiter__(self) -> Attempts:
@@ -130,8 +127,7 @@ class Attempts(Narration):
             self.break_off()
             raise
         except BaseException:
-            if (record := self.broken_off()) is not None:
-                await self.off_loop(partial(self.books.keep, record))
+            await self.abreak_off()
             raise
         return attempt or self._over()
 
@@ -158,8 +154,7 @@ class Attempts(Narration):
                     await self._ain_pace(pace)
                 case GiveUp():
                     self._has_ended = True
-                    await self.off_loop(self._given_up)
-                    await self.atell(self._ended)
+                    await self.atell(await self.off_loop(self.given_up))
                     return None
 
     # -- decisions, shared
@@ -392,7 +387,7 @@ class Attempts(Narration):
             if fold is not None:
                 await self.off_loop(fold)
         except BaseException:
-            self.break_off()
+            await self.abreak_off()
             raise
         return read
 
@@ -451,9 +446,23 @@ class Attempts(Narration):
 
     def break_off(self) -> None:
         """End a walk before its next step: give back that one's turn, and keep the call, unless it is kept."""
+        record = None
+        try:
+            record = self.broken_off()
+        finally:
+            self._put_away(record)
+
+    async def abreak_off(self) -> None:
+        """The same on an event loop, where the audience is told, and where nothing may block."""
+        record = None
+        try:
+            record = self.broken_off()
+        finally:
+            await self.off_loop(partial(self._put_away, record))
+
+    def _put_away(self, record: CallRecord | None) -> None:
         further, self._further = self._further, None
         self._undo(further)
-        record = self.broken_off()
         if record is not None:
             self.books.keep(record)
 
@@ -463,31 +472,6 @@ class Attempts(Narration):
             return None
         story = attempt.story = self.story(attempt, settled)
         return story if story.outcome else None
-
-    def _given_up(self) -> None:
-        """Record the call in which nobody answered; make its last word.
-
-        That is an error, or what was said before and the caller wants all the same.
-        """
-        book, ending = self.books.look(), ending_of(self.route)
-        is_left = bool(self.delivery.interruptions) and not self.delivery.invoked
-        record = self._ended = self.record("interrupted" if is_left else str(ending), book)
-        self.books.keep(record)
-        wrong, now = self._wrong, self.books.now()
-        if wrong is not None and self.roads.keeps and not is_left:
-            self._last_word = Recalled(wrong, record)
-            return
-        error = error_of_call(self.route, book, now)
-        if wrong is not None and ending is Ending.FAILED:
-            said = wrong.completion()
-            raw = self.roads.message(wrong.turn.candidate, said)
-            error = no_valid_object(self.route, book, now, raw, said)
-        if is_left:
-            error.__cause__ = self._last_error
-            self.fail(error)
-            error = self.delivery.left_alone(error, self.route.trail)
-        error.route = record.as_route()
-        self._last_word = error
 
 
 def _turn(action: Try) -> Turn:

@@ -1,15 +1,16 @@
-"""What is told of a call: its record for the history and the route trail, and each moment for those who listen."""
+"""What is told of a call: its record for the history and the route trail, each moment, and its last word."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from langchain_openrouter_free.attempt import Attempt, tokens_of
+from langchain_openrouter_free.attempt import Attempt, Recalled, tokens_of
 from langchain_openrouter_free.bookkeeping import Books, Settled
 from langchain_openrouter_free.budget import cost_of
 from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.delivery import Delivery
+from langchain_openrouter_free.endings import Ending, ending_of, error_of_call, no_valid_object
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
 from langchain_openrouter_free.evidence import tidy
 from langchain_openrouter_free.history import CallRecord
@@ -83,6 +84,32 @@ class Narration:
         record = self.record(_ABANDONED, self._book)
         self.tell(record)
         return record if record.attempts else None
+
+    def given_up(self) -> CallRecord:
+        """Keep the call in which nobody answered, and make its last word; return its record.
+
+        That word is an error, or what was said before and the caller wants all the same.
+        """
+        book, ending = self.books.look(), ending_of(self.route)
+        is_left = bool(self.delivery.interruptions) and not self.delivery.invoked
+        record = self.record("interrupted" if is_left else str(ending), book)
+        self.books.keep(record)
+        wrong, now = self._wrong, self.books.now()
+        if wrong is not None and self.roads.keeps and not is_left:
+            self._last_word = Recalled(wrong, record)
+            return record
+        error = error_of_call(self.route, ending, book, now)
+        if wrong is not None and ending is Ending.FAILED:
+            said = wrong.completion()
+            raw = self.roads.message(wrong.turn.candidate, said)
+            error = no_valid_object(self.route, book, now, raw, said)
+        if is_left:
+            error.__cause__ = self._last_error
+            self.fail(error)
+            error = self.delivery.left_alone(error, self.route.trail)
+        error.route = record.as_route()
+        self._last_word = error
+        return record
 
     def tell(self, record: CallRecord | None = None, attempt: Attempt | None = None) -> None:
         """Tell the audience what the call has come to: an attempt has ended, a wait begins, or it is over."""

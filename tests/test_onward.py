@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from langchain_openrouter_free.quota import Limits
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.sources import ServiceSource
+from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.verdicts import Kind, verdict
 
@@ -90,20 +93,30 @@ def test_a_task_that_is_cancelled_meanwhile_gives_the_turn_back(sim: Simulator) 
     assert booked(store) == (1, 1)
 
 
+@pytest.mark.parametrize("blocking", [False, True], ids=["memory", "file"])
 @pytest.mark.parametrize("path", PATHS)
-def test_a_walk_that_ends_at_a_failure_gives_the_turn_back(sim: Simulator, path: str) -> None:
-    """Broken off by Ctrl-C in the user's own hook, before the next attempt: only what was sent counts."""
+def test_a_walk_that_ends_at_a_failure_gives_the_turn_back(
+    sim: Simulator, tmp_path: Path, path: str, *, blocking: bool
+) -> None:
+    """Broken off by Ctrl-C in the user's own hook, before the next attempt: only what was sent counts.
+
+    The hook hears both of the failure and of the end, each where the call was made.
+    """
     sim.script({TWENTY[0]: "503"})
-    store = MemoryStore()
+    store = SqliteStore(tmp_path / "state.sqlite3") if blocking else MemoryStore()
+    heard: list[int] = []
 
     def stop(_: object) -> None:
+        heard.append(threading.get_ident())
         raise KeyboardInterrupt
 
     model = make(sim, TWENTY[:2], state=store, clock=FakeClock(MIDWAY), limits=NINE, on_route=stop)
     with pytest.raises(KeyboardInterrupt):
         drive(model, path)
     assert asked(sim) == TWENTY[:1]
-    assert booked(store) == (1, 1)
+    windows = model._accounts().look().windows
+    assert (sum(windows.minutes.values()), sum(windows.days.values())) == (1, 1)
+    assert heard == [threading.get_ident()] * 2
 
 
 @pytest.mark.parametrize("path", PATHS)
