@@ -489,12 +489,11 @@ def test_the_deepest_mount_counts_and_of_two_the_later() -> None:
 4 1 0:2 / /with\040space rw - cifs //server/share rw
 5 1 8:3 / /twice rw - ext4 /dev/sdc rw
 6 1 0:3 / /twice rw - fuse.sshfs host: rw
+7 1 0:4 / /bucket rw - fuse.s3fs s3fs rw
 nonsense
 """
-    found = {
-        place: network_type(Path(place), mounts) for place in ("/x", "/net/a", "/net/local/a", "/network", "/twice")
-    }
-    assert found == {"/x": None, "/net/a": "nfs", "/net/local/a": None, "/network": None, "/twice": "fuse.sshfs"}
-    assert network_type(Path("/with space/a"), mounts) == "cifs"
+    kinds = {"/x": None, "/net/a": "nfs", "/net/local/a": None, "/network": None, "/twice": "fuse.sshfs"}
+    kinds |= {"/with space/a": "cifs", "/bucket": "fuse.s3fs"}
+    assert {place: network_type(Path(place), mounts) for place in kinds} == kinds
     assert network_type(Path("/x"), "") is None
     assert math.isinf(SqliteStore(":memory:")._back_at or 0)

@@ -27,8 +27,10 @@ logger = logging.getLogger("langchain_openrouter_free")
 Identity: TypeAlias = tuple[int, int]
 
 _MOUNTS = Path("/proc/self/mountinfo")
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "glusterfs", "ceph", "lustre"}
-_NETWORK |= {f"fuse.{kind}" for kind in ("glusterfs", "ceph")}
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "vboxsf"}
+_NETWORK |= {"glusterfs", "ceph", "lustre", "beegfs", "gpfs"}
+_OBJECTS = {"s3fs", "goofys", "gcsfuse", "blobfuse2", "rclone"}  # stores of objects, shown as folders
+_NETWORK |= {f"fuse.{kind}" for kind in ("glusterfs", "ceph", "sshfs", *_OBJECTS)}
 
 
 def default_path() -> Path:
