@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx
 import pytest
 
-from langchain_openrouter_free.simulator.behaviours import REGISTRY
+from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.simulator.behaviours import REGISTRY, Script
 from langchain_openrouter_free.simulator.failures import FAILURES
 from langchain_openrouter_free.simulator.stage import PLAYS
 
@@ -29,7 +31,14 @@ SILENT = {"hang-before-headers", "hang-after-headers", "drip", "stall"}
 KEY = {"Authorization": "Bearer sk-test"}
 
 
-def ask(sim, behaviour=None, *, stream=False, headers=None, **body):
+def ask(
+    sim: Simulator,
+    behaviour: Script | None = None,
+    *,
+    stream: bool = False,
+    headers: dict[str, str] | None = None,
+    **body: Any,
+) -> httpx.Response:
     if behaviour is not None:
         sim.script({MODEL: behaviour})
     body = {"model": MODEL, "messages": HELLO, "stream": stream} | body
@@ -38,9 +47,9 @@ def ask(sim, behaviour=None, *, stream=False, headers=None, **body):
         return client.post(url, json=body, headers=KEY | (headers or {}))
 
 
-def events(reply):
+def events(reply: httpx.Response) -> list[Any]:
     """The `data:` events of a stream; what is not JSON stays text."""
-    found = []
+    found: list[Any] = []
     for line in reply.text.splitlines():
         if line.startswith("data: "):
             try:
@@ -50,12 +59,14 @@ def events(reply):
     return found
 
 
-def text_of(reply):
+def text_of(reply: httpx.Response) -> str:
     chunks = [event for event in events(reply) if isinstance(event, dict)]
     return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk.get("choices") or [])
 
 
-def received_bytes(sim, behaviour, *, stream):
+def received_bytes(
+    sim: Simulator, behaviour: Script, *, stream: bool
+) -> tuple[int | None, bytes, httpx.TransportError | None]:
     """Status and all bytes until the client's patience ends or the connection breaks."""
     sim.script({MODEL: behaviour})
     body = {"model": MODEL, "messages": HELLO, "stream": stream}
@@ -75,7 +86,7 @@ def received_bytes(sim, behaviour, *, stream):
     return status, raw, error
 
 
-def test_every_name_can_be_played():
+def test_every_name_can_be_played() -> None:
     """The registry, the failures and the plays name the same behaviours."""
     assert set(REGISTRY) == set(FAILURES) | set(PLAYS)
     assert all(REGISTRY.values())
@@ -83,7 +94,7 @@ def test_every_name_can_be_played():
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", sorted(FAILURES))
-def test_failures_keep_their_status(sim, name, stream):
+def test_failures_keep_their_status(sim: Simulator, name: str, *, stream: bool) -> None:
     """A fast failure has its HTTP status and a plain body, also when a stream was asked for."""
     known = FAILURES[name]
     reply = ask(sim, name, stream=stream)
@@ -106,7 +117,7 @@ def test_failures_keep_their_status(sim, name, stream):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", ["ok", "slow", "bad-sse-line", "huge"])
-def test_good_answers(sim, name, stream):
+def test_good_answers(sim: Simulator, name: str, *, stream: bool) -> None:
     """A good answer names its model, has usage once, and ends as it should."""
     behaviour = {"do": name, "latency": 0, "speed": 0, "size": 50_000}
     reply = ask(sim, behaviour, stream=stream)
@@ -130,7 +141,7 @@ def test_good_answers(sim, name, stream):
     assert len(text) == 50_000 if name == "huge" else MODEL in text
 
 
-def test_parameters_of_ok(sim):
+def test_parameters_of_ok(sim: Simulator) -> None:
     """The dialect of an answer can be bent."""
     behaviour = {
         "do": "ok", "text": "one two three four", "comments": 2, "doubled_finish": False, "done": False,
@@ -147,7 +158,7 @@ def test_parameters_of_ok(sim):
     assert [one["choices"][0]["finish_reason"] for one in found[-2:]] == ["stop", None]
 
 
-def test_padding_crlf_and_gzip(sim):
+def test_padding_crlf_and_gzip(sim: Simulator) -> None:
     """Blank blocks in front of JSON, CR LF in streams, compression when the client takes it."""
     padded = ask(sim, {"do": "ok", "padding": 3})
     assert padded.text.startswith("\n         \n" * 3 + "{")
@@ -162,7 +173,7 @@ def test_padding_crlf_and_gzip(sim):
         assert "content-encoding" not in plain.headers
 
 
-def test_latency_and_speed_take_time(sim):
+def test_latency_and_speed_take_time(sim: Simulator) -> None:
     """Latency delays the first byte; padding lets headers and blanks out before."""
     reply = ask(sim, {"do": "ok", "latency": 0.05, "speed": 2000})
     assert reply.elapsed.total_seconds() >= 0.05
@@ -171,7 +182,7 @@ def test_latency_and_speed_take_time(sim):
     assert ask(sim, {"do": "503", "latency": 0.05}).elapsed.total_seconds() >= 0.05
 
 
-def test_retry_after_stands_in_all_four_places(sim):
+def test_retry_after_stands_in_all_four_places(sim: Simulator) -> None:
     """A provider's hint is told in header, metadata and the metadata's headers."""
     without = ask(sim, "429-upstream")
     assert "retry-after" not in without.headers
@@ -185,7 +196,7 @@ def test_retry_after_stands_in_all_four_places(sim):
     assert f"{MODEL} is temporarily rate-limited upstream" in metadata["raw"]
 
 
-def test_account_refusals_by_script_have_their_headers(sim):
+def test_account_refusals_by_script_have_their_headers(sim: Simulator) -> None:
     """The account's refusals carry three numbers, in the body and as real headers."""
     for name, limit in {
         "429-account-minute": "20", "429-account-day": "50", "429-account-day-1000": "1000", "429-model-rpm": "8",
@@ -200,7 +211,7 @@ def test_account_refusals_by_script_have_their_headers(sim):
     assert "X-RateLimit-Reset" not in told
 
 
-def test_outer_400_hides_account_429s(sim):
+def test_outer_400_hides_account_429s(sim: Simulator) -> None:
     """The outer status is a 400, the reason stands in previous_errors."""
     error = ask(sim, "429-previous-account").json()["error"]
     assert error["code"] == 400
@@ -208,7 +219,7 @@ def test_outer_400_hides_account_429s(sim):
 
 
 @pytest.mark.parametrize("name", ["200-error", "error-chunk", "200-error-429"])
-def test_late_errors(sim, name):
+def test_late_errors(sim: Simulator, name: str) -> None:
     """A 200 whose body is an error: behind padding, or as the only event of a stream without [DONE]."""
     code = 429 if name.endswith("429") else 504
     behaviour = {"do": name, "code": code}
@@ -224,7 +235,7 @@ def test_late_errors(sim, name):
 
 
 @pytest.mark.parametrize("name", ["error-chunk-after", "error-chunk-choice", "200-choice-error"])
-def test_errors_after_content(sim, name):
+def test_errors_after_content(sim: Simulator, name: str) -> None:
     """An error event after some deltas; in a plain answer an error body or an error inside the choice."""
     found = events(ask(sim, {"do": name, "after": 2}, stream=True))
     assert len(found) == 3
@@ -239,19 +250,20 @@ def test_errors_after_content(sim, name):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_odd_choices(sim, stream):
+def test_odd_choices(sim: Simulator, *, stream: bool) -> None:
     """choices null, and a list of none."""
-    for name, choices in {"200-choices-null": None, "200-no-choices": []}.items():
+    odd: dict[str, list[Any] | None] = {"200-choices-null": None, "200-no-choices": []}
+    for name, choices in odd.items():
         reply = ask(sim, name, stream=stream)
         body = events(reply)[0] if stream else reply.json()
         assert reply.status_code == 200
         assert body["choices"] == choices
 
 
-def test_empty_answers(sim):
+def test_empty_answers(sim: Simulator) -> None:
     """content null, content '', thoughts that ate the budget, missing calls, an error without a word."""
 
-    def choice(name):
+    def choice(name: str) -> Any:
         return ask(sim, name).json()["choices"][0]
 
     assert choice("200-empty")["message"]["content"] is None
@@ -278,7 +290,7 @@ def test_empty_answers(sim):
         ("200-finish-error", "error"),
     ],
 )
-def test_empty_streams(sim, name, finish):
+def test_empty_streams(sim: Simulator, name: str, finish: str) -> None:
     """The same as streams: a finish_reason and [DONE], but no content to speak of."""
     found = events(reply := ask(sim, name, stream=True))
     assert found[-1] == "[DONE]"
@@ -287,7 +299,7 @@ def test_empty_streams(sim, name, finish):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_bodies_that_are_not_json(sim, stream):
+def test_bodies_that_are_not_json(sim: Simulator, *, stream: bool) -> None:
     """Pages, text, half an object and bytes that are no text, all with 200."""
     assert ask(sim, "200-html", stream=stream).headers["content-type"].startswith("text/html")
     for name in ("200-not-json", "200-truncated-json"):
@@ -303,7 +315,7 @@ def test_bodies_that_are_not_json(sim, stream):
         broken.decode()
 
 
-def test_schema_and_tools_gone_wrong(sim):
+def test_schema_and_tools_gone_wrong(sim: Simulator) -> None:
     """JSON beside the schema, arguments that are no JSON, a tool that nobody offered."""
     wish = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"required": ["a"], "properties": {"a": {}}}}}
     wrong = ask(sim, "wrong-schema", response_format=wish).json()["choices"][0]["message"]["content"]
@@ -322,7 +334,7 @@ def test_schema_and_tools_gone_wrong(sim):
     assert "error" not in ask(sim, "tool-malformed").json()
 
 
-def test_garbage_line_stands_between_good_ones(sim):
+def test_garbage_line_stands_between_good_ones(sim: Simulator) -> None:
     """A line that is neither field nor comment, in the midst of a stream."""
     text = ask(sim, {"do": "bad-sse-line", "line": "%%% what"}, stream=True).text
     first, garbage, second = text.split("\n\n")[:3]
@@ -332,9 +344,9 @@ def test_garbage_line_stands_between_good_ones(sim):
 
 
 @pytest.mark.parametrize("shape", ["split", "one-delta", "no-arguments-key", "null-content"])
-def test_tool_shapes(sim, shape):
+def test_tool_shapes(sim: Simulator, shape: str) -> None:
     """The ways in which providers tell a call."""
-    told = {"tools": [TOOL], "tool_choice": "required"}
+    told: dict[str, Any] = {"tools": [TOOL], "tool_choice": "required"}
     behaviour = {"do": "ok", "tool_shape": shape}
     message = ask(sim, behaviour, **told).json()["choices"][0]["message"]
     assert ("arguments" in message["tool_calls"][0]["function"]) is (shape != "no-arguments-key")
@@ -348,7 +360,7 @@ def test_tool_shapes(sim, shape):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", sorted(BROKEN))
-def test_broken_connections(sim, name, stream):
+def test_broken_connections(sim: Simulator, name: str, *, stream: bool) -> None:
     """The connection breaks: before any byte, or in the midst of an answer."""
     status, raw, error = received_bytes(sim, {"do": name, "after": 2}, stream=stream)
     assert isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
@@ -364,7 +376,7 @@ def test_broken_connections(sim, name, stream):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", sorted(SILENT))
-def test_silence(sim, name, stream):
+def test_silence(sim: Simulator, name: str, *, stream: bool) -> None:
     """Nothing more comes, or nothing but drops; the client has to lose its patience."""
     behaviour = {"do": name, "after": 2} if name != "drip" else {"do": "drip", "interval": 0.001}
     status, raw, error = received_bytes(sim, behaviour, stream=stream)
@@ -379,7 +391,7 @@ def test_silence(sim, name, stream):
     sim.wait_for(lambda sim: sim.chats()[-1].disconnected_at is not None)
 
 
-def test_thoughts_do_not_count_for_after(sim):
+def test_thoughts_do_not_count_for_after(sim: Simulator) -> None:
     """`after` counts what is said; a thinking model has thought before."""
     found = events(ask(sim, {"do": "cut-clean", "after": 2, "reasoning": "hm hm"}, stream=True))
     deltas = [one["choices"][0]["delta"] for one in found]
@@ -387,7 +399,7 @@ def test_thoughts_do_not_count_for_after(sim):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_cut_clean(sim, stream):
+def test_cut_clean(sim: Simulator, *, stream: bool) -> None:
     """The reply ends properly framed, but it is not a whole answer."""
     reply = ask(sim, {"do": "cut-clean", "after": 2}, stream=stream)
     assert reply.status_code == 200

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,25 +14,28 @@ from langchain_openrouter_free.simulator.schemas import sample
 
 MODEL = "test/m01:free"
 
+Ask = Callable[..., dict[str, Any]]
+
 
 @pytest.fixture
-def ask(sim):
+def ask(sim: Simulator) -> Iterator[Ask]:
     """Ask and get the first choice of a plain answer, with the usage beside it."""
     client = httpx.Client(
         base_url=sim.base_url, headers={"Authorization": "Bearer x"}, trust_env=False, verify=False, timeout=5
     )
 
-    def asked(said, model=MODEL, **body):
+    def asked(said: str | list[dict[str, Any]], model: str = MODEL, **body: Any) -> dict[str, Any]:
         messages = said if isinstance(said, list) else [{"role": "user", "content": said}]
         reply = client.post("/chat/completions", json={"model": model, "messages": messages} | body)
         assert reply.status_code == 200, reply.text
-        return reply.json()["choices"][0] | {"usage": reply.json()["usage"]}
+        choice: dict[str, Any] = reply.json()["choices"][0]
+        return choice | {"usage": reply.json()["usage"]}
 
     with client:
         yield asked
 
 
-def tool(name, **properties):
+def tool(name: str, **properties: Any) -> dict[str, Any]:
     parameters = {"type": "object", "properties": properties, "required": list(properties)}
     return {"type": "function", "function": {"name": name, "description": "", "parameters": parameters}}
 
@@ -40,7 +45,7 @@ ADDER = tool("my_adder_tool", a={"type": "integer"}, b={"type": "integer"})
 MAGIC = tool("magic_function", input={"type": "integer"})
 
 
-def calls(choice):
+def calls(choice: dict[str, Any]) -> list[tuple[str, Any]]:
     found = choice["message"].get("tool_calls", [])
     return [(one["function"]["name"], json.loads(one["function"]["arguments"])) for one in found]
 
@@ -64,14 +69,16 @@ def calls(choice):
         ("Hello!", [WEATHER, MAGIC], []),
     ],
 )
-def test_auto_calls_what_the_text_is_about(ask, said, tools, expected):
+def test_auto_calls_what_the_text_is_about(
+    ask: Ask, said: str, tools: list[dict[str, Any]], expected: list[tuple[str, Any]]
+) -> None:
     """Left to itself the model calls the tools that the text mentions, once for each thing."""
     choice = ask(said, tools=tools)
     assert calls(choice) == expected
     assert choice["finish_reason"] == ("tool_calls" if expected else "stop")
 
 
-def test_tool_choice(ask):
+def test_tool_choice(ask: Ask) -> None:
     """none, required and a name are honoured; two calls become one if calls may not be parallel."""
     said = "What is the weather in Paris and London?"
     assert calls(ask(said, tools=[WEATHER], tool_choice="none")) == []
@@ -84,7 +91,7 @@ def test_tool_choice(ask):
     assert len(calls(ask(said, tools=[WEATHER], parallel_tool_calls=False))) == 1
 
 
-def test_text_after_a_tool_message(ask):
+def test_text_after_a_tool_message(ask: Ask) -> None:
     """When the tool has answered the model speaks, unless it must call."""
     call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
     talk = [
@@ -97,14 +104,14 @@ def test_text_after_a_tool_message(ask):
     assert calls(ask(talk, tools=[WEATHER], tool_choice="required"))
 
 
-def test_unicode_survives(ask):
+def test_unicode_survives(ask: Ask) -> None:
     """Quoted text of any script goes into the arguments as it is."""
     customer = tool("create_customer", customer_name={"type": "string"})
     choice = ask("Create a customer named '你好啊集团' (Hello Group)", tools=[customer], tool_choice="required")
     assert "你好啊集团" in choice["message"]["tool_calls"][0]["function"]["arguments"]
 
 
-def test_structured_output(ask):
+def test_structured_output(ask: Ask) -> None:
     """json_schema and json_object give JSON that fits."""
     schema = {
         "$defs": {"Joke": {"type": "object", "properties": {"setup": {"type": "string"}}, "required": ["setup"]}},
@@ -149,12 +156,12 @@ def test_structured_output(ask):
         (True, "anything"),
     ],
 )
-def test_samples(schema, expected):
+def test_samples(schema: Any, expected: Any) -> None:
     """The smallest value of a schema, with words and numbers of the text."""
     assert sample(schema, "give 5 to 'oslo'") == expected
 
 
-def test_endless_schemas_end():
+def test_endless_schemas_end() -> None:
     """A schema that refers to itself is followed for a while only."""
     node = {
         "type": "object",
@@ -167,7 +174,7 @@ def test_endless_schemas_end():
     assert sample({"$ref": "#"}, "") is not None
 
 
-def test_stop_and_max_tokens(ask):
+def test_stop_and_max_tokens(ask: Ask) -> None:
     """`stop` cuts before the word, `max_tokens` cuts with finish_reason length."""
     assert ask("hello big world", stop=["big"])["message"]["content"].endswith("hello ")
     choice = ask("hello big world", max_tokens=3)
@@ -176,7 +183,7 @@ def test_stop_and_max_tokens(ask):
     assert len(choice["message"]["content"]) == 12
 
 
-def test_reasoning(ask):
+def test_reasoning(ask: Ask) -> None:
     """Models think if they always do or are asked to, and thinking can eat the budget."""
     thinker, doer = "openai/gpt-oss-20b:free", MODEL
     assert ask("hello", thinker)["message"]["reasoning"]
@@ -191,7 +198,7 @@ def test_reasoning(ask):
     assert (eaten["finish_reason"], eaten["message"]["content"]) == ("length", "")
 
 
-def test_cached_tokens(ask):
+def test_cached_tokens(ask: Ask) -> None:
     """Parts marked for the cache are written at first and read later."""
     part = {"type": "text", "text": "a long text " * 10, "cache_control": {"type": "ephemeral"}}
     messages = [{"role": "user", "content": [part]}]
@@ -201,10 +208,10 @@ def test_cached_tokens(ask):
     assert first["cached_tokens"] == second["cache_write_tokens"] == 0
 
 
-def test_same_seed_same_luck():
+def test_same_seed_same_luck() -> None:
     """Two worlds with one seed do the same."""
 
-    def story():
+    def story() -> list[str]:
         with Simulator(seed=7) as sim, httpx.Client(trust_env=False, verify=False) as client:
             sim.script({"*": {"ok": 1, "503": 1}})
             body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
@@ -217,7 +224,7 @@ def test_same_seed_same_luck():
     assert set(first) == {"ok", "503"}
 
 
-def test_numbered_steps_are_done_one_after_the_other(ask):
+def test_numbered_steps_are_done_one_after_the_other(ask: Ask) -> None:
     """A list of steps is played over several requests, by any model: a call for each, then a word of all results."""
     tools = [tool("add", a={"type": "integer"}, b={"type": "integer"}), tool("negate", a={"type": "integer"})]
     messages = [{"role": "user", "content": "Please:\n1. Use add for 3 and 4.\n2. Use negate for 5."}]
@@ -233,7 +240,7 @@ def test_numbered_steps_are_done_one_after_the_other(ask):
     assert [call["function"]["name"] for call in must["message"]["tool_calls"]] == ["report"]
 
 
-def test_steps_are_known_as_done_where_calls_and_results_are_told_in_words(ask):
+def test_steps_are_known_as_done_where_calls_and_results_are_told_in_words(ask: Ask) -> None:
     """So does smolagents: a call is a sentence of the assistant's, its result one of the user's."""
     tools = [tool("add", a={"type": "integer"}, b={"type": "integer"}), tool("negate", a={"type": "integer"})]
     messages = [
@@ -250,9 +257,9 @@ def test_steps_are_known_as_done_where_calls_and_results_are_told_in_words(ask):
 REPORT = tool("Report", summary={"type": "string"})
 
 
-def _told(*names):
+def _told(*names: str) -> list[dict[str, Any]]:
     """A conversation in which these tools were called one after the other, each with a result."""
-    talk = [{"role": "user", "content": "What is the weather in Oslo?"}]
+    talk: list[dict[str, Any]] = [{"role": "user", "content": "What is the weather in Oslo?"}]
     for name in names:
         call = {"id": f"c-{name}", "type": "function", "function": {"name": name, "arguments": "{}"}}
         talk.append({"role": "assistant", "content": "", "tool_calls": [call]})
@@ -273,7 +280,9 @@ def _told(*names):
     ],
     ids=["at first", "result in a form", "the other", "the form again", "asked anew", "no result"],
 )
-def test_a_forced_call_is_not_made_again_once_it_has_its_result(ask, talk, expected, choice):
+def test_a_forced_call_is_not_made_again_once_it_has_its_result(
+    ask: Ask, talk: list[dict[str, Any]], expected: str, choice: str
+) -> None:
     """The forced model goes on to what was not told yet, in the end to the last tool: the form of the result."""
     found = calls(ask(talk, tools=[WEATHER, MAGIC, REPORT], tool_choice=choice))
     assert [name for name, _ in found] == [expected]
@@ -289,7 +298,7 @@ def test_a_forced_call_is_not_made_again_once_it_has_its_result(ask, talk, expec
         ({"a": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}, False),
     ],
 )
-def test_tools_of_any_types_are_read(ask, needs, expected):
+def test_tools_of_any_types_are_read(ask: Ask, needs: dict[str, Any], *, expected: bool) -> None:
     """A type may be a list or be missing; a schema may be no object."""
     choice = ask("What is 1 + 2", tools=[tool("q", **needs)])
     assert bool(calls(choice)) is expected

@@ -9,6 +9,8 @@ import socket
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -26,20 +28,21 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 
 
 @pytest.fixture
-def client(sim):
+def client(sim: Simulator) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=sim.base_url, headers=KEY, trust_env=False, verify=False, timeout=5) as made:
         yield made
 
 
-def ask(client, model=MODEL, **body):
+def ask(client: httpx.Client, model: str = MODEL, **body: Any) -> httpx.Response:
     return client.post("/chat/completions", json={"model": model, "messages": HELLO} | body)
 
 
-def message_of(reply):
-    return reply.json()["error"]["message"]
+def message_of(reply: httpx.Response) -> str:
+    message: str = reply.json()["error"]["message"]
+    return message
 
 
-def test_models(client):
+def test_models(client: httpx.Client) -> None:
     """About twenty free models, three paid ones that do not exist, and the router; prices are texts."""
     rows = {row["id"]: row for row in httpx.get(client.base_url.join("models"), trust_env=False).json()["data"]}
     free = [slug for slug in rows if slug.endswith(":free")]
@@ -56,7 +59,7 @@ def test_models(client):
     assert "tools" not in rows["nvidia/nemotron-3.5-content-safety:free"]["supported_parameters"]
 
 
-def test_single_models(client):
+def test_single_models(client: httpx.Client) -> None:
     """One row by id, and its endpoints; also by its dated slug."""
     row = client.get("/model/z-ai/glm-5.2:free").json()["data"]
     assert row["id"] == "z-ai/glm-5.2:free"
@@ -67,7 +70,7 @@ def test_single_models(client):
     assert client.get("/model/no/body").status_code == 404
 
 
-def test_listed_closed_gone_and_unknown(sim, client):
+def test_listed_closed_gone_and_unknown(sim: Simulator, client: httpx.Client) -> None:
     """Four ways of being or not being on offer."""
     sim.reset(Scenario(gone=["z-ai/glm-5.2:free"], closed=["openai/gpt-oss-20b:free"]))
     listed = {row["id"] for row in client.get("/models").json()["data"]}
@@ -83,7 +86,7 @@ def test_listed_closed_gone_and_unknown(sim, client):
     assert (unknown.status_code, message_of(unknown)) == (400, "no/body:free is not a valid model ID")
 
 
-def test_test_ids_are_listed_once_named(sim, client):
+def test_test_ids_are_listed_once_named(sim: Simulator, client: httpx.Client) -> None:
     """`test/...:free` exists as soon as somebody names it; so does any free id that is scripted."""
     assert ask(client, "test/m07:free").status_code == 200
     sim.script({"some/body:free": "429-upstream"})
@@ -94,7 +97,7 @@ def test_test_ids_are_listed_once_named(sim, client):
         sim.script({"simulated/paid-smal": "ok"})
 
 
-def test_models_of_a_scenario_replace_the_list(sim, client):
+def test_models_of_a_scenario_replace_the_list(sim: Simulator, client: httpx.Client) -> None:
     """A scenario may bring its own rows."""
     dear = {"id": "own/dear", "pricing": {"prompt": "0.1", "completion": "0.2"}, "context_length": 1000}
     sim.reset(Scenario(models=["own/a:free", dear]))
@@ -104,7 +107,7 @@ def test_models_of_a_scenario_replace_the_list(sim, client):
     assert ask(client, "z-ai/glm-5.2:free").status_code == 400
 
 
-def test_router_picks_free_models_that_can(sim, client):
+def test_router_picks_free_models_that_can(sim: Simulator, client: httpx.Client) -> None:
     """openrouter/free answers with a model of its choice, and tries three."""
     reply = ask(client, "openrouter/free", tools=[TOOL])
     assert reply.json()["model"].endswith(":free")
@@ -113,7 +116,7 @@ def test_router_picks_free_models_that_can(sim, client):
     assert len(failed.json()["error"]["metadata"]["previous_errors"]) == 2
 
 
-def test_malformed_requests(client):
+def test_malformed_requests(client: httpx.Client) -> None:
     """Bodies that make no sense, in the service's words."""
     raw = client.post("/chat/completions", content=b"{nope")
     assert raw.json()["error"] == {
@@ -132,7 +135,7 @@ def test_malformed_requests(client):
     assert "no function named 'leap'" in json.loads(error["metadata"]["raw"])["error"]["message"]
 
 
-def test_what_a_model_cannot_do(client):
+def test_what_a_model_cannot_do(client: httpx.Client) -> None:
     """No tools, no eyes, no ears, no room, and parameters that are required."""
     guard, blind = "nvidia/nemotron-3.5-content-safety:free", "openai/gpt-oss-20b:free"
     assert message_of(ask(client, guard, tools=[TOOL])).startswith("No endpoints found that support tool use")
@@ -148,7 +151,7 @@ def test_what_a_model_cannot_do(client):
     assert "maximum context length is 131072 tokens" in message_of(ask(client, blind, messages=long))
 
 
-def test_paths_and_methods(sim, client):
+def test_paths_and_methods(sim: Simulator, client: httpx.Client) -> None:
     """Unknown paths give a web page, wrong methods a 405; HEAD is GET without a body."""
     missing = client.get("/nothing/here")
     assert missing.status_code == 404
@@ -161,7 +164,7 @@ def test_paths_and_methods(sim, client):
     assert {entry.connection for entry in sim.received} == {sim.received[0].connection}
 
 
-def test_headers_of_every_reply():
+def test_headers_of_every_reply() -> None:
     """Date by the clock, and the look of the real thing."""
     with Simulator(clock=lambda: 1_790_942_400.0) as sim, httpx.Client(trust_env=False, verify=False) as client:
         reply = client.get(f"{sim.base_url}/models")
@@ -170,7 +173,7 @@ def test_headers_of_every_reply():
     assert "cf-ray" in reply.headers
 
 
-def test_log(sim, client):
+def test_log(sim: Simulator, client: httpx.Client) -> None:
     """The log has everything but the key."""
     ask(client, stream=True)
     client.get("/models")
@@ -181,6 +184,7 @@ def test_log(sim, client):
     assert json.loads(first.raw) == first.body
     assert first.headers["authorization"].startswith("sha256:")
     assert "sk-secret" not in repr(sim.received)
+    assert first.finished_at is not None
     assert first.at <= first.finished_at <= second.at
     assert first.connection == second.connection
     assert sim.chats() == [first]
@@ -188,20 +192,22 @@ def test_log(sim, client):
     assert sim.received == []
 
 
-def test_a_fault_of_the_simulator_is_a_500(sim, client, caplog):
+def test_a_fault_of_the_simulator_is_a_500(
+    sim: Simulator, client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
     """A request that the simulator cannot digest does not hang anybody, and is told in the log."""
     assert ask(client, response_format={"type": "json_schema", "json_schema": "what"}).status_code == 500
     assert "the simulator failed to answer POST" in caplog.text
     assert sim.chats()[0].behaviour == "fault"
 
 
-def test_a_chain_is_logged_by_its_first_model(sim, client):
+def test_a_chain_is_logged_by_its_first_model(sim: Simulator, client: httpx.Client) -> None:
     """Without `model` the log names the first of `models`."""
     client.post("/chat/completions", json={"models": ["test/a:free", "test/b:free"], "messages": HELLO})
     assert sim.chats()[0].model == "test/a:free"
 
 
-def test_control_pages(sim, client):
+def test_control_pages(sim: Simulator, client: httpx.Client) -> None:
     """Another process can read the log, change scripts and start anew."""
     root = sim.base_url.removesuffix("/api/v1")
     with httpx.Client(base_url=root, trust_env=False, verify=False) as other:
@@ -224,7 +230,7 @@ def test_control_pages(sim, client):
     assert ask(client).status_code == 200
 
 
-def test_a_client_that_leaves_is_noticed(sim, client):
+def test_a_client_that_leaves_is_noticed(sim: Simulator, client: httpx.Client) -> None:
     """`disconnected_at` is set soon after a client closed in the midst of a stream (the best of three)."""
     sim.script({MODEL: {"do": "stall", "after": 2}})
     body = {"model": MODEL, "messages": HELLO, "stream": True}
@@ -237,23 +243,25 @@ def test_a_client_that_leaves_is_noticed(sim, client):
             closed_at = time.monotonic()
         sim.wait_for(lambda sim: sim.chats()[-1].disconnected_at is not None)
         assert sim.chats()[-1].finished_at is None
-        delays.append(sim.chats()[-1].disconnected_at - closed_at)
+        noticed_at = sim.chats()[-1].disconnected_at
+        assert noticed_at is not None
+        delays.append(noticed_at - closed_at)
     assert min(delays) < 0.1
 
 
-def test_wait_for_gives_up(sim):
+def test_wait_for_gives_up(sim: Simulator) -> None:
     """A predicate that never holds ends in TimeoutError."""
     with pytest.raises(TimeoutError, match="0 requests received"):
         sim.wait_for(lambda sim: sim.chats(), timeout=0.01)
 
 
-def test_wait_for_hears_other_threads(sim, client):
+def test_wait_for_hears_other_threads(sim: Simulator, client: httpx.Client) -> None:
     """It returns as soon as a request has arrived."""
     sim.script({MODEL: "hang-before-headers"})
     quick = httpx.Timeout(2, read=0.1)
     body = {"model": MODEL, "messages": HELLO}
 
-    def knock():
+    def knock() -> None:
         with pytest.raises(httpx.ReadTimeout):
             client.post("/chat/completions", json=body, timeout=quick)
 
@@ -264,7 +272,7 @@ def test_wait_for_hears_other_threads(sim, client):
     thread.join()
 
 
-def test_stopping_drops_everybody():
+def test_stopping_drops_everybody() -> None:
     """Stopping closes open replies at once and leaves no thread; starting again works."""
     sim = Simulator().start()
     sim.script({"*": "hang-after-headers"})
@@ -285,7 +293,7 @@ def test_stopping_drops_everybody():
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_who_comes_as_it_stops_leaves_no_socket(turns):
+async def test_who_comes_as_it_stops_leaves_no_socket(turns: int) -> None:
     """Whichever turn of its loop a connection has come to when the server stops, it is closed."""
     server = Server(Service(None, time.time, 0))
     port = await server.start()
@@ -300,13 +308,13 @@ async def test_who_comes_as_it_stops_leaves_no_socket(turns):
     assert [str(one.message) for one in told] == []
 
 
-def test_a_taken_port_is_an_error():
+def test_a_taken_port_is_an_error() -> None:
     """Two simulators cannot share a port."""
     with Simulator() as sim, pytest.raises(OSError, match=r"in use"):
         Simulator(port=sim.port).start()
 
 
-def raw_exchange(sim, data):
+def raw_exchange(sim: Simulator, data: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", sim.port), timeout=2) as sock:
         sock.sendall(data)
         received = b""
@@ -315,7 +323,7 @@ def raw_exchange(sim, data):
     return received
 
 
-def test_raw_http(sim):
+def test_raw_http(sim: Simulator) -> None:
     """Chunked requests, two requests at once, old clients, and bytes that are no request."""
     body = json.dumps({"model": MODEL, "messages": HELLO}).encode()
     head = b"POST /api/v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
@@ -343,7 +351,7 @@ def test_raw_http(sim):
         assert sock.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_slow_readers_do_not_fill_the_memory(sim, client):
+def test_slow_readers_do_not_fill_the_memory(sim: Simulator, client: httpx.Client) -> None:
     """A huge stream waits for its reader and arrives whole."""
     sim.script({MODEL: {"do": "huge", "size": 8_000_000}})
     body = {"model": MODEL, "messages": HELLO, "stream": True}
@@ -354,7 +362,7 @@ def test_slow_readers_do_not_fill_the_memory(sim, client):
     sim.wait_for(lambda sim: sim.chats()[0].finished_at)
 
 
-def test_a_list_page_by_page_and_only_once(sim, client):
+def test_a_list_page_by_page_and_only_once(sim: Simulator, client: httpx.Client) -> None:
     """Pages link to the next one; an unchanged page is a 304 without a body."""
     sim.reset(Scenario(page_size=10))
     first = client.get("/models")
@@ -369,7 +377,7 @@ def test_a_list_page_by_page_and_only_once(sim, client):
     assert client.get("/models/user", headers={"If-None-Match": '"x"'}).status_code == 200
 
 
-def test_a_list_that_is_served(sim, client):
+def test_a_list_that_is_served(sim: Simulator, client: httpx.Client) -> None:
     """Its entries are shown as they are; what was on offer before is gone, and later forgotten."""
     rows = [{"id": f"a/{name}", "pricing": {"prompt": "0", "completion": "0"}, "odd": [1]} for name in ("m:free", "p")]
     rows.append({"id": "a/p:free", "architecture": {"modality": "text+image->text"}})
@@ -381,6 +389,7 @@ def test_a_list_that_is_served(sim, client):
     assert "a/p" in message_of(ask(client, "a/p:free")), "its paid twin is on offer"
     forgotten = ask(client, "z-ai/glm-5.2:free")
     assert (forgotten.status_code, message_of(forgotten)) == (400, "z-ai/glm-5.2:free is not a valid model ID")
-    for nonsense in (None, {}, [5], [{"id": "x"}]):
+    no_lists: list[Any] = [None, {}, [5], [{"id": "x"}]]
+    for nonsense in no_lists:
         with pytest.raises(ScenarioError, match="serve"):
             sim.serve(nonsense)
