@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 from test_hostile_server import router, serving
 from wire_table import event, sse
 
@@ -39,7 +40,7 @@ PAID, LARGE, FLAT = "simulated/paid-small", "simulated/paid-large", "simulated/p
 pytestmark = pytest.mark.one_simulator
 
 
-def paying(_: Simulator | None, **kwargs: object) -> dict[str, object]:
+def paying(_: Simulator | None, **kwargs: Any) -> dict[str, Any]:
     return {"allow_paid": True, "paid_models": [PAID], "budget": "$1/day", "project": "test", "max_wait": 0, **kwargs}
 
 
@@ -227,8 +228,8 @@ def test_a_paid_attempt_always_limits_its_output(sim: Simulator) -> None:
 # -- the second road
 
 
-def openai_road(sim: Simulator, **kwargs: object) -> PaidModel:
-    chat = ChatOpenAI(model=PAID, api_key="sk-other", base_url=sim.base_url, **kwargs)
+def openai_road(sim: Simulator, **kwargs: Any) -> PaidModel:
+    chat = ChatOpenAI(model=PAID, api_key=SecretStr("sk-other"), base_url=sim.base_url, **kwargs)
     return PaidModel(chat, prompt_price="0.10", completion_price="0.40")
 
 
@@ -287,7 +288,7 @@ def test_a_403_of_another_provider_is_not_the_services(sim: Simulator, path: str
     sim.script({TWENTY[0]: {"do": "429-upstream", "retry_after": 600}})
     with serving(lambda _: (403, {}, b'{"error": {"message": "You may not use this model"}}')) as other:
         url = f"http://127.0.0.1:{other.server_address[1]}/v1"
-        chat = ChatOpenAI(model="dear", api_key="sk-other", base_url=url)
+        chat = ChatOpenAI(model="dear", api_key=SecretStr("sk-other"), base_url=url)
         road = PaidModel(chat, prompt_price="0.10", completion_price="0.40")
         model = make(sim, TWENTY[:1], clock=FakeClock(), **paying(sim, paid_models=[road]))
         for asked_free in (1, 0):
@@ -301,7 +302,7 @@ def test_another_provider_that_is_down_closes_no_road_to_the_service(sim: Simula
     """However many of its models cannot be reached, the service's paid one is asked, and base_url is not to blame."""
     with Simulator() as gone:
         dead = gone.base_url
-    chats = [ChatOpenAI(model=f"local-{n}", api_key="sk-other", base_url=dead) for n in range(3)]
+    chats = [ChatOpenAI(model=f"local-{n}", api_key=SecretStr("sk-other"), base_url=dead) for n in range(3)]
     roads = [PaidModel(chat, prompt_price="0.10", completion_price="0.40") for chat in chats]
     sim.script({TWENTY[0]: {"do": "503", "retry_after": 600}, PAID: "ok"})
     kept: dict[str, Any] = {"state": MemoryStore(), "clock": FakeClock()}
@@ -424,7 +425,9 @@ def test_a_clock_that_jumps_back_reopens_no_budget() -> None:
 
 @pytest.mark.parametrize(("window", "turns"), [("day", (2027, 1, 1)), ("month", (2027, 1, 1)), ("total", None)])
 @pytest.mark.parametrize("back", [600.0, 40 * 86_400.0, 400 * 86_400.0])
-def test_when_a_budget_frees_up_is_true_after_a_jump_back(window: str, turns: Any, back: float) -> None:
+def test_when_a_budget_frees_up_is_true_after_a_jump_back(
+    window: str, turns: tuple[int, int, int] | None, back: float
+) -> None:
     """The window that was begun stays open until its own end, and so it is told."""
     then = datetime(2026, 12, 31, 0, 5, tzinfo=UTC).timestamp()
     budget = Budget.parse({window: "0.0000006"})
