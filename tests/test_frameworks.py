@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableBinding, RunnableLambda
 from langchain_core.tools import tool
 from pitfall_helpers import FIRST, SECOND, THIRD, merged, quiet
 from pydantic import BaseModel
@@ -46,7 +46,8 @@ def add_tool(sim: Simulator, *, deadly: Any = None) -> Any:
 
 
 def _answered_by(message: AIMessage) -> str:
-    return message.response_metadata["model_name"]
+    name: str = message.response_metadata["model_name"]
+    return name
 
 
 def _done(messages: list[Any]) -> None:
@@ -70,13 +71,13 @@ def agents() -> Any:
 @pytest.mark.parametrize("deadly", DEADLY)
 def test_create_agent_goes_on_when_the_model_dies_between_its_steps(
     sim: Simulator, make_model: Maker, agents: Any, deadly: str
-):
+) -> None:
     agent = agents.create_agent(make_model(sim), [add_tool(sim, deadly=deadly)])
     _done(agent.invoke(TASK)["messages"])
     assert asked(sim) == [FIRST, FIRST, SECOND]
 
 
-async def test_create_agent_goes_on_asynchronously_and_streamed(sim: Simulator, make_model: Maker, agents: Any):
+async def test_create_agent_goes_on_asynchronously_and_streamed(sim: Simulator, make_model: Maker, agents: Any) -> None:
     agent = agents.create_agent(make_model(sim), [add_tool(sim, deadly="503")])
     pieces = [piece async for piece, _ in agent.astream(TASK, stream_mode="messages")]
     last = merged([piece for piece in pieces if piece.id == pieces[-1].id])
@@ -84,11 +85,11 @@ async def test_create_agent_goes_on_asynchronously_and_streamed(sim: Simulator, 
     assert asked(sim) == [FIRST, FIRST, SECOND]
 
 
-async def test_create_agent_streams_never_mix_two_models_in_one(sim: Simulator, make_model: Maker, agents: Any):
+async def test_create_agent_streams_never_mix_two_models_in_one(sim: Simulator, make_model: Maker, agents: Any) -> None:
     """Listeners see a broken message and a whole one, the agent keeps the whole one alone."""
     dying = quiet("cut", text="one two three four five", speed=200)
     agent = agents.create_agent(make_model(sim), [add_tool(sim, deadly=dying)])
-    heard: dict[str, str] = {}
+    heard: dict[str | None, str] = {}
     async for mode, piece in agent.astream(TASK, stream_mode=["messages", "values"]):
         if mode == "values":
             state = piece
@@ -101,7 +102,7 @@ async def test_create_agent_streams_never_mix_two_models_in_one(sim: Simulator, 
     assert asked(sim) == [FIRST, FIRST, SECOND]
 
 
-def test_create_agent_takes_a_response_format_as_a_tool(sim: Simulator, make_model: Maker, agents: Any):
+def test_create_agent_takes_a_response_format_as_a_tool(sim: Simulator, make_model: Maker, agents: Any) -> None:
     """The neutral model name keeps LangChain from guessing that every route knows response_format."""
     sim.script({FIRST: "429-upstream"})
     agent = agents.create_agent(make_model(sim), [], response_format=Total)
@@ -111,7 +112,9 @@ def test_create_agent_takes_a_response_format_as_a_tool(sim: Simulator, make_mod
     assert asked(sim) == [FIRST, SECOND]
 
 
-def test_create_agent_uses_its_tools_before_the_form_that_ends_it(sim: Simulator, make_model: Maker, agents: Any):
+def test_create_agent_uses_its_tools_before_the_form_that_ends_it(
+    sim: Simulator, make_model: Maker, agents: Any
+) -> None:
     """Each of its calls is forced: after a tool's result the model goes on to the tool that the result is given by."""
     structured = pytest.importorskip("langchain.agents.structured_output")
     form = structured.ToolStrategy(Total)
@@ -122,7 +125,7 @@ def test_create_agent_uses_its_tools_before_the_form_that_ends_it(sim: Simulator
     assert asked(sim) == [FIRST, FIRST, SECOND]
 
 
-def test_create_agent_takes_a_response_format_of_the_provider(sim: Simulator, make_model: Maker, agents: Any):
+def test_create_agent_takes_a_response_format_of_the_provider(sim: Simulator, make_model: Maker, agents: Any) -> None:
     structured = pytest.importorskip("langchain.agents.structured_output")
     agent = agents.create_agent(
         make_model(sim),
@@ -137,7 +140,7 @@ def test_create_agent_takes_a_response_format_of_the_provider(sim: Simulator, ma
 @pytest.mark.parametrize("reasoning", [True, False])
 async def test_create_agent_gets_an_object_without_its_fence_while_somebody_listens(
     sim: Simulator, make_model: Maker, agents: Any, *, reasoning: bool
-):
+) -> None:
     """As it does where nobody does; what listeners have seen is voided by the mark of a restart."""
     sim.script({FIRST: {"do": "fenced", "reasoning": reasoning}})
     form = pytest.importorskip("langchain.agents.structured_output").ProviderStrategy(Total)
@@ -159,7 +162,9 @@ async def test_create_agent_gets_an_object_without_its_fence_while_somebody_list
 
 @pytest.mark.filterwarnings("ignore:create_react_agent has been moved")
 @pytest.mark.parametrize("form", ["plain", "pre-bound"])
-def test_create_react_agent_goes_on_when_the_model_dies_between_its_steps(sim: Simulator, make_model: Maker, form: str):
+def test_create_react_agent_goes_on_when_the_model_dies_between_its_steps(
+    sim: Simulator, make_model: Maker, form: str
+) -> None:
     prebuilt = pytest.importorskip("langgraph.prebuilt", reason="langgraph is not installed")
     tools = [add_tool(sim, deadly="429-upstream")]
     model: Any = make_model(sim)
@@ -171,7 +176,7 @@ def test_create_react_agent_goes_on_when_the_model_dies_between_its_steps(sim: S
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_a_graph_with_a_checkpointer_goes_on_with_another_model(sim: Simulator, make_model: Maker, mode: str):
+def test_a_graph_with_a_checkpointer_goes_on_with_another_model(sim: Simulator, make_model: Maker, mode: str) -> None:
     graph = pytest.importorskip("langgraph.graph", reason="langgraph is not installed")
     memory = pytest.importorskip("langgraph.checkpoint.memory")
     prebuilt = pytest.importorskip("langgraph.prebuilt")
@@ -216,7 +221,7 @@ def _retries(**more: Any) -> Any:
     return found.ModelRetryMiddleware(max_retries=2, initial_delay=0.0, jitter=False, on_failure="error", **more)
 
 
-def test_retry_middleware_does_not_ask_limited_models_again(sim: Simulator, make_model: Maker, agents: Any):
+def test_retry_middleware_does_not_ask_limited_models_again(sim: Simulator, make_model: Maker, agents: Any) -> None:
     sim.script({"*": "429-upstream"})
     agent = _agent_with(agents, make_model(sim), _retries())
     with pytest.raises(AllModelsFailed):
@@ -224,14 +229,14 @@ def test_retry_middleware_does_not_ask_limited_models_again(sim: Simulator, make
     assert asked(sim) == [FIRST, SECOND, THIRD]
 
 
-def test_retry_middleware_leaves_a_spent_day_alone(sim: Simulator, make_model: Maker, agents: Any):
+def test_retry_middleware_leaves_a_spent_day_alone(sim: Simulator, make_model: Maker, agents: Any) -> None:
     sim.script({"*": "429-account-day"})
     with pytest.raises(FreeQuotaExhausted):
         _agent_with(agents, make_model(sim), _retries()).invoke(TASK)
     assert asked(sim) == [FIRST]
 
 
-def test_fallback_middleware_does_not_multiply_attempts(sim: Simulator, make_model: Maker, agents: Any):
+def test_fallback_middleware_does_not_multiply_attempts(sim: Simulator, make_model: Maker, agents: Any) -> None:
     found = pytest.importorskip("langchain.agents.middleware")
     sim.script({"*": "503", THIRD: ["503", "ok"]})
     model = make_model(sim)
@@ -241,7 +246,7 @@ def test_fallback_middleware_does_not_multiply_attempts(sim: Simulator, make_mod
     assert sorted(map(str, asked(sim))) == sorted([FIRST, SECOND, THIRD])
 
 
-def test_with_retry_does_not_multiply_attempts(sim: Simulator, make_model: Maker):
+def test_with_retry_does_not_multiply_attempts(sim: Simulator, make_model: Maker) -> None:
     sim.script({"*": "503"})
     model = make_model(sim).with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
     with pytest.raises(AllModelsFailed):
@@ -249,7 +254,7 @@ def test_with_retry_does_not_multiply_attempts(sim: Simulator, make_model: Maker
     assert asked(sim) == [FIRST, SECOND, THIRD]
 
 
-def test_with_retry_gets_through_a_short_bad_spell(sim: Simulator, make_model: Maker):
+def test_with_retry_gets_through_a_short_bad_spell(sim: Simulator, make_model: Maker) -> None:
     """The models cool down for some seconds; a call with patience waits for them by itself."""
     from langchain_openrouter_free.testing import FakeClock  # noqa: PLC0415 - used once
 
@@ -259,14 +264,14 @@ def test_with_retry_gets_through_a_short_bad_spell(sim: Simulator, make_model: M
     assert _answered_by(retrying.invoke("hello", max_wait=30.0)) == FIRST
 
 
-def test_with_fallbacks_takes_over_when_the_day_is_spent(sim: Simulator, make_model: Maker):
+def test_with_fallbacks_takes_over_when_the_day_is_spent(sim: Simulator, make_model: Maker) -> None:
     sim.script({"*": "429-account-day"})
     model = make_model(sim).with_fallbacks([FakeListChatModel(responses=["spare"])])
     assert [model.invoke("hello").text for _ in range(3)] == ["spare"] * 3
     assert asked(sim) == [FIRST]
 
 
-def test_with_fallbacks_can_choose_by_error(sim: Simulator, make_model: Maker):
+def test_with_fallbacks_can_choose_by_error(sim: Simulator, make_model: Maker) -> None:
     sim.script({"*": "401"})
     spare = FakeListChatModel(responses=["spare"])
     model = make_model(sim).with_fallbacks([spare], exceptions_to_handle=(FreeQuotaExhausted,))
@@ -282,21 +287,21 @@ def _most_at_once(sim: Simulator) -> int:
     return max(sum(start <= at < (end or start) for start, end in spans) for at, _ in spans)
 
 
-def test_batch_keeps_order_and_max_concurrency(sim: Simulator, make_model: Maker):
+def test_batch_keeps_order_and_max_concurrency(sim: Simulator, make_model: Maker) -> None:
     sim.script({"*": {"do": "ok", "latency": 0.03}})
     answers = make_model(sim).batch([f"number {i}" for i in range(8)], config={"max_concurrency": 2})
     assert [f"number {i}" in answer.text for i, answer in enumerate(answers)] == [True] * 8
     assert _most_at_once(sim) <= 2
 
 
-async def test_abatch_keeps_order_and_max_concurrency(sim: Simulator, make_model: Maker):
+async def test_abatch_keeps_order_and_max_concurrency(sim: Simulator, make_model: Maker) -> None:
     sim.script({"*": {"do": "ok", "latency": 0.03}})
     answers = await make_model(sim).abatch([f"number {i}" for i in range(8)], config={"max_concurrency": 2})
     assert [f"number {i}" in answer.text for i, answer in enumerate(answers)] == [True] * 8
     assert _most_at_once(sim) <= 2
 
 
-async def test_abatch_of_a_hundred_finds_the_working_model(sim: Simulator, make_model: Maker):
+async def test_abatch_of_a_hundred_finds_the_working_model(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "429-upstream", SECOND: "503"})
     model = make_model(sim)
     answers = [await model.ainvoke("first"), *await model.abatch(["hello"] * 100)]
@@ -304,14 +309,16 @@ async def test_abatch_of_a_hundred_finds_the_working_model(sim: Simulator, make_
     assert len(sim.chats()) == 103
 
 
-def test_batch_returns_exceptions_when_asked_to(sim: Simulator, make_model: Maker):
+def test_batch_returns_exceptions_when_asked_to(sim: Simulator, make_model: Maker) -> None:
     sim.script({"*": "429-account-day"})
-    results = make_model(sim).batch(["hello"] * 5, return_exceptions=True, config={"max_concurrency": 1})
+    results: Sequence[object] = make_model(sim).batch(
+        ["hello"] * 5, return_exceptions=True, config={"max_concurrency": 1}
+    )
     assert [type(result) for result in results] == [FreeQuotaExhausted] * 5
     assert asked(sim) == [FIRST]
 
 
-def test_batch_as_completed_gives_every_index_once(sim: Simulator, make_model: Maker):
+def test_batch_as_completed_gives_every_index_once(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "503"})
     done = dict(make_model(sim).batch_as_completed(["hello"] * 10))
     assert sorted(done) == list(range(10))
@@ -321,7 +328,7 @@ def test_batch_as_completed_gives_every_index_once(sim: Simulator, make_model: M
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_the_global_cache_saves_requests(sim: Simulator, make_model: Maker, mode: str):
+def test_the_global_cache_saves_requests(sim: Simulator, make_model: Maker, mode: str) -> None:
     model = make_model(sim)
     before = get_llm_cache()
     set_llm_cache(InMemoryCache())
@@ -332,17 +339,19 @@ def test_the_global_cache_saves_requests(sim: Simulator, make_model: Maker, mode
     assert len({answer.text for answer in answers}) == len(sim.chats()) == 1
 
 
-def test_configurable_fields_go_with_tools(sim: Simulator, make_model: Maker):
+def test_configurable_fields_go_with_tools(sim: Simulator, make_model: Maker) -> None:
     """By `bind`: langchain-core's own `configurable_fields(...).bind_tools(...)` forgets the fields."""
     model = make_model(sim)
     configurable = model.configurable_fields(max_tokens=ConfigurableField(id="most"))
-    bound = configurable.bind(**model.bind_tools([add_tool(sim)]).kwargs)
+    with_tool = model.bind_tools([add_tool(sim)])
+    assert isinstance(with_tool, RunnableBinding)
+    bound = configurable.bind(**with_tool.kwargs)
     answer = bound.invoke("Use add for 3 and 4", config={"configurable": {"most": 200}})
     assert answer.tool_calls[0]["args"] == {"a": 3, "b": 4}
     assert sim.chats()[-1].body["max_tokens"] == 200
 
 
-def test_structured_output_with_fallbacks_and_a_broken_first_model(sim: Simulator, make_model: Maker):
+def test_structured_output_with_fallbacks_and_a_broken_first_model(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "wrong-schema"})
     found = make_model(sim).with_structured_output(Total, include_raw=True).invoke("The total is 12.")
     assert found["parsed"] == Total(total=12)
@@ -351,20 +360,21 @@ def test_structured_output_with_fallbacks_and_a_broken_first_model(sim: Simulato
 
 
 @pytest.mark.parametrize("include_raw", [False, True])
-def test_structured_output_in_json_mode_needs_no_schema(sim: Simulator, make_model: Maker, include_raw: bool):  # noqa: FBT001
+def test_structured_output_in_json_mode_needs_no_schema(sim: Simulator, make_model: Maker, include_raw: bool) -> None:  # noqa: FBT001
     model = make_model(sim).with_structured_output(None, method="json_mode", include_raw=include_raw)
     found = model.invoke('Return JSON with the key "city".')
     assert list(found["parsed"] if include_raw else found) == ["city"]
 
 
-async def test_structured_output_is_streamed(sim: Simulator, make_model: Maker):
+async def test_structured_output_is_streamed(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "200-error"})
     found = [piece async for piece in make_model(sim).with_structured_output(Total).astream("The total is 12.")]
     assert found[-1] == Total(total=12)
     assert asked(sim) == [FIRST, SECOND]
 
 
-def test_a_chain_passes_its_tags_and_its_limit_on(sim: Simulator, make_model: Maker):
-    chain = RunnableLambda(lambda text: f"say {text}") | make_model(sim)
+def test_a_chain_passes_its_tags_and_its_limit_on(sim: Simulator, make_model: Maker) -> None:
+    say: RunnableLambda[str, str] = RunnableLambda(lambda text: f"say {text}")
+    chain = say | make_model(sim)
     assert "say hello" in chain.invoke("hello", config={"tags": ["a"], "metadata": {"b": 1}}).text
     assert "tags" not in sim.chats()[-1].body

@@ -24,7 +24,7 @@ from langchain_core.exceptions import (
     ModelNotFoundError,
     ModelRateLimitError,
 )
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
 from langchain_core.runnables import ConfigurableField
 from pitfall_helpers import FIRST, SECOND, THIRD, Heard, cache_key, quiet
 from pydantic import BaseModel
@@ -47,7 +47,7 @@ Maker = Callable[..., ChatOpenRouterFree]
 
 
 @pytest.mark.parametrize("twin", [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy], ids=["pickle", "deepcopy"])
-def test_pitfall_11_pickle_and_deepcopy_give_a_model_that_works(sim: Simulator, make_model: Maker, twin: Any):
+def test_pitfall_11_pickle_and_deepcopy_give_a_model_that_works(sim: Simulator, make_model: Maker, twin: Any) -> None:
     sim.script({FIRST: "429-upstream"})
     model = make_model(sim, temperature=0.3)
     model.invoke("hello")
@@ -59,7 +59,7 @@ def test_pitfall_11_pickle_and_deepcopy_give_a_model_that_works(sim: Simulator, 
     assert asked(sim) == [FIRST, SECOND, SECOND]
 
 
-def test_pitfall_11_a_deepcopy_shares_the_book_and_the_clock(sim: Simulator, make_model: Maker):
+def test_pitfall_11_a_deepcopy_shares_the_book_and_the_clock(sim: Simulator, make_model: Maker) -> None:
     """Else it would have a day and a budget of its own; a pickle goes elsewhere, with what was known."""
     model = make_model(sim, state=MemoryStore(), clock=FakeClock(now=5.0))
     twin, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
@@ -69,20 +69,20 @@ def test_pitfall_11_a_deepcopy_shares_the_book_and_the_clock(sim: Simulator, mak
     assert [one.clock.now() for one in (model, twin, pickled)] == [5.0, 5.0, 7.0]
 
 
-async def test_pitfall_11_pickle_and_deepcopy_work_after_an_async_call(sim: Simulator, make_model: Maker):
+async def test_pitfall_11_pickle_and_deepcopy_work_after_an_async_call(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim)
     await model.ainvoke("hello")
     assert (await pickle.loads(pickle.dumps(model)).ainvoke("hello")).text
     assert (await copy.deepcopy(model).ainvoke("hello")).text
 
 
-def test_pitfall_11_pickle_works_with_the_shared_state_and_with_bound_tools(sim: Simulator, make_model: Maker):
+def test_pitfall_11_pickle_works_with_the_shared_state_and_with_bound_tools(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim, state="memory").bind(temperature=0.1)
     assert pickle.loads(pickle.dumps(model)).invoke("hello").text
 
 
 @pytest.mark.parametrize("twin", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy], ids=["pickle", "copy"])
-def test_pitfall_11_pickle_and_copy_keep_errors_whole(sim: Simulator, make_model: Maker, twin: Any):
+def test_pitfall_11_pickle_and_copy_keep_errors_whole(sim: Simulator, make_model: Maker, twin: Any) -> None:
     sim.script({"*": "429-account-day"})
     with pytest.raises(FreeQuotaExhausted) as caught:
         make_model(sim).invoke("hello")
@@ -96,7 +96,9 @@ def test_pitfall_11_pickle_and_copy_keep_errors_whole(sim: Simulator, make_model
 
 
 @pytest.mark.parametrize("state", ["shared", "own"])
-def test_pitfall_12_configurable_fields_keep_cooldowns_and_connections(sim: Simulator, make_model: Maker, state: str):
+def test_pitfall_12_configurable_fields_keep_cooldowns_and_connections(
+    sim: Simulator, make_model: Maker, state: str
+) -> None:
     sim.script({FIRST: "429-upstream"})
     plain = make_model(sim, state="memory") if state == "shared" else make_model(sim)
     model = plain.configurable_fields(temperature=ConfigurableField(id="t"))
@@ -107,7 +109,9 @@ def test_pitfall_12_configurable_fields_keep_cooldowns_and_connections(sim: Simu
     assert len({chat.connection for chat in sim.chats()}) == 1
 
 
-def test_pitfall_12_configurable_fields_and_copies_share_the_state_of_an_account(sim: Simulator, make_model: Maker):
+def test_pitfall_12_configurable_fields_and_copies_share_the_state_of_an_account(
+    sim: Simulator, make_model: Maker
+) -> None:
     sim.script({FIRST: "429-upstream"})
     arguments = {"state": "memory", "models": [FIRST, SECOND]}
     make_model(sim, **arguments).invoke("hello")
@@ -119,7 +123,7 @@ def test_pitfall_12_configurable_fields_and_copies_share_the_state_of_an_account
     assert asked(sim)[4:] == [FIRST, SECOND]
 
 
-def test_pitfall_12_configurable_model_list_is_checked_like_a_constructor(sim: Simulator, make_model: Maker):
+def test_pitfall_12_configurable_model_list_is_checked_like_a_constructor(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim).configurable_fields(models=ConfigurableField(id="models"))
     answer = model.invoke("hello", config={"configurable": {"models": [THIRD]}})
     assert answer.response_metadata["model_name"] == THIRD
@@ -128,14 +132,14 @@ def test_pitfall_12_configurable_model_list_is_checked_like_a_constructor(sim: S
     assert sim.bill == []
 
 
-def test_pitfall_12_a_copy_with_another_list_asks_that_list_or_refuses(sim: Simulator, make_model: Maker):
+def test_pitfall_12_a_copy_with_another_list_asks_that_list_or_refuses(sim: Simulator, make_model: Maker) -> None:
     """`model_copy` runs no validator; the cache key follows the fields, so the route must do so too."""
     model = make_model(sim, models=[FIRST]).model_copy(update={"models": [SECOND]})
     assert SECOND in cache_key(model)
     assert model.invoke("hello").response_metadata["model_name"] == SECOND
 
 
-def test_pitfall_12_a_copy_cannot_slip_a_paid_model_into_the_free_list(sim: Simulator, make_model: Maker):
+def test_pitfall_12_a_copy_cannot_slip_a_paid_model_into_the_free_list(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim).model_copy(update={"models": ["simulated/paid-small"]})
     with contextlib.suppress(ConfigurationError):
         model.invoke("hello")
@@ -143,7 +147,9 @@ def test_pitfall_12_a_copy_cannot_slip_a_paid_model_into_the_free_list(sim: Simu
     assert sim.bill == []
 
 
-def test_pitfall_12_a_copy_that_may_pay_without_a_budget_is_refused_in_our_words(sim: Simulator, make_model: Maker):
+def test_pitfall_12_a_copy_that_may_pay_without_a_budget_is_refused_in_our_words(
+    sim: Simulator, make_model: Maker
+) -> None:
     sim.script({"*": "503"})
     model = make_model(sim, paid_models=["simulated/paid-small"]).model_copy(update={"allow_paid": True})
     with pytest.raises(OpenRouterFreeError):
@@ -154,7 +160,9 @@ def test_pitfall_12_a_copy_that_may_pay_without_a_budget_is_refused_in_our_words
 # -- 13: threads and event loops
 
 
-def test_pitfall_13_event_loops_twenty_in_a_row_leave_one_client_and_no_warning(sim: Simulator, make_model: Maker):
+def test_pitfall_13_event_loops_twenty_in_a_row_leave_one_client_and_no_warning(
+    sim: Simulator, make_model: Maker
+) -> None:
     model = make_model(sim)
 
     async def both() -> str:
@@ -168,7 +176,7 @@ def test_pitfall_13_event_loops_twenty_in_a_row_leave_one_client_and_no_warning(
     gc.collect()  # an unclosed socket would warn here, and a warning is an error
 
 
-def test_pitfall_13_event_loops_in_eight_threads_share_one_model(sim: Simulator, make_model: Maker):
+def test_pitfall_13_event_loops_in_eight_threads_share_one_model(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim)
 
     async def several() -> list[AIMessage]:
@@ -180,7 +188,7 @@ def test_pitfall_13_event_loops_in_eight_threads_share_one_model(sim: Simulator,
     gc.collect()
 
 
-def test_pitfall_13_threads_two_hundred_calls_over_thirty_two(sim: Simulator, make_model: Maker):
+def test_pitfall_13_threads_two_hundred_calls_over_thirty_two(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim)
     answers = model.batch([f"number {i}" for i in range(200)], config={"max_concurrency": 32})
     assert [f"number {i}" in answer.text for i, answer in enumerate(answers)] == [True] * 200
@@ -190,7 +198,7 @@ def test_pitfall_13_threads_two_hundred_calls_over_thirty_two(sim: Simulator, ma
     assert len({chat.connection for chat in sim.chats()}) <= 32
 
 
-def test_pitfall_13_threads_learn_from_each_other_that_a_model_is_limited(sim: Simulator, make_model: Maker):
+def test_pitfall_13_threads_learn_from_each_other_that_a_model_is_limited(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "429-upstream"})
     model = make_model(sim)
     model.invoke("hello")
@@ -199,7 +207,7 @@ def test_pitfall_13_threads_learn_from_each_other_that_a_model_is_limited(sim: S
     assert asked(sim).count(FIRST) == 1
 
 
-def test_pitfall_13_threads_and_loops_close_and_go_on(sim: Simulator, make_model: Maker):
+def test_pitfall_13_threads_and_loops_close_and_go_on(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim)
     model.invoke("hello")
     model.close()
@@ -236,7 +244,7 @@ ENDINGS: dict[str, tuple[Any, type[ModelError], bool]] = {
 @pytest.mark.parametrize(("script", "kind", "retryable"), ENDINGS.values(), ids=ENDINGS.keys())
 def test_pitfall_14_errors_are_model_errors_that_say_whether_to_retry(
     sim: Simulator, make_model: Maker, script: Any, kind: type[ModelError], *, retryable: bool
-):
+) -> None:
     sim.script({"*": script})
     with pytest.raises(OpenRouterFreeError) as caught:
         make_model(sim).invoke("hello")
@@ -269,7 +277,7 @@ def _one_that(behaviour: str, sim: Simulator, make_model: Maker) -> ChatOpenRout
     return make_model(sim, models=[FIRST], state=MemoryStore(), timeout=0.2)
 
 
-def test_pitfall_14_errors_of_the_http_client_never_come_out(sim: Simulator, make_model: Maker):
+def test_pitfall_14_errors_of_the_http_client_never_come_out(sim: Simulator, make_model: Maker) -> None:
     """Whatever the service does: an answer or one of our errors, which LangChain knows as a model's."""
     for behaviour in REGISTRY:
         for index in range(2):
@@ -279,7 +287,7 @@ def test_pitfall_14_errors_of_the_http_client_never_come_out(sim: Simulator, mak
                 _is_ours(error, behaviour)
 
 
-async def test_pitfall_14_errors_of_the_async_http_client_never_come_out(sim: Simulator, make_model: Maker):
+async def test_pitfall_14_errors_of_the_async_http_client_never_come_out(sim: Simulator, make_model: Maker) -> None:
     """The same on an event loop."""
     for behaviour in REGISTRY:
         for index in range(2):
@@ -289,7 +297,7 @@ async def test_pitfall_14_errors_of_the_async_http_client_never_come_out(sim: Si
                 _is_ours(error, behaviour)
 
 
-def test_pitfall_14_errors_tell_callbacks_no_headers_and_no_key(sim: Simulator, make_model: Maker):
+def test_pitfall_14_errors_tell_callbacks_no_headers_and_no_key(sim: Simulator, make_model: Maker) -> None:
     sim.script({"*": "401"})
     heard = Heard()
     with pytest.raises(ModelAuthenticationError):
@@ -312,7 +320,7 @@ def tool_of_a_function(number: int) -> str:
     return str(number)
 
 
-def test_pitfall_15_token_counting_needs_neither_network_nor_tokenizer():
+def test_pitfall_15_token_counting_needs_neither_network_nor_tokenizer() -> None:
     model = ChatOpenRouterFree(models=[FIRST], api_key="sk-or-v1-offline", base_url="http://127.0.0.1:9/api/v1")
     tool = {"type": "function", "function": {"name": "f", "description": "d" * 400, "parameters": {}}}
     few, many = model.get_num_tokens("hello"), model.get_num_tokens("hello " * 500)
@@ -328,15 +336,15 @@ def test_pitfall_15_token_counting_needs_neither_network_nor_tokenizer():
 
 
 @pytest.mark.parametrize("kind", ["file", "audio", "video", "media", "document", "tool_result"])
-def test_pitfall_15_what_is_no_text_is_not_counted_by_its_characters(kind: str):
+def test_pitfall_15_what_is_no_text_is_not_counted_by_its_characters(kind: str) -> None:
     model = ChatOpenRouterFree(models=[FIRST], api_key="sk-or-v1-offline", base_url="http://127.0.0.1:9/api/v1")
     data, mime_type = "A" * 400_000, "application/pdf"
-    block = {"type": kind, "data" if kind == "media" else "base64": data, "mime_type": mime_type}
+    block: dict[str, Any] = {"type": kind, "data" if kind == "media" else "base64": data, "mime_type": mime_type}
     if kind == "document":
         block = {"type": kind, "source": {"type": "base64", "data": data, "media_type": mime_type}}
     if kind == "tool_result":
         block = {"type": kind, "tool_use_id": "c1", "content": [{"type": "file", "base64": data, "mime_type": "a/b"}]}
-    asked = [HumanMessage([{"type": "text", "text": "What is in it?"}, block])]
+    asked: list[BaseMessage] = [HumanMessage([{"type": "text", "text": "What is in it?"}, block])]
     assert 20 < model.get_num_tokens_from_messages(asked) < 500
     assert trim_messages(asked, max_tokens=1000, token_counter=model) == asked
     assert len(str(asked[0].content)) > 400_000
@@ -345,8 +353,8 @@ def test_pitfall_15_what_is_no_text_is_not_counted_by_its_characters(kind: str):
 # -- 16: what langchain-core's converter leaves open
 
 
-def test_pitfall_16_convert_drops_what_an_assistant_must_not_send_back(sim: Simulator, make_model: Maker):
-    blocks = [
+def test_pitfall_16_convert_drops_what_an_assistant_must_not_send_back(sim: Simulator, make_model: Maker) -> None:
+    blocks: list[str | dict[str, Any]] = [
         {"type": "thinking", "thinking": "hm", "signature": "s"},
         {"type": "reasoning", "reasoning": "hm"},
         {"type": "text", "text": "let me see"},
@@ -364,7 +372,7 @@ def test_pitfall_16_convert_drops_what_an_assistant_must_not_send_back(sim: Simu
 
 def test_pitfall_16_convert_keeps_the_call_that_a_tool_message_answers_even_if_it_was_invalid(
     sim: Simulator, make_model: Maker
-):
+) -> None:
     bad = {"name": "look", "args": '{"at": ', "id": "c1", "error": "cut", "type": "invalid_tool_call"}
     talk = [
         HumanMessage("look"),
@@ -379,7 +387,7 @@ def test_pitfall_16_convert_keeps_the_call_that_a_tool_message_answers_even_if_i
 
 def test_pitfall_16_convert_gives_reasoning_back_to_the_model_that_reasoned_and_to_no_other(
     sim: Simulator, make_model: Maker
-):
+) -> None:
     model = make_model(sim, models=[FIRST, SECOND])
     answer = model.invoke("think")
     assert answer.additional_kwargs["reasoning_details"]
@@ -408,7 +416,7 @@ SILENT = [name for name in REGISTRY if name.startswith("200-") and name not in A
 @pytest.mark.parametrize("behaviour", SILENT)
 def test_pitfall_17_silent_successes_are_rejected_and_the_next_model_answers(
     sim: Simulator, make_model: Maker, behaviour: str, wire: str
-):
+) -> None:
     sim.script({FIRST: quiet(behaviour), SECOND: quiet()})
     answer = make_model(sim, wire=wire).invoke("hello there, my good friend")
     assert answer.response_metadata["model_name"] == SECOND
@@ -417,7 +425,9 @@ def test_pitfall_17_silent_successes_are_rejected_and_the_next_model_answers(
 
 
 @pytest.mark.parametrize("behaviour", sorted(ANSWERS))
-def test_pitfall_17_silent_successes_do_not_include_odd_answers(sim: Simulator, make_model: Maker, behaviour: str):
+def test_pitfall_17_silent_successes_do_not_include_odd_answers(
+    sim: Simulator, make_model: Maker, behaviour: str
+) -> None:
     sim.script({FIRST: quiet(behaviour)})
     answer = make_model(sim).invoke("hello")
     assert answer.text
@@ -425,7 +435,9 @@ def test_pitfall_17_silent_successes_do_not_include_odd_answers(sim: Simulator, 
 
 
 @pytest.mark.parametrize("behaviour", ["tool-malformed", "tool-unknown"])
-def test_pitfall_17_silent_successes_include_unusable_tool_calls(sim: Simulator, make_model: Maker, behaviour: str):
+def test_pitfall_17_silent_successes_include_unusable_tool_calls(
+    sim: Simulator, make_model: Maker, behaviour: str
+) -> None:
     sim.script({FIRST: behaviour})
     tool = {
         "type": "function",
@@ -436,7 +448,7 @@ def test_pitfall_17_silent_successes_include_unusable_tool_calls(sim: Simulator,
     assert answer.tool_calls[0]["args"] == {"a": 3}
 
 
-def test_the_callback_manager_sees_one_run_for_three_attempts(sim: Simulator, make_model: Maker):
+def test_the_callback_manager_sees_one_run_for_three_attempts(sim: Simulator, make_model: Maker) -> None:
     """One start, one end and no error, however many models were asked."""
     sim.script({FIRST: "429-upstream", SECOND: "cut"})
     heard = Heard()

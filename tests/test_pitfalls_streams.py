@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypedDict
 
 import pytest
@@ -41,7 +41,9 @@ async def _collect(stream: AsyncIterator[Any], into: list[Any]) -> None:
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize("prompt", ["hello there", "Use add for 3 and 4"])
-def test_pitfall_04_chunks_add_up_to_what_invoke_returns(sim: Simulator, make_model: Maker, version: str, prompt: str):
+def test_pitfall_04_chunks_add_up_to_what_invoke_returns(
+    sim: Simulator, make_model: Maker, version: str, prompt: str
+) -> None:
     sim.script({FIRST: {"do": "ok", "reasoning": "Let me think about that."}})
     model = make_model(sim, output_version=version).bind_tools([ADD])
     whole, added = model.invoke(prompt), merged(list(model.stream(prompt)))
@@ -59,7 +61,9 @@ def test_pitfall_04_chunks_add_up_to_what_invoke_returns(sim: Simulator, make_mo
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
-def test_pitfall_04_chunks_say_what_cannot_be_added_up_only_once(sim: Simulator, make_model: Maker, version: str):
+def test_pitfall_04_chunks_say_what_cannot_be_added_up_only_once(
+    sim: Simulator, make_model: Maker, version: str
+) -> None:
     chunks = list(make_model(sim, output_version=version).stream("hello"))
     for key in ("model_name", "model_provider", "finish_reason", "provider", "route", "token_usage"):
         assert sum(key in chunk.response_metadata for chunk in chunks) == 1, key
@@ -74,7 +78,7 @@ def test_pitfall_04_chunks_say_what_cannot_be_added_up_only_once(sim: Simulator,
 @pytest.mark.parametrize("behaviour", EARLY)
 async def test_pitfall_05_commit_point_a_failure_before_it_is_not_seen(
     sim: Simulator, make_model: Maker, behaviour: str
-):
+) -> None:
     sim.script({FIRST: quiet(behaviour) | {"comments": 3}, SECOND: quiet()})
     heard = Heard()
     chunks = [c async for c in make_model(sim).astream("hello", config={"callbacks": [heard]})]
@@ -86,7 +90,7 @@ async def test_pitfall_05_commit_point_a_failure_before_it_is_not_seen(
 
 
 @pytest.mark.parametrize("behaviour", LATE)
-def test_pitfall_05_commit_point_a_failure_after_it_is_final(sim: Simulator, make_model: Maker, behaviour: str):
+def test_pitfall_05_commit_point_a_failure_after_it_is_final(sim: Simulator, make_model: Maker, behaviour: str) -> None:
     sim.script({FIRST: quiet(behaviour, text="one two three four five six")})
     got: list[Any] = []
     with pytest.raises(StreamInterrupted) as caught:
@@ -98,7 +102,9 @@ def test_pitfall_05_commit_point_a_failure_after_it_is_final(sim: Simulator, mak
     assert caught.value.partial.startswith("one")
 
 
-async def test_pitfall_05_commit_point_what_was_delivered_is_the_partial_answer(sim: Simulator, make_model: Maker):
+async def test_pitfall_05_commit_point_what_was_delivered_is_the_partial_answer(
+    sim: Simulator, make_model: Maker
+) -> None:
     sim.script({FIRST: quiet("cut", text="one two three four five six", speed=100)})
     got: list[Any] = []
     with pytest.raises(StreamInterrupted) as caught:
@@ -107,7 +113,7 @@ async def test_pitfall_05_commit_point_what_was_delivered_is_the_partial_answer(
     assert asked(sim) == [FIRST]
 
 
-def test_pitfall_05_commit_point_is_passed_by_reasoning_too(sim: Simulator, make_model: Maker):
+def test_pitfall_05_commit_point_is_passed_by_reasoning_too(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: {"do": "cut", "reasoning": "thinking long and hard about it", "after": 2}})
     with pytest.raises(StreamInterrupted):
         list(make_model(sim).stream("hello"))
@@ -118,7 +124,7 @@ def test_pitfall_05_commit_point_is_passed_by_reasoning_too(sim: Simulator, make
 @pytest.mark.parametrize("asynchronous", ["sync", "async"])
 def test_pitfall_05_commit_point_does_not_bind_invoke(
     sim: Simulator, make_model: Maker, behaviour: str, asynchronous: str
-):
+) -> None:
     sim.script({FIRST: quiet(behaviour), SECOND: quiet()})
     model = make_model(sim)
     answer = model.invoke("hello") if asynchronous == "sync" else asyncio.run(model.ainvoke("hello"))
@@ -150,7 +156,7 @@ def _graph(model: ChatOpenRouterFree) -> Any:
 @pytest.mark.parametrize("behaviour", EARLY)
 async def test_pitfall_06_callbacks_of_events_v2_hear_only_the_answer(
     sim: Simulator, make_model: Maker, behaviour: str
-):
+) -> None:
     sim.script({FIRST: quiet(behaviour), SECOND: quiet()})
     events = [event async for event in make_model(sim).astream_events("hello", version="v2")]
     texts = [event["data"]["chunk"].text for event in events if event["event"] == "on_chat_model_stream"]
@@ -161,7 +167,7 @@ async def test_pitfall_06_callbacks_of_events_v2_hear_only_the_answer(
 @pytest.mark.parametrize("behaviour", EARLY)
 async def test_pitfall_06_callbacks_of_events_v3_hear_only_the_answer(
     sim: Simulator, make_model: Maker, behaviour: str
-):
+) -> None:
     sim.script({FIRST: quiet(behaviour), SECOND: quiet()})
     heard = Heard()
     model = make_model(sim)
@@ -173,7 +179,7 @@ async def test_pitfall_06_callbacks_of_events_v3_hear_only_the_answer(
     assert "" not in heard.tokens[:-1]
 
 
-def test_pitfall_06_callbacks_of_sync_events_v3_hear_only_the_answer(sim: Simulator, make_model: Maker):
+def test_pitfall_06_callbacks_of_sync_events_v3_hear_only_the_answer(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "429-upstream", SECOND: quiet()})
     stream = make_model(sim).stream_events("hello", version="v3")
     assert "".join(stream.text) == f"{SECOND} answers: you said hello"
@@ -181,14 +187,16 @@ def test_pitfall_06_callbacks_of_sync_events_v3_hear_only_the_answer(sim: Simula
 
 
 @pytest.mark.parametrize("behaviour", EARLY)
-async def test_pitfall_06_callbacks_of_a_graph_hear_only_the_answer(sim: Simulator, make_model: Maker, behaviour: str):
+async def test_pitfall_06_callbacks_of_a_graph_hear_only_the_answer(
+    sim: Simulator, make_model: Maker, behaviour: str
+) -> None:
     sim.script({FIRST: quiet(behaviour), SECOND: quiet()})
     pieces = [piece async for piece, _ in _graph(make_model(sim)).astream({}, stream_mode="messages")]
     assert merged(pieces).text == f"{SECOND} answers: you said hello"
     assert len({piece.id for piece in pieces}) == 1
 
 
-async def test_pitfall_06_callbacks_of_a_graph_never_hear_two_models_in_one(sim: Simulator, make_model: Maker):
+async def test_pitfall_06_callbacks_of_a_graph_never_hear_two_models_in_one(sim: Simulator, make_model: Maker) -> None:
     """A graph streams what a node merely invokes: the node gets one model's answer, and listeners two messages."""
     sim.script({FIRST: quiet("cut", text="one two three four five six", speed=200), SECOND: quiet()})
     heard: dict[str, str] = {}
@@ -205,7 +213,9 @@ async def test_pitfall_06_callbacks_of_a_graph_never_hear_two_models_in_one(sim:
 
 
 @pytest.mark.parametrize("behaviour", LATE)
-def test_pitfall_06_callbacks_of_invoke_hear_no_abandoned_token(sim: Simulator, make_model: Maker, behaviour: str):
+def test_pitfall_06_callbacks_of_invoke_hear_no_abandoned_token(
+    sim: Simulator, make_model: Maker, behaviour: str
+) -> None:
     sim.script({FIRST: quiet(behaviour), SECOND: quiet()})
     heard = Heard()
     answer = make_model(sim).invoke("hello", config={"callbacks": [heard]})
@@ -213,13 +223,13 @@ def test_pitfall_06_callbacks_of_invoke_hear_no_abandoned_token(sim: Simulator, 
     assert heard.ends[0].generations[0][0].text == answer.text
 
 
-def test_pitfall_06_callbacks_hear_each_token_once(sim: Simulator, make_model: Maker):
+def test_pitfall_06_callbacks_hear_each_token_once(sim: Simulator, make_model: Maker) -> None:
     heard = Heard()
     chunks = list(make_model(sim).stream("hello", config={"callbacks": [heard]}))
     assert heard.tokens == [chunk.text for chunk in chunks]
 
 
-def test_pitfall_06_callbacks_of_streaming_invoke_hear_the_answer(sim: Simulator, make_model: Maker):
+def test_pitfall_06_callbacks_of_streaming_invoke_hear_the_answer(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "503", SECOND: quiet()})
     heard = Heard()
     answer = make_model(sim, streaming=True).invoke("hello", config={"callbacks": [heard]})
@@ -240,7 +250,7 @@ def _learnt_nothing_bad(sim: Simulator, model: ChatOpenRouterFree) -> None:
 LONG = {"do": "stall", "reasoning": False, "after": 2, "text": "one two three"}
 
 
-def test_pitfall_07_generator_exit_of_a_sync_consumer_is_no_failure(sim: Simulator, make_model: Maker):
+def test_pitfall_07_generator_exit_of_a_sync_consumer_is_no_failure(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: LONG})
     model = make_model(sim)
     for chunk in model.stream("hello"):
@@ -250,7 +260,7 @@ def test_pitfall_07_generator_exit_of_a_sync_consumer_is_no_failure(sim: Simulat
     _learnt_nothing_bad(sim, model)
 
 
-async def test_pitfall_07_generator_exit_of_a_closed_chain_is_no_failure(sim: Simulator, make_model: Maker):
+async def test_pitfall_07_generator_exit_of_a_closed_chain_is_no_failure(sim: Simulator, make_model: Maker) -> None:
     """Of an asynchronous one: a synchronous chain that is closed is read to its end by langchain-core itself."""
     sim.script({FIRST: LONG})
     model = make_model(sim)
@@ -260,16 +270,19 @@ async def test_pitfall_07_generator_exit_of_a_closed_chain_is_no_failure(sim: Si
     await asyncio.to_thread(_learnt_nothing_bad, sim, model)
 
 
-async def test_pitfall_07_generator_exit_of_an_async_consumer_is_no_failure(sim: Simulator, make_model: Maker):
+async def test_pitfall_07_generator_exit_of_an_async_consumer_is_no_failure(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: LONG})
     model = make_model(sim)
     stream = model.astream("hello")
+    assert isinstance(stream, AsyncGenerator)
     assert (await anext(stream)).text
     await stream.aclose()
     await asyncio.to_thread(_learnt_nothing_bad, sim, model)
 
 
-async def test_pitfall_07_generator_exit_of_a_loop_that_just_breaks_is_no_failure(sim: Simulator, make_model: Maker):
+async def test_pitfall_07_generator_exit_of_a_loop_that_just_breaks_is_no_failure(
+    sim: Simulator, make_model: Maker
+) -> None:
     sim.script({FIRST: LONG})
     model = make_model(sim)
     async for chunk in model.astream("hello"):
@@ -280,7 +293,7 @@ async def test_pitfall_07_generator_exit_of_a_loop_that_just_breaks_is_no_failur
 
 
 @pytest.mark.parametrize("path", ["ainvoke", "astream"])
-async def test_pitfall_07_cancelling_a_task_is_no_failure(sim: Simulator, make_model: Maker, path: str):
+async def test_pitfall_07_cancelling_a_task_is_no_failure(sim: Simulator, make_model: Maker, path: str) -> None:
     sim.script({FIRST: LONG})
     model = make_model(sim)
 
@@ -296,7 +309,9 @@ async def test_pitfall_07_cancelling_a_task_is_no_failure(sim: Simulator, make_m
     await asyncio.to_thread(_learnt_nothing_bad, sim, model)
 
 
-async def test_pitfall_07_a_timeout_around_the_call_is_no_failure_of_the_model(sim: Simulator, make_model: Maker):
+async def test_pitfall_07_a_timeout_around_the_call_is_no_failure_of_the_model(
+    sim: Simulator, make_model: Maker
+) -> None:
     sim.script({FIRST: "hang-after-headers"})
     model = make_model(sim)
     with pytest.raises(TimeoutError):
@@ -305,7 +320,7 @@ async def test_pitfall_07_a_timeout_around_the_call_is_no_failure_of_the_model(s
     await asyncio.to_thread(_learnt_nothing_bad, sim, model)
 
 
-def test_pitfall_07_an_error_of_the_consumer_is_its_own(sim: Simulator, make_model: Maker):
+def test_pitfall_07_an_error_of_the_consumer_is_its_own(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim)
 
     def consume() -> None:
@@ -319,7 +334,7 @@ def test_pitfall_07_an_error_of_the_consumer_is_its_own(sim: Simulator, make_mod
     assert asked(sim) == [FIRST, FIRST]
 
 
-async def test_pitfall_07_an_abandoned_v3_stream_is_no_failure(sim: Simulator, make_model: Maker):
+async def test_pitfall_07_an_abandoned_v3_stream_is_no_failure(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: LONG})
     model = make_model(sim)
     stream = model.stream_events("hello", version="v3")
@@ -350,7 +365,7 @@ SLOW: dict[str, tuple[Any, dict[str, float], type[Exception]]] = {
 @pytest.mark.timeout(10)
 async def test_pitfall_09_async_timeouts_hold_in_a_chain(
     sim: Simulator, make_model: Maker, script: Any, timeouts: dict[str, float], error: type[Exception]
-):
+) -> None:
     """In a chain each piece is awaited in a task of its own; a timeout around the whole stream would be lost."""
     sim.script({FIRST: script})
     chain = _chain(make_model(sim, models=[FIRST], timeouts=timeouts))
@@ -364,7 +379,7 @@ async def test_pitfall_09_async_timeouts_hold_in_a_chain(
 @pytest.mark.timeout(10)
 def test_pitfall_09_sync_timeouts_hold_in_a_chain(
     sim: Simulator, make_model: Maker, script: Any, timeouts: dict[str, float], error: type[Exception]
-):
+) -> None:
     sim.script({FIRST: script})
     chain = _chain(make_model(sim, models=[FIRST], timeouts=timeouts))
     with pytest.raises(error):
@@ -374,7 +389,7 @@ def test_pitfall_09_sync_timeouts_hold_in_a_chain(
 
 @pytest.mark.wall_clock
 @pytest.mark.timeout(10)
-async def test_pitfall_09_async_timeouts_lead_to_the_next_model(sim: Simulator, make_model: Maker):
+async def test_pitfall_09_async_timeouts_lead_to_the_next_model(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "hang-after-headers", SECOND: quiet()})
     chain = _chain(make_model(sim, timeouts={"first_token": 0.2}))
     assert "".join([text async for text in chain.astream({"x": "hello"})]) == f"{SECOND} answers: you said hello"
@@ -383,7 +398,7 @@ async def test_pitfall_09_async_timeouts_lead_to_the_next_model(sim: Simulator, 
 STRICT = {"first_token": 5.0, "stall": 5.0, "attempt": 10.0, "call": 20.0}
 
 
-async def test_pitfall_09_async_timeouts_do_not_count_a_slow_consumer(sim: Simulator, make_model: Maker):
+async def test_pitfall_09_async_timeouts_do_not_count_a_slow_consumer(sim: Simulator, make_model: Maker) -> None:
     """An hour passes between two pieces, and each of them is still welcome."""
     sim.script({FIRST: quiet(text="one two three four five", speed=100)})
     clock = FakeClock()
@@ -395,7 +410,7 @@ async def test_pitfall_09_async_timeouts_do_not_count_a_slow_consumer(sim: Simul
     assert asked(sim) == [FIRST]
 
 
-def test_pitfall_09_sync_timeouts_do_not_count_a_slow_consumer(sim: Simulator, make_model: Maker):
+def test_pitfall_09_sync_timeouts_do_not_count_a_slow_consumer(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: quiet(text="one two three four five", speed=100)})
     clock = FakeClock()
     texts = []
@@ -407,7 +422,7 @@ def test_pitfall_09_sync_timeouts_do_not_count_a_slow_consumer(sim: Simulator, m
 
 @pytest.mark.wall_clock
 @pytest.mark.timeout(10)
-async def test_pitfall_09_async_timeouts_still_hold_after_a_slow_consumer(sim: Simulator, make_model: Maker):
+async def test_pitfall_09_async_timeouts_still_hold_after_a_slow_consumer(sim: Simulator, make_model: Maker) -> None:
     """The consumer's real time is given back, and no more than that."""
     sim.script({FIRST: LONG})
     stream = make_model(sim, models=[FIRST], timeouts={"stall": 0.2, "first_token": 0.2}).astream("hello")
@@ -425,28 +440,30 @@ async def _gathered(stream: AsyncIterator[Any]) -> AIMessage:
     return merged([chunk async for chunk in stream])
 
 
-async def test_pitfall_10_v1_content_keeps_reasoning_and_tool_calls_apart(sim: Simulator, make_model: Maker):
+async def test_pitfall_10_v1_content_keeps_reasoning_and_tool_calls_apart(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: {"do": "ok", "reasoning": "Adding is called for."}})
     model = make_model(sim, output_version="v1").bind_tools([ADD])
     said = await _gathered(model.astream("Use add for 3 and 4"))
     assert [block["type"] for block in said.content_blocks] == ["reasoning", "tool_call"]
-    assert said.content_blocks[0]["reasoning"] == "Adding is called for."
+    first = said.content_blocks[0]
+    assert first["type"] == "reasoning"
+    assert first["reasoning"] == "Adding is called for."
     assert said.tool_calls[0]["args"] == {"a": 3, "b": 4}
 
 
-def test_pitfall_10_v1_content_has_an_index_of_ours_on_each_block(sim: Simulator, make_model: Maker):
+def test_pitfall_10_v1_content_has_an_index_of_ours_on_each_block(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: {"do": "ok", "reasoning": "Two times."}})
     model = make_model(sim, output_version="v1").bind_tools([ADD])
     chunks = list(model.stream("Use add for 3, 4; use add for 5, 6"))
-    indices = {block["type"]: set() for chunk in chunks for block in chunk.content}
-    for chunk in chunks:
-        for block in chunk.content:
-            indices[block["type"]].add(block["index"])
+    blocks: list[Any] = [block for chunk in chunks for block in chunk.content]
+    indices: dict[str, set[str]] = {block["type"]: set() for block in blocks}
+    for block in blocks:
+        indices[block["type"]].add(block["index"])
     assert indices == {"reasoning": {"lc_rs_0"}, "tool_call_chunk": {"lc_tc_0", "lc_tc_1"}}
     assert [call["args"] for call in merged(chunks).tool_calls] == [{"a": 3, "b": 4}, {"a": 5, "b": 6}]
 
 
-def test_pitfall_10_v1_content_of_invoke_and_of_a_text_stream_agree(sim: Simulator, make_model: Maker):
+def test_pitfall_10_v1_content_of_invoke_and_of_a_text_stream_agree(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: {"do": "ok", "reasoning": "Be friendly."}})
     model = make_model(sim, output_version="v1")
     whole, added = model.invoke("hello"), merged(list(model.stream("hello")))
@@ -455,7 +472,7 @@ def test_pitfall_10_v1_content_of_invoke_and_of_a_text_stream_agree(sim: Simulat
     assert whole.text == added.text
 
 
-def test_pitfall_10_v1_content_leaves_langchains_table_of_translators_alone(sim: Simulator, make_model: Maker):
+def test_pitfall_10_v1_content_leaves_langchains_table_of_translators_alone(sim: Simulator, make_model: Maker) -> None:
     """The table is the process's: what is put there for "openrouter" would change other packages' messages."""
     make_model(sim, output_version="v1").invoke("hello")
     assert "openrouter" not in PROVIDER_TRANSLATORS
