@@ -28,12 +28,13 @@ from langchain_openrouter_free.onward import Onward, onward
 from langchain_openrouter_free.portal import PORTAL, bridged
 from langchain_openrouter_free.race import Hedge, Race
 from langchain_openrouter_free.roads import Pace, Roads
-from langchain_openrouter_free.routing import UNBOOKABLE, Route
+from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.stores import at_once
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.tripwire import Bill, bill_of
 from langchain_openrouter_free.values import value_type
 from langchain_openrouter_free.verdicts import Kind, Verdict
+from langchain_openrouter_free.walked import UNBOOKABLE
 
 T = TypeVar("T")
 

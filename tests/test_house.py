@@ -71,6 +71,7 @@ RULES = {
     "fetching",
     "ordering",
     "routing",
+    "walked",
     "hindsight",
     "lessons",
     "shortcomings",
