@@ -62,6 +62,7 @@ class Hold:
         until: when it opens again.
         limit, used: requests, where known.
         share: whether only this project's share is used up.
+        since: when the server said so; 0 where that is not known.
     """
 
     window: str
@@ -69,6 +70,12 @@ class Hold:
     limit: int | None = None
     used: int | None = None
     share: bool = False
+    since: float = 0.0
+
+    def shuts(self, now: float) -> bool:
+        """Tell whether it lasts; a minute that is yet to come is none: the clock has been set back since."""
+        ahead = self.window == "minute" and now < self.since - _CLOCK_DIFFERENCE
+        return now < self.until <= now + _FARTHEST_HOLD and not ahead
 
     @property
     def opens_at(self) -> float:
@@ -148,7 +155,7 @@ class Ledger(NamedTuple):
 
     def hold(self, now: float) -> Hold | None:
         """Return the hold that lasts longest, or None if the account may send."""
-        shut = [hold for hold in self.holds.values() if now < hold.until <= now + _FARTHEST_HOLD]
+        shut = [hold for hold in self.holds.values() if hold.shuts(now)]
         return max(shut, key=lambda hold: hold.until, default=None)
 
     def cooldown(self, model: str, now: float) -> Cooldown | None:
@@ -476,6 +483,6 @@ def _shut(book: Ledger, verdict: Verdict, now: float) -> Ledger:
         book = book._replace(learned=learned, windows=_filled(book.windows, window, verdict.limit, now, until))
     known = book.holds.get(window)
     # Of two sources that contradict each other, the later deadline wins.
-    if known is not None and until < known.until <= now + _FARTHEST_HOLD:
+    if known is not None and until < known.until and known.shuts(now):
         return book
-    return book._replace(holds={**book.holds, window: Hold(window, until, verdict.limit)})
+    return book._replace(holds={**book.holds, window: Hold(window, until, verdict.limit, since=now)})

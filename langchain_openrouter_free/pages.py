@@ -37,6 +37,7 @@ def _head(book: Ledger) -> str:
         "v": VERSION,
         "windows": _write_windows(book.windows),
         "holds": {name: [hold.until, hold.limit] for name, hold in book.holds.items()},
+        "held_since": {name: hold.since for name, hold in book.holds.items()},
         "learned": _write_stated(book.learned),
         "unsaid": book.unsaid,
         "inquired": [book.inquired, book.inquiring_until],
@@ -60,8 +61,12 @@ def decode(text: str) -> Ledger:
             raise ValueError(f"a ledger of version {head['v']!r}")
         unsaid, models = head["unsaid"], _TAIL.decode(newline + rest)
         row, rate = head.get("paid") or ((0.0, 0.0), None)
+        since = head.get("held_since") or {}
         return Ledger(
-            holds={window: Hold(window, *hold) for window, hold in head["holds"].items()},
+            holds={
+                window: Hold(window, hold[0], hold[1], since=moment_of(since.get(window, 0.0)))
+                for window, hold in head["holds"].items()
+            },
             windows=_read_windows(head["windows"]),
             learned=_read_stated(head["learned"]),
             cooldowns=models.cooldowns,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from driving import TWENTY, drive, make
+from driving import TWENTY, book_of, drive, make
 
+from langchain_openrouter_free import FreeQuotaExhausted, MemoryStore
 from langchain_openrouter_free.breaker import FIXED
 from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.pages import decode, encode
 from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Slot, Windows
-from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 from langchain_openrouter_free.verdicts import Kind, verdict
 
@@ -38,6 +40,29 @@ def test_a_jump_back_makes_no_long_hold(jump: str, kind: Kind) -> None:
     book = Ledger().settled("m", verdict(kind, until=then + 10 * HOUR, limit=5), then)
     hold = book.hold(START)
     assert hold is None or hold.until <= START + A_DAY_OR_SO
+
+
+@pytest.mark.parametrize("window", ["minute", "day"])
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_a_minute_that_is_yet_to_come_shuts_nobody_out(path: str, window: str) -> None:
+    """This machine's clock falls back an hour after a refusal: a minute is over by now, and a day stays shut."""
+    clock, server = FakeClock(now=START), FakeClock(now=START)
+    scenario = Scenario(per_minute=1) if window == "minute" else Scenario(per_day=1)
+    with Simulator(scenario, clock=server.now) as sim:
+        store = MemoryStore()
+        first, second = (make(sim, TWENTY[:1], clock=clock, max_wait=0, state=store) for _ in range(2))
+        drive(first, path)
+        with pytest.raises(FreeQuotaExhausted):
+            drive(first, path)
+        clock.advance(2 * MINUTE - HOUR)
+        server.advance(2 * MINUTE)
+        if window == "minute":
+            assert drive(second, path).text
+        else:
+            with pytest.raises(FreeQuotaExhausted):
+                drive(second, path)
+        assert decode(encode(book_of(store))) == book_of(store)
+        assert len(sim.chats()) == (3 if window == "minute" else 2)
 
 
 @pytest.mark.parametrize("jump", JUMPS)
