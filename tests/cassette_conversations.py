@@ -210,7 +210,8 @@ class Recorded:
 
     def said(self, index: int) -> tuple[str, dict[str, Any]]:
         """The text and the usage of a reply."""
-        text, usage = "", {}
+        text = ""
+        usage: dict[str, Any] = {}
         for event in self._events(self.replies[index]):
             choice = (event.get("choices") or [{}])[0]
             text += (choice.get("delta") or choice.get("message") or {}).get("content") or ""

@@ -8,6 +8,7 @@ from importlib.metadata import version
 import pytest
 from langchain_openai import ChatOpenAI
 from packaging.version import Version
+from pydantic import SecretStr
 
 # What is compared -> the version since which ChatOpenAI does it as we do.
 SINCE = {
@@ -28,4 +29,4 @@ def chat_openai(compared: str = "") -> ChatOpenAI:
 
 @cache
 def _model() -> ChatOpenAI:
-    return ChatOpenAI(model="x", api_key="k", base_url="http://127.0.0.1:9/v1", use_responses_api=False)
+    return ChatOpenAI(model="x", api_key=SecretStr("k"), base_url="http://127.0.0.1:9/v1", use_responses_api=False)

@@ -41,7 +41,11 @@ class Chromium:
             os.dup2(answers, 4)
 
         command = [PROGRAM, *_FLAGS, f"--user-data-dir={home}"]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+        }
         self._process = subprocess.Popen(command, preexec_fn=pipes, close_fds=False, **quiet)  # noqa: PLW1509
         os.close(to_read)
         os.close(to_write)

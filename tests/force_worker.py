@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +129,16 @@ def spending(path: Path) -> Any:
     """Kill processes at random while they use up the day, and start others in their place."""
     told = Told(Path(f"{path}.told"))
     gate, opener = os.pipe()
-    workers = [forked(lambda n=number: spend(path, n, told, gate)) for number in range(WORKERS)]
+    workers = [forked(partial(spend, path, number, told, gate)) for number in range(WORKERS)]
     until(lambda: len(told.heard()) == WORKERS)
     os.write(opener, b"!" * WORKERS)
 
+    def reached(moment: int) -> bool:
+        return granted(told.heard()) >= moment
+
     kills: list[int] = []  # how many grants had been told when each was done
     for moment in sorted(random.sample(range(WORKERS, A_DAY * 9 // 10), KILLS)):
-        until(lambda moment=moment: granted(told.heard()) >= moment)
+        until(partial(reached, moment))
         victim = random.randrange(SPARED, WORKERS)
         os.kill(workers[victim], signal.SIGKILL)
         status = os.waitpid(workers[victim], 0)[1]
@@ -142,7 +146,7 @@ def spending(path: Path) -> Any:
             assert os.WTERMSIG(status) == signal.SIGKILL, "a worker failed"
             kills.append(granted(told.heard()))
         # One that came to its end before has nothing left to do, and ends again.
-        workers[victim] = forked(lambda n=victim: spend(path, n, told, None))
+        workers[victim] = forked(partial(spend, path, victim, told, None))
     wait_for(*workers)
 
     account = Account(path, "another")
@@ -164,7 +168,7 @@ def dying(path: Path) -> Any:
     account = Account(path, "")
     found = {}
     for moment in ("before", "after"):
-        child = forked(lambda moment=moment: die(account, moment))
+        child = forked(partial(die, account, moment))
         status = os.waitpid(child, 0)[1]
         assert os.WTERMSIG(status) == signal.SIGKILL, "it came through"
         found[moment] = sum(account.look().windows.days.values())
@@ -234,7 +238,7 @@ def queueing(path: Path) -> Any:
     workers, starts, ends = [], [], []
     for number in range(QUEUES):
         (go, start), (end, done) = os.pipe(), os.pipe()
-        workers.append(forked(lambda n=number, go=go, done=done: queue(path, n, told, ticks(go, done))))
+        workers.append(forked(partial(queue, path, number, told, ticks(go, done))))
         os.close(done)  # nobody else has it: a worker that fails is heard as its end
         starts.append(start)
         ends.append(end)

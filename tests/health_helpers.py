@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from langchain_openrouter_free.health import HALF_LIFE, Health
@@ -15,7 +17,7 @@ steps = st.floats(0, 4 * HALF_LIFE)
 notes = st.tuples(steps, st.booleans(), st.none() | st.floats(0, 100), st.none() | st.floats(0.1, 500))
 
 
-def remembered(*outcomes: bool, at: float = START, **measures: float) -> Health:
+def remembered(*outcomes: bool, at: float = START, **measures: Any) -> Health:
     """What is remembered of attempts that all ended at one moment."""
     known = UNKNOWN
     for ok in outcomes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
+from types import GenericAlias
 from typing import Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, create_model
@@ -70,9 +71,14 @@ def closed(kind: type) -> Any:
     hints: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         inner = getattr(hint, "__args__", (None,))[0]
-        hints[name] = list[closed(inner)] if is_dataclass(inner) else hint  # type: ignore[misc]
+        hints[name] = several(closed(inner)) if isinstance(inner, type) and is_dataclass(inner) else hint
     fields: dict[str, Any] = {name: (hint, ...) for name, hint in hints.items()}
     return create_model(kind.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def several(kind: Any) -> Any:
+    """Return the type of a list of what is known at run time alone."""
+    return GenericAlias(list, (kind,))
 
 
 def table(title: str, /, **fields: Any) -> Any:
@@ -82,8 +88,8 @@ def table(title: str, /, **fields: Any) -> Any:
 
 SETTING = TypedDict("SETTING", {"name": str, "value": Any, "from": str, "secret": bool})
 SPENT = closed(Spending)
-QUOTA = {"windows": list[closed(WindowUse)], "projects": list[closed(ProjectUse)]}  # type: ignore[misc]
-STANDINGS = list[closed(Standing)]  # type: ignore[misc]
+QUOTA = {"windows": several(closed(WindowUse)), "projects": several(closed(ProjectUse))}
+STANDINGS = several(closed(Standing))
 SCENE = table("Scene", title=str, answered=bool, text=str, routes=list[Route])
 
 SHAPES: dict[str, Any] = {
@@ -95,14 +101,14 @@ SHAPES: dict[str, Any] = {
         user_file_exists=bool,
         profile=str | None,
         profiles=list[str],
-        settings=list[SETTING],
-        refused=list[table("Refused", name=str, reason=str)],
+        settings=several(SETTING),
+        refused=several(table("Refused", name=str, reason=str)),
     ),
-    "doctor": table("Doctor", healthy=bool, findings=list[closed(Finding)]),  # type: ignore[misc]
+    "doctor": table("Doctor", healthy=bool, findings=several(closed(Finding))),
     "models": table("Models", listed_at=float, bundled=bool, models=STANDINGS),
-    "explain": table("Explain", order=list[str], models=list[closed(Considered)], listed_at=float, bundled=bool),  # type: ignore[misc]
+    "explain": table("Explain", order=list[str], models=several(closed(Considered)), listed_at=float, bundled=bool),
     "quota": table("Quota", key=bool, **QUOTA),
-    "budget": table("Budget", spending=SPENT, allow_paid=bool, by_day_and_model=list[closed(Cost)]),  # type: ignore[misc]
+    "budget": table("Budget", spending=SPENT, allow_paid=bool, by_day_and_model=several(closed(Cost))),
     "chat": table("Chat", text=str, route=Route, usage=dict[str, Any] | None),
     "route": list[Call],
     "watch": table("Watch", at=float, models=STANDINGS, quota=table("Q", **QUOTA), spending=SPENT, calls=list[Call]),
@@ -129,7 +135,7 @@ SHAPES: dict[str, Any] = {
     "serve": table("Serve", base_url=str, models=list[str], token_needed=bool),
     "simulate": table("Simulate", scenario=str, base_url=str, log=str, api_key=str),
     "simulate --list": table("Listed", scenarios=dict[str, str], behaviours=dict[str, str], parameters=dict[str, str]),
-    "demo": table("Demo", scenes=list[SCENE], answered=int, of=int, day_spent=list[str], seconds=float),
+    "demo": table("Demo", scenes=several(SCENE), answered=int, of=int, day_spent=list[str], seconds=float),
     "reset": table("Reset", reset=Literal["cooldowns", "state"], models=int, kept_as=str | None),
     "completion": table("Completion", shell=str, script=str),
     "error": table("Error", error=table("Told", kind=str, message=str, exit_code=int)),

@@ -22,6 +22,8 @@ STALL = {"do": "stall", "after": 3}
 PAYING: dict[str, Any] = {"allow_paid": True, "budget": "$9", "project": "one", "max_tokens": 300, "max_wait": 0}
 NEVER = 1e12
 DAY = 86_400.0
+# What a test compares with a zero or with dollars.
+Figure = Decimal | int
 
 
 class NoticingStore(MemoryStore):
@@ -72,7 +74,7 @@ def window(told: Spending, name: str, whose: str = "project") -> Spent:
     return found
 
 
-def figures(told: Spending) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+def figures(told: Spending) -> tuple[Figure, Figure, Figure, Figure]:
     """Spent in all, reserved, in dispute, and unknown for ever."""
     total = window(told, "total")
     return Decimal(total.spent), Decimal(total.reserved), Decimal(told.disputed), Decimal(told.unknown)

@@ -35,6 +35,7 @@ def merged(chunks: list[Any]) -> AIMessageChunk:
     full = chunks[0]
     for chunk in chunks[1:]:
         full = full + chunk
+    assert isinstance(full, AIMessageChunk)
     return full
 
 

@@ -85,7 +85,8 @@ def _annotations() -> dict[str, str]:
     body = ast.parse(inspect.getsource(Fields)).body[0]
     assert isinstance(body, ast.ClassDef)
     found = [line for line in body.body if isinstance(line, ast.AnnAssign)]
-    return {ast.unparse(line.target): ast.unparse(line.annotation) for line in found if line.target.id[0] != "_"}
+    named = {ast.unparse(line.target): ast.unparse(line.annotation) for line in found}
+    return {name: text for name, text in named.items() if name[0] != "_"}
 
 
 def _type_of(name: str, annotation: str) -> str:
@@ -102,7 +103,8 @@ def _type_of(name: str, annotation: str) -> str:
 
 
 def _default_of(name: str) -> str:
-    default: Any = Fields.model_fields[name].get_default(call_default_factory=name != "api_key")
+    get_default: Any = Fields.model_fields[name].get_default  # its types know no bool that is not literal
+    default = get_default(call_default_factory=name != "api_key")
     plain = isinstance(default, bool | float | int | str) or default == ["auto"]
     return f"`{str(default) if not isinstance(default, str) else repr(default)}`".replace("'", '"') if plain else ""
 

@@ -132,7 +132,8 @@ def _record(conversation: Conversation, folder: Path, models: list[str], url: st
 
 
 def _invoke(model: Any, messages: list[BaseMessage]) -> AIMessage:
-    return model.invoke(messages)
+    answer: AIMessage = model.invoke(messages)
+    return answer
 
 
 def _write(path: Path, text: str) -> None:

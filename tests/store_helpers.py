@@ -17,12 +17,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from langchain_openrouter_free.stores import HistoryLog, PageRef, StateStore
+from langchain_openrouter_free.stores.base import Page
+from langchain_openrouter_free.stores.connection import Connection
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 
@@ -110,7 +113,43 @@ def in_other_process(what: str, place: object, log: Path | None = None) -> Any:
     return json.loads(done.stdout)
 
 
-def forked(work: Callable[[], None]) -> int:
+def becoming(page: Page) -> Callable[[Page | None], tuple[Page, None]]:
+    """Return the change to this page."""
+    return lambda _: (page, None)
+
+
+def left(found: int | None) -> tuple[int, None]:
+    """Leave a page as it is."""
+    assert found is not None
+    return found, None
+
+
+def raising(error: type[BaseException]) -> Callable[[Any], Any]:
+    """Return a change that raises."""
+
+    def change(_: Any) -> Any:
+        raise error("no")
+
+    return change
+
+
+def noted(encoded: list[int]) -> PageRef[int]:
+    """Return a page that is written down whenever it is encoded."""
+
+    def encode(page: int) -> str:
+        encoded.append(page)
+        return str(page)
+
+    return PageRef("count", encode, int)
+
+
+def file_of(store: SqliteStore) -> Connection:
+    """Return the file that a store has open."""
+    assert store._file is not None
+    return store._file
+
+
+def forked(work: Callable[[], object]) -> int:
     """Run `work` in a child; return its id. A child that fails says why, and ends with status 1."""
     child = os.fork()
     if child:
@@ -192,7 +231,7 @@ def granting(place: str, log: Path) -> Any:
     return {"grants": grants, "told": heard(log), "kills": kills}
 
 
-def forking(path: str, _: Path) -> Any:
+def forking(path: str, _folder: Path) -> Any:
     """Fork with the connection open; the parent closes its own while the child goes on."""
     store = SqliteStore(path, warn=fail)
     store.update(COUNT, one_more)
@@ -216,7 +255,7 @@ def forking(path: str, _: Path) -> Any:
     return counted(SqliteStore(path, warn=fail))
 
 
-def forking_in_a_crowd(place: str, _: Path) -> Any:
+def forking_in_a_crowd(place: str, _folder: Path) -> Any:
     """Fork again and again while threads update through the same store."""
     store = opened(place, warn=fail)
     counted(store)
@@ -224,7 +263,7 @@ def forking_in_a_crowd(place: str, _: Path) -> Any:
     for thread in crowd:
         thread.start()
     for _ in range(10):
-        wait_for(forked(lambda: [store.update(COUNT, one_more) for _ in range(10)] and None))
+        wait_for(forked(lambda: [store.update(COUNT, one_more) for _ in range(10)]))
     for thread in crowd:
         thread.join()
     return counted(store)
@@ -236,7 +275,7 @@ def folding(place: str, _: Path) -> Any:
     def work(name: str) -> None:
         append_and_fold(opened(place, warn=fail), name, EACH)
 
-    wait_for(*[forked(lambda name=str(number): work(name)) for number in range(WORKERS)])
+    wait_for(*[forked(partial(work, str(number))) for number in range(WORKERS)])
     store = opened(place, warn=fail)
     return {"folded": folded(store), "left": [text for _, text in store.recent(LOG, WORKERS * EACH)]}
 

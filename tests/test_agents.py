@@ -51,7 +51,7 @@ class Workshop:
         # The dying drip is waited for; the others may take as long as a busy machine needs.
         self.timeouts = {"first_token": 0.4 if deadly == "drip" else 10.0}
         dead = {"do": deadly, "interval": 0.02}
-        scripts = {FIRST: quiet(), SECOND: quiet(), THIRD: quiet()}
+        scripts: dict[str, Any] = {FIRST: quiet(), SECOND: quiet(), THIRD: quiet()}
         sim.script(scripts)
 
         def goes_on(name: str, dying: str | None = None) -> None:
@@ -131,7 +131,9 @@ def check(sim: Simulator, workshop: Workshop, messages: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("colour", [*COLOURS, *LISTENING])
-def test_create_agent_does_all_steps(sim: Simulator, model: ChatOpenRouterFree, workshop: Workshop, colour: str):
+def test_create_agent_does_all_steps(
+    sim: Simulator, model: ChatOpenRouterFree, workshop: Workshop, colour: str
+) -> None:
     """LangChain's own agent."""
     check(sim, workshop, run(agents.create_agent(model, workshop.tools), colour)["messages"])
 
@@ -139,7 +141,7 @@ def test_create_agent_does_all_steps(sim: Simulator, model: ChatOpenRouterFree, 
 @pytest.mark.parametrize("colour", COLOURS)
 def test_create_agent_does_all_steps_behind_retrying_middleware(
     sim: Simulator, model: ChatOpenRouterFree, workshop: Workshop, colour: str
-):
+) -> None:
     """ModelRetryMiddleware has nothing to do: not one request more arrives than without it."""
     retries = middleware.ModelRetryMiddleware(max_retries=3, initial_delay=0.0, jitter=False, on_failure="error")
     agent = agents.create_agent(model, workshop.tools, middleware=[retries])
@@ -150,7 +152,7 @@ def test_create_agent_does_all_steps_behind_retrying_middleware(
 @pytest.mark.parametrize("strategy", ["ToolStrategy", "ProviderStrategy"])
 def test_create_agent_ends_in_the_form_that_was_asked_for(
     sim: Simulator, model: ChatOpenRouterFree, workshop: Workshop, strategy: str, colour: str
-):
+) -> None:
     """With a `response_format` the last word is an object, by a tool call or by the service's own means."""
     form = getattr(structured, strategy)(Total)
     answer = run(agents.create_agent(model, workshop.tools, response_format=form), colour)
@@ -184,7 +186,7 @@ def _graph(model: ChatOpenRouterFree, tools: list[Any], colour: str) -> Any:
 @pytest.mark.parametrize("colour", COLOURS)
 def test_a_graph_does_all_steps_from_checkpoint_to_checkpoint(
     sim: Simulator, model: ChatOpenRouterFree, workshop: Workshop, colour: str
-):
+) -> None:
     """Stopped before each tool and taken up again from its checkpoint, the task goes on with whoever lives."""
     compiled, thread = _graph(model, workshop.tools, colour), {"configurable": {"thread_id": "1"}}
     state = run(compiled, colour, TASK, thread)
@@ -198,7 +200,7 @@ def test_a_graph_does_all_steps_from_checkpoint_to_checkpoint(
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-def test_deepagents_does_all_steps(sim: Simulator, model: ChatOpenRouterFree, workshop: Workshop, colour: str):
+def test_deepagents_does_all_steps(sim: Simulator, model: ChatOpenRouterFree, workshop: Workshop, colour: str) -> None:
     """An agent with files, plans and subagents at hand does the task with the three tools it was given."""
     deep = pytest.importorskip("deepagents", reason="deepagents is not installed")
     check(sim, workshop, run(deep.create_deep_agent(model=model, tools=workshop.tools), colour)["messages"])
@@ -210,7 +212,7 @@ def test_deepagents_does_all_steps(sim: Simulator, model: ChatOpenRouterFree, wo
 @pytest.mark.parametrize("colour", COLOURS)
 def test_a_summary_in_mid_task_loses_no_result_and_asks_nobody_twice(
     sim: Simulator, make_model: Maker, workshop: Workshop, colour: str
-):
+) -> None:
     """SummarizationMiddleware by the same router, ModelRetryMiddleware beside it, and models that die all the while."""
     model = make_model(sim, timeouts=workshop.timeouts)
     # The question is what fills the context: it is summarized as soon as four messages follow it.

@@ -253,8 +253,9 @@ def test_a_call_that_was_answered_again_and_again_is_not_made_again(sim: Simulat
 
 def test_a_word_of_the_user_begins_it_anew() -> None:
     """So does an answer without the call, or with others only."""
-    turn = [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}, {"role": "tool"}]
-    other = [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"x":1}'}}]}]
+    call, another = ({"function": {"name": "f", "arguments": text}} for text in ("{}", '{"x":1}'))
+    turn: list[dict[str, Any]] = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool"}]
+    other: list[dict[str, Any]] = [{"role": "assistant", "tool_calls": [another]}]
     assert looping(turn * 5) == {("f", "{}")}
     assert looping([*turn * 2, {"role": "user"}, *turn * 4]) == frozenset()
     assert looping([*turn * 2, *other, *turn * 4]) == frozenset()

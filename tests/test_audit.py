@@ -47,7 +47,12 @@ def test_a_service_that_does_not_answer_is_named(
 def test_the_first_that_answers_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """What pip-audit says is the result; who names a service gets that one."""
     given: list[list[str]] = []
-    monkeypatch.setattr(audit, "audited", lambda arguments: given.append(arguments) or 1)
+
+    def audited(arguments: list[str]) -> int:
+        given.append(arguments)
+        return 1
+
+    monkeypatch.setattr(audit, "audited", audited)
     with saying(503, b"") as away, saying(200, b'{"vulnerabilities": []}') as there:
         assert audit.main(["--desc"], {"pypi": away, "osv": there}) == 1
     assert audit.main(["--osv-url", "http://x"], {}) == 1

@@ -162,7 +162,9 @@ def test_no_key_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="OPENROUTER_API_KEY"):
         ChatOpenRouterFree(models=["a/b:free"])
     monkeypatch.setenv("OPENROUTER_API_KEY", " sk-or-v1-env\n")
-    assert ChatOpenRouterFree(models=["a/b:free"]).api_key.get_secret_value().strip() == "sk-or-v1-env"
+    key = ChatOpenRouterFree(models=["a/b:free"]).api_key
+    assert key is not None
+    assert key.get_secret_value().strip() == "sk-or-v1-env"
 
 
 def test_the_key_is_in_no_repr() -> None:
@@ -285,7 +287,7 @@ def test_blanks_around_a_title_are_not_sent(sim: Simulator) -> None:
 def test_whole_tokens_are_whole_however_they_are_written(sim: Simulator, path: str) -> None:
     """As a float they were sent to free models, and no paid one was held to them."""
     sim.reset()
-    paid = {"allow_paid": True, "paid_models": ["simulated/paid-small"], "budget": "$0.01/call"}
+    paid: dict[str, Any] = {"allow_paid": True, "paid_models": ["simulated/paid-small"], "budget": "$0.01/call"}
     drive(make(sim, **paid), path, max_tokens=50.0, model="simulated/paid-small")
     assert repr(sim.chats()[0].body["max_tokens"]) == "50"
     with pytest.raises(BudgetExceeded):

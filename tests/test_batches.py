@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, asked, book_of, drive, make
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from turning import Crowd, TurningClock
@@ -69,7 +70,7 @@ def test_a_batch_does_not_wait_for_tomorrow(how: str) -> None:
     with Simulator(clock=clock.now) as sim:
         model = make(sim, TWENTY[:2], clock=clock, limits={"per_day": 5})
         chain = model | RunnableLambda(lambda message: message.text)
-        inputs = [f"n{n}" for n in range(8)]
+        inputs: list[LanguageModelInput] = [f"n{n}" for n in range(8)]
         if how == "batch":
             found = chain.batch(inputs, {"max_concurrency": 2}, return_exceptions=True)
         else:

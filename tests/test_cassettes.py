@@ -25,7 +25,8 @@ pytestmark = pytest.mark.allow_hosts(["192.0.2.1"])
 
 
 def _invoke(model: Any, messages: list[BaseMessage]) -> AIMessage:
-    return model.invoke(messages)
+    answer: AIMessage = model.invoke(messages)
+    return answer
 
 
 def _stream(model: Any, messages: list[BaseMessage]) -> AIMessage:
@@ -33,7 +34,8 @@ def _stream(model: Any, messages: list[BaseMessage]) -> AIMessage:
 
 
 def _ainvoke(model: Any, messages: list[BaseMessage]) -> AIMessage:
-    return asyncio.run(model.ainvoke(messages))
+    answer: AIMessage = asyncio.run(model.ainvoke(messages))
+    return answer
 
 
 def _astream(model: Any, messages: list[BaseMessage]) -> AIMessage:
@@ -71,7 +73,7 @@ def _replayed(cassette: Path, path: str) -> list[AIMessage]:
 
 
 @pytest.mark.parametrize(("cassette", "path"), REPLAYS)
-def test_a_recorded_conversation_is_understood_on_every_path(cassette: Path, path: str):
+def test_a_recorded_conversation_is_understood_on_every_path(cassette: Path, path: str) -> None:
     told, conversation = Recorded.of(cassette), CONVERSATIONS[cassette.stem]
     if conversation.error is not None:
         with pytest.raises(conversation.error):
@@ -83,13 +85,14 @@ def test_a_recorded_conversation_is_understood_on_every_path(cassette: Path, pat
         text, usage = told.said(index)
         assert answer.text == text
         assert answer.response_metadata["model_name"] == told.requests[index]["model"]
+        assert answer.usage_metadata is not None
         assert answer.usage_metadata["input_tokens"] == usage["prompt_tokens"]
         assert answer.usage_metadata["output_tokens"] == usage["completion_tokens"]
         assert answer.text or answer.tool_calls
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_recorded_tool_call_is_answered(path: str):
+def test_a_recorded_tool_call_is_answered(path: str) -> None:
     called, answer = _replayed(FOLDER / "simulated" / "tools.yaml", path)
     assert [(call["name"], call["args"]) for call in called.tool_calls] == [("add", {"a": 3, "b": 4})]
     assert answer.tool_calls == []
@@ -100,14 +103,14 @@ def test_a_recorded_tool_call_is_answered(path: str):
     ("name", "first"), [("limited-then-answer", "upstream_limit"), ("delisted-then-answer", "delisted")]
 )
 @pytest.mark.parametrize("path", PATHS)
-def test_a_recorded_failure_leads_to_the_next_model(name: str, first: str, path: str):
+def test_a_recorded_failure_leads_to_the_next_model(name: str, first: str, path: str) -> None:
     (answer,) = _replayed(FOLDER / "simulated" / f"{name}.yaml", path)
     attempts = answer.response_metadata["route"]["attempts"]
     assert [attempt["outcome"] for attempt in attempts] == [first, "ok"]
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_recorded_spent_day_ends_at_the_next_midnight(path: str):
+def test_a_recorded_spent_day_ends_at_the_next_midnight(path: str) -> None:
     cassette = FOLDER / "simulated" / "day-spent.yaml"
     with pytest.raises(FreeQuotaExhausted) as caught:
         _replayed(cassette, path)
@@ -118,7 +121,7 @@ def test_a_recorded_spent_day_ends_at_the_next_midnight(path: str):
 
 
 @pytest.mark.parametrize("asynchronous", ["sync", "async"])
-def test_another_request_is_not_answered_from_a_cassette(asynchronous: str):
+def test_another_request_is_not_answered_from_a_cassette(asynchronous: str) -> None:
     """Matching looks at the body, so a change of what is sent is noticed."""
     cassette = FOLDER / "simulated" / "streamed.yaml"
     told = Recorded.of(cassette)
@@ -136,12 +139,12 @@ HEADERS = re.compile(r"content-type|date|retry-after|x-ratelimit-[a-z]+|accept")
 
 
 @pytest.mark.parametrize("cassette", sorted(FOLDER.rglob("*.*")), ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_no_key_and_no_user_is_in_a_cassette(cassette: Path):
+def test_no_key_and_no_user_is_in_a_cassette(cassette: Path) -> None:
     found = SECRETS.search(cassette.read_text(encoding="utf-8").replace("OPENROUTER_API_KEY", ""))
     assert found is None, found
 
 
-def test_the_search_for_keys_would_find_one():
+def test_the_search_for_keys_would_find_one() -> None:
     for secret in ("sk-or-v1-0123456789", "Bearer abc", "Authorization: x", "user_2abcDEF", "x-api-key: 1"):
         assert SECRETS.search(secret), secret
     body = '{"user_id":"user_2abcDEF","echo":"sk-or-v1-0123456789","org":"org_77"}'
@@ -150,7 +153,7 @@ def test_the_search_for_keys_would_find_one():
 
 
 @pytest.mark.parametrize("cassette", CASSETTES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_cassette_says_honestly_where_it_is_from(cassette: Path):
+def test_a_cassette_says_honestly_where_it_is_from(cassette: Path) -> None:
     told = Recorded.of(cassette)
     label = (cassette.parent / "README.md").read_text(encoding="utf-8")
     assert f"`{cassette.name}`" in label
@@ -160,18 +163,18 @@ def test_a_cassette_says_honestly_where_it_is_from(cassette: Path):
 
 
 @pytest.mark.parametrize("cassette", CASSETTES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_cassette_holds_only_the_headers_that_are_needed(cassette: Path):
+def test_a_cassette_holds_only_the_headers_that_are_needed(cassette: Path) -> None:
     names = re.findall(r"^      ([\w-]+):$", cassette.read_text(encoding="utf-8"), re.MULTILINE)
     assert names
     assert [name for name in names if not HEADERS.fullmatch(name)] == []
 
 
-def test_every_simulated_conversation_has_its_cassette():
+def test_every_simulated_conversation_has_its_cassette() -> None:
     assert sorted(CONVERSATIONS) == sorted(path.stem for path in (FOLDER / "simulated").glob("*.yaml"))
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
-def test_recording_again_gives_the_same_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_recording_again_gives_the_same_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recorder still works, its cassettes replay, and what the package sends is what it sent for the kept ones."""
     import record_cassettes  # noqa: PLC0415 - a command line
 
@@ -190,7 +193,7 @@ def test_recording_again_gives_the_same_requests(tmp_path: Path, monkeypatch: py
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_a_live_recording_skips_limits_and_leaves_no_key(
     sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     """What `--live` does, with the simulator in the place of the real service."""
     import record_cassettes  # noqa: PLC0415 - a command line
 
@@ -207,7 +210,7 @@ def test_a_live_recording_skips_limits_and_leaves_no_key(
         assert path.name in (tmp_path / "live" / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_live_recording_needs_a_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_a_live_recording_needs_a_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     import record_cassettes  # noqa: PLC0415 - a command line
 
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)

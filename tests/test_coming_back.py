@@ -47,7 +47,7 @@ def test_who_comes_back_in_time(story: str, path: str) -> None:
     clock, settings = FakeClock(NOW), dict(how)
     with Simulator(Scenario(), clock=clock.now) as sim:
         models = TWENTY[: sum(map(bool, says))]
-        sim.script({PAID: [settings.pop("paid", "ok")] * 9} | dict(zip(models, says, strict=False)))
+        sim.script({PAID: [settings.pop("paid", "ok")] * 9, **dict(zip(models, says, strict=False))})
         router = make(sim, models, clock=clock, **settings)
         try:
             ending = drive(router, path).outcomes[-1]

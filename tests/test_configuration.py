@@ -9,9 +9,11 @@ import pickle
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.runnables import ConfigurableField
+from langchain_core.runnables.configurable import RunnableConfigurableFields
 from typer.testing import CliRunner
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, PaidModel
@@ -45,7 +47,9 @@ class Place:
         return self._write((folder or self.root) / "openrouter-free.toml", text)
 
     def user(self, text: str) -> Path:
-        return self._write(user_file(), text)
+        file = user_file()
+        assert file is not None
+        return self._write(file, text)
 
     def _write(self, path: Path, text: str) -> Path:
         path.write_text(text, encoding="utf-8")
@@ -302,6 +306,7 @@ def test_langchains_rebuilding_reads_nothing_again(place: Place) -> None:
     field = ConfigurableField(id="temperature")
     model = ChatOpenRouterFree().configurable_fields(temperature=field)
     file.write_text("top_k = 2\ntimeouts = {call = 6, stall = 1}\nmax_wait = 0")
+    assert isinstance(model, RunnableConfigurableFields)
     made, _ = model.prepare({"configurable": {"temperature": 0.7}})
     assert isinstance(made, ChatOpenRouterFree)
     assert (made.temperature, made.top_k, made.timeouts, made.max_wait) == (0.7, 1, {"call": 5}, 20.0)
@@ -407,9 +412,10 @@ def test_what_the_user_means_counts(place: Place, how: str, tmp_path: Path) -> N
         (place.deep / "main.py").touch()
         place.patch.setattr("__main__.__file__", str(place.deep / "main.py"), raising=False)
     if how == "confirmed":
-        found = effective().project
+        found, user = effective().project, user_file()
         assert found is not None
-        trust.confirm(file, found.table, user_file().with_name("trusted"))
+        assert user is not None
+        trust.confirm(file, found.table, user.with_name("trusted"))
     model = ChatOpenRouterFree()
     assert (model.base_url, model.allow_paid) == ("https://evil.example/v1", True)
     assert model.state == str(place.root / "books/state.db")
@@ -483,6 +489,7 @@ def test_the_schema_tells_right_from_wrong() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     check = jsonschema.Draft202012Validator(json_schema())
     assert check.is_valid({"models": ["a"], "timeouts": {"call": 5, "stall": "none"}, "profiles": {"b": {"top_k": 1}}})
+    wrong: dict[str, Any]
     for wrong in ({"modles": []}, {"timeouts": {"cal": 1}}, {"profiles": {"b": {"x": 1}}}, {"max_wait": "5"}):
         assert not check.is_valid(wrong)
     described = json_schema()["properties"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from langchain_openrouter_free import AllModelsFailed, InsufficientCredits, PaidModel
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -221,7 +222,7 @@ def test_a_debt_leaves_the_second_road(server: Simulator, path: str) -> None:
     """A chat model of another package has a purse of its own."""
     server.reset(Scenario(credits="-1"))
     with Simulator() as other:
-        chat = ChatOpenAI(model=PAID, api_key="sk-other", base_url=other.base_url)
+        chat = ChatOpenAI(model=PAID, api_key=SecretStr("sk-other"), base_url=other.base_url)
         paid = PaidModel(chat, prompt_price="0.2", completion_price="0.8")
         assert drive(payer(server, paid_models=[PAID, paid]), path).outcomes == ["unpaid", "ok"]
         assert len(other.chats()) == 1
@@ -233,7 +234,7 @@ def test_the_purse_of_another_package_is_not_the_accounts(sim: Simulator) -> Non
     """The other provider refuses for money: that says nothing of the account, which is not asked about it."""
     sim.script({"*": "500"})
     with Simulator(Scenario(credits=0)) as other:
-        chat = ChatOpenAI(model=PAID, api_key="sk-other", base_url=other.base_url)
+        chat = ChatOpenAI(model=PAID, api_key=SecretStr("sk-other"), base_url=other.base_url)
         paid = PaidModel(chat, prompt_price="0.2", completion_price="0.8")
         with pytest.raises(AllModelsFailed) as caught:
             payer(sim, paid_models=[paid]).invoke("hi")

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_openai import ChatOpenAI
 from money_world import DEAR, PAYING
+from pydantic import SecretStr
 
 from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore, PaidModel, StreamInterrupted
 from langchain_openrouter_free.actions import Candidate, Try
@@ -112,7 +113,7 @@ def test_two_seconds_are_two_seconds(sim: Simulator, *, gzip: bool) -> None:
 def test_deadlines_hold_for_another_packages_model(sim: Simulator, path: str, wire: str) -> None:
     """A `ChatOpenAI` without any timeout of its own is left in time, on a thread as well."""
     sim.reset(Scenario(models=[DEAR, TWENTY[0]], scripts={TWENTY[0]: "503", DEAR["id"]: "drip"}))
-    other = ChatOpenAI(model=DEAR["id"], api_key="sk-other", base_url=sim.base_url)
+    other = ChatOpenAI(model=DEAR["id"], api_key=SecretStr("sk-other"), base_url=sim.base_url)
     paid = PaidModel(other, prompt_price="0.1", completion_price="0.4")
     model = make(sim, TWENTY[:1], timeout=0.4, wire=wire, **{**PAYING, "paid_models": [paid]})
     began = time.monotonic()

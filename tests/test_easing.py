@@ -30,7 +30,10 @@ def sim(server: Simulator) -> Simulator:
 
 
 def _world(sim: Simulator, script: Any, **first: Any) -> None:
-    rows = [{"id": FIRST, "supported_parameters": THINKS, **first}, {"id": SECOND, "supported_parameters": THINKS}]
+    rows: list[str | dict[str, Any]] = [
+        {"id": FIRST, "supported_parameters": THINKS, **first},
+        {"id": SECOND, "supported_parameters": THINKS},
+    ]
     sim.reset(Scenario(models=rows))
     sim.script({FIRST: script})
 

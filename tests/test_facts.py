@@ -222,7 +222,7 @@ def test_a_row_with_nothing_but_an_id() -> None:
         facts.context = 5  # type: ignore[misc]
 
 
-NO_LIMIT = [None, 0, -1, True, "8192", [], {}, math.nan, math.inf, -math.inf, 10**400, 10**10]
+NO_LIMIT: list[Any] = [None, 0, -1, True, "8192", [], {}, math.nan, math.inf, -math.inf, 10**400, 10**10]
 
 
 @pytest.mark.parametrize("odd", NO_LIMIT, ids=lambda odd: repr(odd)[:12])
@@ -254,11 +254,19 @@ def test_the_smaller_context_counts(stated: tuple[Any, ...], expected: tuple[Any
 
 
 TEXT, SEEN = frozenset({"text"}), frozenset({"text", "image"})
-NO_END = ["2098-12-31", "2098-12-31T00:00:00Z", "", "soon", "2026-02-30", None, 5, True, [], {}]
-NO_BIRTHDAY = [None, 0, -5, True, "1786470519", math.nan, math.inf, 10**400, 1e12, []]
-NO_SHAPE = [None, [], {}, "text->image", *({"modality": odd} for odd in (None, 5, "", "text", "nonsense", ["text"]))]
+NO_END: list[Any] = ["2098-12-31", "2098-12-31T00:00:00Z", "", "soon", "2026-02-30", None, 5, True, [], {}]
+NO_BIRTHDAY: list[Any] = [None, 0, -5, True, "1786470519", math.nan, math.inf, 10**400, 1e12, []]
+NO_SHAPE: list[Any] = [
+    None,
+    [],
+    {},
+    "text->image",
+    *({"modality": odd} for odd in (None, 5, "", "text", "nonsense", ["text"])),
+]
 # April 2025 has empty lists: not models that take nothing.
-NOBODY_SAYS = [None, [], {}, "tools", 5, [None, 5]]
+NOBODY_SAYS: list[Any] = [None, [], {}, "tools", 5, [None, 5]]
+NO_REASONING: list[Any] = [None, "mandatory", True, []]
+NO_SCORES: list[Any] = [None, [], 5, "x", {"artificial_analysis": None}]
 # What stands in a field -> what it means for a fact.
 VALUES: list[tuple[str, Any, str, Any]] = [
     ("expiration_date", "2026-08-24", "expires_at", moment("2026-08-24")),
@@ -286,9 +294,9 @@ VALUES: list[tuple[str, Any, str, Any]] = [
     ("reasoning", {"mandatory": False, "default_enabled": True}, "reasoning", "optional"),
     ("reasoning", {"mandatory": "yes"}, "reasoning", "optional"),
     ("reasoning", {}, "reasoning", "optional"),
-    *(("reasoning", odd, "reasoning", "unknown") for odd in (None, "mandatory", True, [])),
+    *(("reasoning", odd, "reasoning", "unknown") for odd in NO_REASONING),
     ("name", None, "name", ""),
-    *(("benchmarks", odd, "benchmarks", {}) for odd in (None, [], 5, "x", {"artificial_analysis": None})),
+    *(("benchmarks", odd, "benchmarks", {}) for odd in NO_SCORES),
 ]
 
 

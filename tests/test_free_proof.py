@@ -53,7 +53,7 @@ DAYS = {
 
 def read(day: str) -> list[dict[str, Any]]:
     payload = json.loads((FOLDER / f"{day}.json").read_text(encoding="utf-8"))
-    rows = payload["data"] if isinstance(payload, dict) else payload
+    rows: list[dict[str, Any]] = payload["data"] if isinstance(payload, dict) else payload
     listing = Listing.of(payload, 0)
     assert listing is not None
     assert sum(map(len, listing.rows.values())) == len(rows), "none is left out, in either form of the list"
@@ -357,8 +357,8 @@ def test_real_prices_parse(day: str) -> None:
 def test_real_overrides_to_the_nano_dollar() -> None:
     """A threshold and hours of the list of 2026-08-22, reckoned by hand."""
     rows = {row["id"]: row for row in read("2026-08-22")}
-    luna, hourly = (rows[name] for name in ("openai/gpt-5.6-luna", "deepseek/deepseek-v4-flash-vision-exp"))
-    luna, hourly = priced(luna["pricing"]), priced(hourly["pricing"])
+    names = ("openai/gpt-5.6-luna", "deepseek/deepseek-v4-flash-vision-exp")
+    luna, hourly = (priced(rows[name]["pricing"]) for name in names)
     assert worst_case(luna, Need(1000), 500, NOON) == 250_000 + 600_000
     assert worst_case(luna, Need(271_999), 500, NOON) == 67_999_750 + 600_000
     assert worst_case(luna, Need(272_000), 500, NOON) == 136_000_000 + 900_000

@@ -247,6 +247,22 @@ def _configured(name: str, value: Any) -> Callable[[ChatOpenRouterFree], Any]:
     return lambda model: model.configurable_fields(**field).with_config(configurable={"it": value})
 
 
+def _bound(name: str, value: Any) -> Callable[[ChatOpenRouterFree], Any]:
+    return lambda model: model.bind(**{name: value})
+
+
+def _bound_body(name: str, value: Any) -> Callable[[ChatOpenRouterFree], Any]:
+    return lambda model: model.bind(extra_body={name: value})
+
+
+def _replaced(model_id: Any) -> Callable[[ChatOpenRouterFree], Any]:
+    return _then(lambda model: model.models.__setitem__(0, model_id))
+
+
+def _in_place(name: str, value: Any) -> Callable[[ChatOpenRouterFree], Any]:
+    return _then(lambda model: model.extra_body.update({name: value}))
+
+
 FIELDS: list[tuple[str, Any]] = [
     *(("model", PAID), ("models", [PAID]), ("route", "fallback"), ("fallbacks", [PAID]), ("preset", "mine"), ("n", 5)),
     *(("plugins", [{"id": "web"}]), ("plugins", ["web"]), ("service_tier", "priority")),
@@ -262,11 +278,11 @@ DOORS: dict[str, Callable[[ChatOpenRouterFree], Any]] = {
     "configured": _configured("models", [PAID]),
     "configured extra": _configured("extra_body", {"models": [PAID]}),
     "tools": lambda model: model.bind_tools([{"type": "openrouter:web_search"}]),
-    **{f"bind {name!r}": lambda model, name=name: model.bind(model=name) for name in IDS},
-    **{f"replace {name!r}": _then(lambda model, name=name: model.models.__setitem__(0, name)) for name in IDS},
-    **{f"bind {name}={v}": lambda model, name=name, v=v: model.bind(**{name: v}) for name, v in FIELDS},
-    **{f"{name}={v}": lambda model, name=name, v=v: model.bind(extra_body={name: v}) for name, v in FIELDS},
-    **{f"{name}={v} in place": _then(lambda m, name=name, v=v: m.extra_body.update({name: v})) for name, v in FIELDS},
+    **{f"bind {name!r}": _bound("model", name) for name in IDS},
+    **{f"replace {name!r}": _replaced(name) for name in IDS},
+    **{f"bind {name}={v}": _bound(name, v) for name, v in FIELDS},
+    **{f"{name}={v}": _bound_body(name, v) for name, v in FIELDS},
+    **{f"{name}={v} in place": _in_place(name, v) for name, v in FIELDS},
 }
 
 

@@ -30,7 +30,8 @@ class HealthMachine(RuleBasedStateMachine):
 
     def _part(self, age: float) -> float:
         """What counts of a note; while the clock is behind, ages stand still."""
-        return 0.5 ** ((age + max(self.now - self.latest, 0.0)) / HALF_LIFE)
+        part: float = 0.5 ** ((age + max(self.now - self.latest, 0.0)) / HALF_LIFE)
+        return part
 
     @rule(ok=st.booleans(), first=st.floats(0, 100), speed=st.floats(1, 500))
     def note(self, *, ok: bool, first: float, speed: float) -> None:
@@ -39,7 +40,7 @@ class HealthMachine(RuleBasedStateMachine):
         passed = max(self.now - self.latest, 0.0)
         if passed or self.latest - self.now > ONE_DAY:
             self.latest = self.now
-        self.notes = [(age + passed, *rest) for age, *rest in self.notes] + [(0.0, ok, first, speed)]
+        self.notes = [(note[0] + passed, *note[1:]) for note in self.notes] + [(0.0, ok, first, speed)]
 
     @rule(seconds=st.sampled_from([0.1, 20.0, 600.0, 1800.0, 7200.0]))
     def pass_time(self, seconds: float) -> None:

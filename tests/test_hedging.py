@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 import httpx
@@ -304,6 +304,7 @@ def test_who_stops_in_the_winners_words_closes_it(sim: Simulator, path: str) -> 
 
     async def run() -> None:
         stream = model.astream("hi")
+        assert isinstance(stream, AsyncGenerator)
         assert (await anext(stream)).text
         await stream.aclose()
 
@@ -311,6 +312,7 @@ def test_who_stops_in_the_winners_words_closes_it(sim: Simulator, path: str) -> 
         asyncio.run(run())
     else:
         stream = model.stream("hi")
+        assert isinstance(stream, Generator)
         assert next(stream).text
         stream.close()
     _closed(sim, 0)

@@ -180,7 +180,9 @@ def test_a_damaged_row_is_no_row(data: st.DataObject) -> None:
     """It may be JSON all the same: whatever stands in the place of a value, nobody stumbles over it later."""
     row: list[Any] = [1, NOW, "p", "answered", "m", False, 1.5, [["m", "ok", "ok", 200, "", 0.1, 0.2, None]]]
     row += ["P", 5, 6, 7, [1, 20, 2, 50]]
-    odd = st.sampled_from([None, "x", -1, 0.5, [], {}, True, float("nan"), float("inf"), 1e300, [[]], 10**400])
+    odd: st.SearchStrategy[Any] = st.sampled_from(
+        [None, "x", -1, 0.5, [], {}, True, float("nan"), float("inf"), 1e300, [[]], 10**400]
+    )
     within = data.draw(st.sampled_from([row, row[7][0], row[12]]))
     within[data.draw(st.integers(0, len(within) - 1))] = data.draw(odd)
     record = read_call(json.dumps(row))

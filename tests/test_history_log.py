@@ -10,6 +10,7 @@ import pickle
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,11 +203,15 @@ class TestContract:
         assert folded(store)
 
 
+def numbered(number: int, _: object) -> tuple[str, float, str]:
+    return LOG, float(number), f"row {number}"
+
+
 class TestUpdateAndAppend:
     def test_page_and_row_come_together(self, store: LogStore) -> None:
         """The row is made of the answer; where it makes none, only the page is changed."""
         for number in range(3):
-            answer = store.update_and_append(COUNT, one_more, lambda _, n=number: (LOG, float(n), f"row {n}"))
+            answer = store.update_and_append(COUNT, one_more, partial(numbered, number))
             assert answer == number + 1
         assert store.update_and_append(COUNT, one_more, lambda _: None) == 4
         assert store.recent(LOG) == [(2.0, "row 2"), (1.0, "row 1"), (0.0, "row 0")]
@@ -285,13 +290,14 @@ class TestFile:
         store = make()
         added(store, (5.0, "a"))
         store.fold(LOG, 5.0, FOLDED, refuse)
-        assert store._file._connection.total_changes == 1
+        assert store_helpers.file_of(store)._connection.total_changes == 1
 
     def test_every_statement_finds_its_rows_by_an_index(self, make: Callable[..., SqliteStore]) -> None:
         """So that a log of 100,000 rows costs what an empty one does."""
-        store, ran = make(), []
+        store = make()
+        ran: list[str] = []
         store.update(COUNT, one_more)
-        database = store._file._connection
+        database = store_helpers.file_of(store)._connection
         database.set_trace_callback(ran.append)
         added(store, (1.0, "a"), (2.0, "b"))
         store.recent(LOG)
@@ -316,12 +322,15 @@ class TestFile:
         added(store, (1.0, "a"))
         assert make().fold(LOG, EVER, FOLDED, gathered) == 1
         assert [
-            tuple(store._file.execute(sql).fetchone()) for sql in ("PRAGMA user_version", "PRAGMA quick_check")
+            tuple(store_helpers.file_of(store).execute(sql).fetchone())
+            for sql in ("PRAGMA user_version", "PRAGMA quick_check")
         ] == [
             (SCHEMA,),
             ("ok",),
         ]
-        assert store._file.execute("SELECT key, text FROM set_aside").fetchall() == [("account:a", "unread")]
+        assert store_helpers.file_of(store).execute("SELECT key, text FROM set_aside").fetchall() == [
+            ("account:a", "unread")
+        ]
         assert path.stat().st_ino == file
         assert SCHEMA == 2
 
@@ -423,7 +432,7 @@ class TestTrouble:
         said: list[str] = []
         store = make(warn=said.append, monotonic=(clock := Clock()))
         added(store, (1.0, "a"))
-        store._file.execute("PRAGMA max_page_count = 1")  # not one more than there are
+        store_helpers.file_of(store).execute("PRAGMA max_page_count = 1")  # not one more than there are
         assert store.fold(LOG, EVER, FOLDED, lambda _, rows: rows * 100_000) == 0
         assert ["full" in warning for warning in said] == [True]
         clock.now = 31.0
@@ -475,7 +484,9 @@ class TestTrouble:
         write(path, "INSERT INTO pages VALUES ('folded', 'garbage')")
         assert store.fold(LOG, EVER, FOLDED, gathered) == 1
         assert folded(store) == ["a"]
-        assert store._file.execute("SELECT key, text FROM set_aside").fetchall() == [("folded", "garbage")]
+        assert store_helpers.file_of(store).execute("SELECT key, text FROM set_aside").fetchall() == [
+            ("folded", "garbage")
+        ]
         assert len(said) == 1
 
 

@@ -55,7 +55,7 @@ def test_nothing_is_paid_for_without_a_home() -> None:
         model = ChatOpenRouterFree(api_key=sim.api_key, base_url=sim.base_url, **paying)
         with pytest.raises(AllModelsFailed, match="so the budget cannot be kept"):
             model.invoke("hi")
-        assert all(chat.model.endswith(":free") for chat in sim.chats())
+        assert all((chat.model or "").endswith(":free") for chat in sim.chats())
 
 
 def test_the_commands_of_a_user_without_a_home(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +66,8 @@ def test_the_commands_of_a_user_without_a_home(homeless: Path, monkeypatch: pyte
         for words, code in {"config": 0, "config --json": 0, "chat hi": 0, "quota": 1, "doctor": 1}.items():
             told = CliRunner().invoke(app, words.split())
             assert (told.exit_code, isinstance(told.exception, SystemExit | None)) == (code, True)
-    for words in (["config", "--trust", "--yes"], ["init", "--user"]):
-        told = CliRunner().invoke(app, words)
+    for arguments in (["config", "--trust", "--yes"], ["init", "--user"]):
+        told = CliRunner().invoke(app, arguments)
         assert (told.exit_code, "set HOME, or name your own file" in told.output) == (2, True)
 
 

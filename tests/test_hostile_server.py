@@ -215,7 +215,7 @@ def test_the_key_follows_no_redirect(path: str, status: int) -> None:
     with serving(lambda _: WELL) as other:
         address = f"http://127.0.0.1:{other.server_address[1]}/api/v1/chat/completions"
         with serving(lambda _: (status, {"Location": address}, b"")) as server:
-            own = {
+            own: dict[str, Any] = {
                 "http_client": httpx.Client(follow_redirects=True),
                 "http_async_client": httpx.AsyncClient(follow_redirects=True),
             }

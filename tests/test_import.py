@@ -49,7 +49,8 @@ def fresh() -> dict[str, Any]:
         [sys.executable, "-c", ASKED], cwd=HOUSE, capture_output=True, text=True, timeout=50, check=False
     )
     assert done.stderr == ""
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_the_import_reads_only_what_every_user_needs(fresh: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ def read(raw: str, kind: str = "text/event-stream") -> list[ToolDelta]:
 
 
 NO = None
-STREAMS = {
+STREAMS: dict[str, list[tuple[Any, ...]]] = {
     "as documented": [(0, "a", "f", '{"x":'), (0, NO, NO, " 1}"), (1, "b", "g", '{"y":'), (1, NO, NO, " 2}")],
     "no index": [(NO, "a", "f", '{"x":'), (NO, NO, NO, " 1}"), (NO, "b", "g", '{"y": 2}')],
     "no index, by id": [(NO, "a", "f", '{"x":'), (NO, "b", "g", '{"y": 2}'), (NO, "a", NO, " 1}")],
@@ -52,7 +52,7 @@ def test_two_calls_stay_two(name: str) -> None:
     assert found == [("f", {"x": 1}), ("g", {"y": 2})]
 
 
-WHOLE = {
+WHOLE: dict[str, list[tuple[Any, ...]]] = {
     "one id, no index": [(NO, "a", "f", '{"x": 1}'), (NO, "a", "f", '{"x": 2}')],
     "one id, one index": [(0, "a", "f", '{"x": 1}'), (0, "a", "f", '{"x": 2}')],
     "one index, no ids": [(0, NO, "f", '{"x": 1}'), (0, NO, "f", '{"x": 2}')],

@@ -7,6 +7,7 @@ import copy
 import json
 import operator
 import pickle
+from collections.abc import AsyncGenerator, Generator
 from itertools import pairwise
 from typing import Any
 
@@ -126,6 +127,7 @@ def test_a_restart_is_marked_and_voids_what_came_before(sim: Simulator, fault: s
     assert mark["reason"]
     assert told.outcomes[1:] == ["upstream_limit", "ok"]
     assert told.meta["model_name"] == TWENTY[2]
+    assert told.message.usage_metadata is not None
     assert told.message.usage_metadata["output_tokens"] > 0
     assert told.pieces.index("") == told.pieces.index("two ") + 1, "the mark comes with the first new word"
 
@@ -205,10 +207,10 @@ def test_a_spent_day_after_the_first_words(path: str) -> None:
 def _pieces() -> list[AIMessageChunk]:
     mark = {"interrupted": [{"then": "restart", "model": "a", "reason": "r", "characters": 4}]}
     made = [
-        AIMessageChunk("one "),
-        AIMessageChunk("", response_metadata=mark),
-        AIMessageChunk("two"),
-        AIMessageChunk("!"),
+        AIMessageChunk(content="one "),
+        AIMessageChunk(content="", response_metadata=mark),
+        AIMessageChunk(content="two"),
+        AIMessageChunk(content="!"),
     ]
     return [restartable(one) for one in made]
 
@@ -220,7 +222,7 @@ def test_however_chunks_are_added_up_the_sum_is_one_models() -> None:
         a + mark + b + c,
         operator.add(a, [mark, b, c]),
         (a + mark) + (b + c),
-        AIMessageChunk("plain ") + mark + b + c,
+        AIMessageChunk(content="plain ") + mark + b + c,
         pickle.loads(pickle.dumps(a)) + pickle.loads(pickle.dumps([mark, b, c])),
         (ChatGenerationChunk(message=a) + [ChatGenerationChunk(message=one) for one in (mark, b, c)]).message,
     ]
@@ -417,6 +419,7 @@ def test_who_stops_after_a_restart_cools_nobody_further(sim: Simulator, path: st
 
     async def run() -> None:
         stream = model.astream("hi")
+        assert isinstance(stream, AsyncGenerator)
         async for chunk in stream:
             if chunk.response_metadata.get("interrupted"):
                 break
@@ -426,6 +429,7 @@ def test_who_stops_after_a_restart_cools_nobody_further(sim: Simulator, path: st
         asyncio.run(run())
     else:
         stream = model.stream("hi")
+        assert isinstance(stream, Generator)
         assert any(chunk.response_metadata.get("interrupted") for chunk in stream)
         stream.close()
     sim.wait_for(lambda s: s.chats()[1].disconnected_at is not None)

@@ -81,6 +81,7 @@ def test_a_list_in_pages_is_read_whole(colour: str) -> None:
             assert len(lists(sim)) == min(pages, 40)
 
 
+NO_LINKS: list[Any] = [None, "", 5, [], {}, True]
 LINKS: list[tuple[Any, int]] = [
     ("/api/v1/models/user", 1),  # the page itself: a circle
     ("?offset=0", 2),  # the same page by another name, which then names itself
@@ -90,7 +91,7 @@ LINKS: list[tuple[Any, int]] = [
     ("http://[bad", 1),
     ("file:///etc/passwd", 1),
     ("x" * 5000, 1),
-    *((odd, 1) for odd in (None, "", 5, [], {}, True)),
+    *((odd, 1) for odd in NO_LINKS),
 ]
 
 

@@ -8,7 +8,7 @@ import itertools
 import logging
 import pickle
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import MagicMock
@@ -65,6 +65,7 @@ class TestTheHook:
 
         async def leave() -> None:
             chunks = model.astream(SECRET)
+            assert isinstance(chunks, AsyncGenerator)
             await anext(chunks)
             await chunks.aclose()
 
@@ -72,6 +73,7 @@ class TestTheHook:
             asyncio.run(leave())
         else:
             chunks = model.stream(SECRET)
+            assert isinstance(chunks, Generator)
             next(chunks)
             chunks.close()
         assert [told["outcome"] for told in heard] == ["abandoned"]
@@ -86,7 +88,7 @@ class TestTheHook:
         assert "on_route failed" in caplog.text
 
     def test_it_stays_in_its_process_and_out_of_the_cache_key(self, sim: Simulator) -> None:
-        hooks = {"on_route": lambda _: None, "on_event": lambda _: None}  # nobody can pickle these
+        hooks: dict[str, Any] = {"on_route": lambda _: None, "on_event": lambda _: None}  # nobody can pickle these
         model, plain = make(sim, chance=random.random, **hooks), make(sim)
         assert pickle.loads(pickle.dumps(model)).on_route is None
         assert copy.deepcopy(model).on_route is model.on_route
@@ -238,7 +240,9 @@ class TestOpenTelemetry:
             "openrouter_free.paid": False,
         }
         assert {name: found.get(name) for name in expected} == expected
-        assert found["gen_ai.response.time_to_first_chunk"] > 0
+        first_chunk = found["gen_ai.response.time_to_first_chunk"]
+        assert isinstance(first_chunk, float)
+        assert first_chunk > 0
         first, second = spans[f"attempt {TWENTY[0]}"], spans[f"attempt {TWENTY[1]}"]
         assert first.parent == second.parent == call.context
         assert (first.attributes or {})["error.type"] == "overloaded"
@@ -246,7 +250,10 @@ class TestOpenTelemetry:
         assert first.status.status_code is trace.StatusCode.ERROR
         assert second.status.status_code is trace.StatusCode.UNSET
         times = [call.start_time, first.start_time, first.end_time, second.start_time, second.end_time, call.end_time]
-        assert all(a <= b + 2_000_000 for a, b in itertools.pairwise(times))  # within 2 ms of rounding
+        for before, after in itertools.pairwise(times):
+            assert before is not None
+            assert after is not None
+            assert before <= after + 2_000_000  # within 2 ms of rounding
         everything = "".join(span.to_json() for span in spans.values())
         assert not any(word in everything for word in (SECRET, told.text, sim.api_key))
 

@@ -74,7 +74,7 @@ every_way = pytest.mark.parametrize("call", WAYS, ids=lambda way: way.__name__.r
 @every_way
 def test_callbacks_hear_one_call_with_the_tokens_of_the_answer_alone(
     sim: Simulator, make_model: Maker, call: Callable[[Any, Any], None]
-):
+) -> None:
     """Two failed attempts, of which one has spent 600 tokens: one start, one end, and only the winner's usage."""
     sim.script({FIRST: "429-upstream", SECOND: {"do": "200-empty"}, THIRD: quiet()})
     heard, usage = Heard(), UsageMetadataCallbackHandler()
@@ -89,7 +89,7 @@ def test_callbacks_hear_one_call_with_the_tokens_of_the_answer_alone(
 @every_way
 def test_callbacks_hear_one_call_and_one_error_when_nobody_answers(
     sim: Simulator, make_model: Maker, call: Callable[[Any, Any], None]
-):
+) -> None:
     sim.script({"*": "503"})
     heard = Heard()
     with pytest.raises(OpenRouterFreeError):
@@ -100,7 +100,7 @@ def test_callbacks_hear_one_call_and_one_error_when_nobody_answers(
 @every_way
 def test_the_config_reaches_the_callbacks_and_not_the_wire(
     sim: Simulator, make_model: Maker, call: Callable[[Any, Any], None]
-):
+) -> None:
     """Tags, metadata, a run's name and id are the caller's own; the model's own tags are added."""
     heard, run_id = Heard(), uuid.uuid4()
     model = make_model(sim, tags=["model"], metadata={"of": "model"})
@@ -159,7 +159,7 @@ def _breaks_off(model: Any, way: str, config: Any) -> None:
 @pytest.mark.parametrize("error", list(_interrupts()), ids=lambda error: type(error).__name__)
 def test_what_a_callback_raises_passes_through_and_closes_the_stream(
     sim: Simulator, make_model: Maker, error: BaseException, way: str
-):
+) -> None:
     """A graph's control flow, Ctrl-C or a handler's error: untouched, no failure of the model, nobody else asked."""
     sim.script({FIRST: LONG})
     model = make_model(sim)
@@ -176,7 +176,7 @@ def test_what_a_callback_raises_passes_through_and_closes_the_stream(
 @every_way
 def test_a_graphs_interrupt_inside_another_packages_model_is_no_failure_of_it(
     sim: Simulator, make_model: Maker, call: Callable[[Any, Any], None]
-):
+) -> None:
     """What asks a human before it answers is not passed over for the next model."""
     graph = pytest.importorskip("langgraph.errors", reason="langgraph is not installed")
 
@@ -197,7 +197,7 @@ def test_a_graphs_interrupt_inside_another_packages_model_is_no_failure_of_it(
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_a_tool_that_interrupts_its_graph_is_resumed_without_a_request_more(
     sim: Simulator, make_model: Maker, colour: str
-):
+) -> None:
     """`interrupt()` in an agent's tool stops the graph; resumed, the next model goes on, the first being dead."""
     agents = pytest.importorskip("langchain.agents", reason="langchain is not installed")
     types, memory = pytest.importorskip("langgraph.types"), pytest.importorskip("langgraph.checkpoint.memory")
@@ -225,7 +225,9 @@ def test_a_tool_that_interrupts_its_graph_is_resumed_without_a_request_more(
 
 
 @every_way
-def test_alternatives_are_chosen_by_the_config(sim: Simulator, make_model: Maker, call: Callable[[Any, Any], None]):
+def test_alternatives_are_chosen_by_the_config(
+    sim: Simulator, make_model: Maker, call: Callable[[Any, Any], None]
+) -> None:
     """`configurable_alternatives`: another router, or another package's model, by name."""
     model = make_model(sim, models=[FIRST]).configurable_alternatives(
         ConfigurableField(id="which"),
@@ -241,7 +243,7 @@ def test_alternatives_are_chosen_by_the_config(sim: Simulator, make_model: Maker
 @every_way
 def test_fallbacks_and_retries_take_over_by_every_way_to_call(
     sim: Simulator, make_model: Maker, call: Callable[[Any, Any], None]
-):
+) -> None:
     """A router behind a router: the first list's failure is told once, and its models are not asked again."""
     sim.script({FIRST: "503", SECOND: "404-delisted"})
     model = make_model(sim, models=[FIRST, SECOND]).with_retry(stop_after_attempt=2, wait_exponential_jitter=False)
@@ -292,7 +294,7 @@ NEUTRAL = {
 }
 
 
-def test_every_field_is_known_to_shape_an_answer_or_not_to(sim: Simulator, make_model: Maker):
+def test_every_field_is_known_to_shape_an_answer_or_not_to(sim: Simulator, make_model: Maker) -> None:
     """A new field has to be judged: the cache key has it, or it stands among those that shape nothing."""
     assert set(ChatOpenRouterFree.model_fields) == SHAPING | NEUTRAL
     assert not SHAPING & NEUTRAL
@@ -327,7 +329,7 @@ def _all_errors(of: type[OpenRouterFreeError] = OpenRouterFreeError) -> Iterator
             yield from _all_errors(below)
 
 
-def test_every_error_is_in_langchains_family_and_says_whether_to_retry():
+def test_every_error_is_in_langchains_family_and_says_whether_to_retry() -> None:
     """LangChain's middlewares retry whatever is no ModelError, so there must be none of ours outside."""
     found = {one.__name__: one for one in _all_errors()}
     assert found.keys() == FAMILY.keys()

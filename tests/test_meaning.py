@@ -117,7 +117,8 @@ def test_what_was_worked_out_stays_in_its_process(again: Callable[[Any], Any], m
 def test_a_call_does_not_change_what_the_next_one_begins_with(sim: Simulator, path: str) -> None:
     """The body is a call's own, with words of its own or without."""
     model = make(sim, extra_body={"verbosity": "low"}, temperature=0.5)
-    for kwargs in ({}, {"temperature": 1.0, "stop": ["x"]}, {}):
+    calls: list[dict[str, Any]] = [{}, {"temperature": 1.0, "stop": ["x"]}, {}]
+    for kwargs in calls:
         drive(model, path, **kwargs)
     bodies = [chat.body for chat in sim.chats()]
     assert [body["temperature"] for body in bodies] == [0.5, 1.0, 0.5]

@@ -36,7 +36,7 @@ CORPUS: dict[str, list[BaseMessage]] = {
     "human-empty": [HumanMessage("")],
     "human-named": [HumanMessage("hi", name="ann")],
     "human-named-in-kwargs": [HumanMessage("hi", additional_kwargs={"name": "ann"})],
-    "human-chunk": [HumanMessageChunk("hi")],
+    "human-chunk": [HumanMessageChunk(content="hi")],
     "human-text-blocks": [HumanMessage([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])],
     "human-cache-control": [HumanMessage([{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}])],
     "human-tool-use-and-thinking": [

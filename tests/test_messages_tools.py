@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 from chat_openai import chat_openai
+from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool, StructuredTool, tool
 from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as BaseModelV1
@@ -56,7 +57,8 @@ class Power(BaseTool):
     args_schema: type[BaseModel] = Add
 
     def _run(self, a: int, b: int | None = None) -> int:
-        return a ** (b or 1)
+        power: int = a ** (b or 1)
+        return power
 
 
 async def later(a: int) -> int:
@@ -93,6 +95,7 @@ TOOLS: dict[str, Any] = {
 @pytest.mark.parametrize("name", TOOLS)
 def test_tool_is_that_of_chat_openai(name: str, strict: bool | None) -> None:  # noqa: FBT001
     bound = chat_openai(name).bind_tools([TOOLS[name]], strict=strict)
+    assert isinstance(bound, RunnableBinding)
     assert tools_to_wire([TOOLS[name]], strict=strict) == bound.kwargs["tools"]
 
 
@@ -141,8 +144,9 @@ CHOICES: dict[str, Any] = {
 
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
 def test_choice_is_that_of_chat_openai(choice: Any) -> None:
-    tools = [divide, Add, {"type": "web_search"}]
+    tools: list[Any] = [divide, Add, {"type": "web_search"}]
     bound = chat_openai().bind_tools(tools, tool_choice=choice)
+    assert isinstance(bound, RunnableBinding)
     assert tool_choice_to_wire(choice, tools_to_wire(tools)) == bound.kwargs.get("tool_choice")
 
 

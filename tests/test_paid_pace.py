@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
@@ -153,11 +154,14 @@ def test_calls_at_once_stand_in_a_row() -> None:
     with Simulator(clock=clock.now) as sim:
         found, store = moments(sim, clock), MemoryStore()
         models = cycle([payer(sim, clock, paid_rps=0.5, state=store) for _ in range(2)])
+
+        def call(config: Any) -> None:
+            next(models).invoke("hi", config, model=PAID)
+
         for group in (8, 4):
             crowd = Crowd(clock, group, group)
-            config: Any = {"callbacks": [crowd]}
             with passing(crowd):
-                at_once(lambda config=config: next(models).invoke("hi", config, model=PAID), group)
+                at_once(partial(call, {"callbacks": [crowd]}), group)
         assert len(found) == 12
         assert spaced(found, 2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
@@ -436,6 +437,7 @@ def test_a_consumer_that_stops_closes_the_socket(sim: Simulator, path: str) -> N
 
     async def run() -> float:
         stream = model.astream("hi")
+        assert isinstance(stream, AsyncGenerator)
         await anext(stream)
         since = time.monotonic()
         await stream.aclose()
@@ -443,6 +445,7 @@ def test_a_consumer_that_stops_closes_the_socket(sim: Simulator, path: str) -> N
 
     if path == "stream":
         stream = model.stream("hi")
+        assert isinstance(stream, Generator)
         next(stream)
         since = time.monotonic()
         stream.close()

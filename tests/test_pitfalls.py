@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -45,11 +45,11 @@ SHAPING: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changed", SHAPING.values(), ids=SHAPING.keys())
 def test_pitfall_01_cache_key_differs_with_whatever_shapes_an_answer(
     sim: Simulator, make_model: Maker, changed: dict[str, Any]
-):
+) -> None:
     assert cache_key(make_model(sim)) != cache_key(make_model(sim, **changed))
 
 
-def test_pitfall_01_cache_key_ignores_state_key_and_patience(sim: Simulator, make_model: Maker):
+def test_pitfall_01_cache_key_ignores_state_key_and_patience(sim: Simulator, make_model: Maker) -> None:
     plain = make_model(sim)
     other = make_model(
         sim, api_key="sk-or-v1-other", state=MemoryStore(), max_wait=5.0, timeouts={"stall": 1.0}, project="p"
@@ -58,7 +58,7 @@ def test_pitfall_01_cache_key_ignores_state_key_and_patience(sim: Simulator, mak
     assert "sk-or" not in cache_key(plain)
 
 
-def test_pitfall_01_cache_key_follows_model_copy_and_mutation(sim: Simulator, make_model: Maker):
+def test_pitfall_01_cache_key_follows_model_copy_and_mutation(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim)
     before = cache_key(model)
     assert cache_key(model.model_copy(update={"temperature": 0.9})) != before
@@ -66,7 +66,7 @@ def test_pitfall_01_cache_key_follows_model_copy_and_mutation(sim: Simulator, ma
     assert cache_key(model) != before
 
 
-def test_pitfall_01_cache_key_is_the_same_after_a_failover(sim: Simulator, make_model: Maker):
+def test_pitfall_01_cache_key_is_the_same_after_a_failover(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "429-upstream"})
     model = make_model(sim)
     before = cache_key(model)
@@ -74,7 +74,7 @@ def test_pitfall_01_cache_key_is_the_same_after_a_failover(sim: Simulator, make_
     assert cache_key(model) == before
 
 
-def test_pitfall_01_cache_key_keeps_two_lists_of_models_apart(sim: Simulator, make_model: Maker):
+def test_pitfall_01_cache_key_keeps_two_lists_of_models_apart(sim: Simulator, make_model: Maker) -> None:
     cache = InMemoryCache()
     first, second = make_model(sim, models=[FIRST], cache=cache), make_model(sim, models=[SECOND], cache=cache)
     for _ in range(2):
@@ -84,7 +84,7 @@ def test_pitfall_01_cache_key_keeps_two_lists_of_models_apart(sim: Simulator, ma
     assert len(sim.chats()) == 3
 
 
-def test_pitfall_01_cache_key_keeps_two_stops_apart(sim: Simulator, make_model: Maker):
+def test_pitfall_01_cache_key_keeps_two_stops_apart(sim: Simulator, make_model: Maker) -> None:
     cache = InMemoryCache()
     whole = make_model(sim, cache=cache).invoke("one two three")
     cut = make_model(sim, cache=cache, stop=["two"]).invoke("one two three")
@@ -92,9 +92,16 @@ def test_pitfall_01_cache_key_keeps_two_stops_apart(sim: Simulator, make_model: 
     assert cut.text.endswith("one ")
 
 
-def test_pitfall_01_cache_key_of_a_call_ignores_its_patience_too(sim: Simulator, make_model: Maker):
+def test_pitfall_01_cache_key_of_a_call_ignores_its_patience_too(sim: Simulator, make_model: Maker) -> None:
     model = make_model(sim, cache=InMemoryCache())
-    patience = {"max_wait": 1.0, "timeout": 9.0, "timeouts": {"stall": 3.0}, "on_interrupt": "restart", "sticky": False}
+    patience: dict[str, Any] = {
+        "max_wait": 1.0,
+        "timeout": 9.0,
+        "timeouts": {"stall": 3.0},
+        "on_interrupt": "restart",
+        "sticky": False,
+    }
+    more: dict[str, Any]
     for more in ({}, *({name: value} for name, value in patience.items()), patience):
         model.invoke("hello", **more)
     assert len(sim.chats()) == 1
@@ -130,7 +137,7 @@ class Wanted:
         return self.word in answer.text
 
 
-def test_pitfall_01_cache_key_tells_checks_of_one_name_apart(sim: Simulator, make_model: Maker):
+def test_pitfall_01_cache_key_tells_checks_of_one_name_apart(sim: Simulator, make_model: Maker) -> None:
     """An answer that one of them wanted is none for the other."""
     cache = InMemoryCache()
     pairs: list[tuple[Any, Any]] = [
@@ -140,8 +147,12 @@ def test_pitfall_01_cache_key_tells_checks_of_one_name_apart(sim: Simulator, mak
         (Wanted("you said").check, Wanted("elephant").check),
     ]
     for lenient, strict in pairs:
-        own = ((make_model(sim, cache=cache, accept=check), {}) for check in (lenient, strict))
-        of_the_call = ((make_model(sim, cache=cache), {"accept": check}) for check in (lenient, strict))
+        own: Iterator[tuple[Any, dict[str, Any]]] = (
+            (make_model(sim, cache=cache, accept=check), {}) for check in (lenient, strict)
+        )
+        of_the_call: Iterator[tuple[Any, dict[str, Any]]] = (
+            (make_model(sim, cache=cache), {"accept": check}) for check in (lenient, strict)
+        )
         for (wants_little, little), (wants_much, much) in (own, of_the_call):
             wants_little.invoke("hello", **little)
             with pytest.raises(AllModelsFailed):
@@ -154,7 +165,7 @@ def test_pitfall_01_cache_key_tells_checks_of_one_name_apart(sim: Simulator, mak
     assert len(keys) == 1, "a check that is made anew is the same one"
 
 
-def test_pitfall_01_cache_key_a_failure_is_not_cached(sim: Simulator, make_model: Maker):
+def test_pitfall_01_cache_key_a_failure_is_not_cached(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: ["503", "ok"]})
     model = make_model(sim, models=[FIRST], cache=InMemoryCache(), max_wait=30.0, clock=_fake_clock())
     with pytest.raises(AllModelsFailed):
@@ -171,7 +182,7 @@ def _fake_clock() -> Any:
 # -- 2: the model's name before the route is known
 
 
-def test_pitfall_02_model_name_is_an_alias_at_the_start_and_real_at_the_end(sim: Simulator, make_model: Maker):
+def test_pitfall_02_model_name_is_an_alias_at_the_start_and_real_at_the_end(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "429-upstream"})
     heard, usage = Heard(), UsageMetadataCallbackHandler()
     model = make_model(sim)
@@ -183,7 +194,7 @@ def test_pitfall_02_model_name_is_an_alias_at_the_start_and_real_at_the_end(sim:
 
 
 @pytest.mark.parametrize("path", ["invoke", "stream"])
-def test_pitfall_02_model_name_of_the_usage_is_the_real_one(sim: Simulator, make_model: Maker, path: str):
+def test_pitfall_02_model_name_of_the_usage_is_the_real_one(sim: Simulator, make_model: Maker, path: str) -> None:
     sim.script({FIRST: "429-upstream"})
     usage, model = UsageMetadataCallbackHandler(), make_model(sim)
     config: Any = {"callbacks": [usage]}
@@ -192,7 +203,7 @@ def test_pitfall_02_model_name_of_the_usage_is_the_real_one(sim: Simulator, make
     assert usage.usage_metadata[SECOND]["output_tokens"] > 0
 
 
-def test_pitfall_02_model_name_given_for_a_call_pins_one_route(sim: Simulator, make_model: Maker):
+def test_pitfall_02_model_name_given_for_a_call_pins_one_route(sim: Simulator, make_model: Maker) -> None:
     heard = Heard()
     answer = make_model(sim).invoke("hello", model=THIRD, config={"callbacks": [heard]})
     assert answer.response_metadata["model_name"] == THIRD
@@ -200,14 +211,16 @@ def test_pitfall_02_model_name_given_for_a_call_pins_one_route(sim: Simulator, m
     assert asked(sim) == [THIRD]
 
 
-def test_pitfall_02_model_name_pinned_does_not_fall_over_to_another(sim: Simulator, make_model: Maker):
+def test_pitfall_02_model_name_pinned_does_not_fall_over_to_another(sim: Simulator, make_model: Maker) -> None:
     sim.script({THIRD: "503"})
     with pytest.raises(AllModelsFailed):
         make_model(sim).bind(model=THIRD).invoke("hello")
     assert asked(sim) == [THIRD]
 
 
-def test_pitfall_02_model_name_pinned_can_be_outside_the_list_but_must_be_free(sim: Simulator, make_model: Maker):
+def test_pitfall_02_model_name_pinned_can_be_outside_the_list_but_must_be_free(
+    sim: Simulator, make_model: Maker
+) -> None:
     model = make_model(sim, models=[FIRST])
     assert model.invoke("hello", model=SECOND).response_metadata["model_name"] == SECOND
     with pytest.raises(ConfigurationError):
@@ -216,7 +229,7 @@ def test_pitfall_02_model_name_pinned_can_be_outside_the_list_but_must_be_free(s
     assert sim.bill == []
 
 
-def test_pitfall_02_model_name_alias_as_an_override_means_the_whole_list(sim: Simulator, make_model: Maker):
+def test_pitfall_02_model_name_alias_as_an_override_means_the_whole_list(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "429-upstream"})
     model = make_model(sim)
     assert model.invoke("hello", model=model.model_name).response_metadata["model_name"] == SECOND
@@ -225,7 +238,7 @@ def test_pitfall_02_model_name_alias_as_an_override_means_the_whole_list(sim: Si
 # -- 3: failed attempts are told once, in the answer
 
 
-def test_pitfall_03_attempts_are_in_the_metadata_once_and_are_json(sim: Simulator, make_model: Maker):
+def test_pitfall_03_attempts_are_in_the_metadata_once_and_are_json(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "429-upstream", SECOND: "503"})
     answer = make_model(sim).invoke("hello")
     assert trail(answer) == ["upstream_limit", "overloaded", "ok"]
@@ -233,14 +246,14 @@ def test_pitfall_03_attempts_are_in_the_metadata_once_and_are_json(sim: Simulato
     assert json.loads(json.dumps(answer.response_metadata)) == answer.response_metadata
 
 
-def test_pitfall_03_attempts_are_on_one_chunk_of_a_stream(sim: Simulator, make_model: Maker):
+def test_pitfall_03_attempts_are_on_one_chunk_of_a_stream(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "429-upstream", SECOND: "503"})
     chunks = list(make_model(sim).stream("hello"))
     assert [i for i, chunk in enumerate(chunks) if "route" in chunk.response_metadata] == [len(chunks) - 1]
     assert trail(chunks[-1]) == ["upstream_limit", "overloaded", "ok"]
 
 
-def test_pitfall_03_attempts_are_in_the_error_when_nobody_answers(sim: Simulator, make_model: Maker):
+def test_pitfall_03_attempts_are_in_the_error_when_nobody_answers(sim: Simulator, make_model: Maker) -> None:
     sim.script({"*": "503"})
     with pytest.raises(AllModelsFailed) as caught:
         make_model(sim).invoke("hello")
@@ -252,7 +265,7 @@ def test_pitfall_03_attempts_are_in_the_error_when_nobody_answers(sim: Simulator
 
 def test_pitfall_08_custom_events_are_not_needed_outside_of_a_chain(
     sim: Simulator, make_model: Maker, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     """A failover in a bare call has no run to hang an event on; it is logged, and raises nothing."""
     sim.script({FIRST: "429-upstream"})
     with caplog.at_level(logging.INFO, "langchain_openrouter_free"):
@@ -261,7 +274,7 @@ def test_pitfall_08_custom_events_are_not_needed_outside_of_a_chain(
     assert sim.api_key not in caplog.text
 
 
-async def test_pitfall_08_custom_events_in_a_chain_do_not_disturb_it(sim: Simulator, make_model: Maker):
+async def test_pitfall_08_custom_events_in_a_chain_do_not_disturb_it(sim: Simulator, make_model: Maker) -> None:
     sim.script({FIRST: "429-upstream"})
     chain = RunnableLambda(lambda text: text) | make_model(sim)
     events = [event async for event in chain.astream_events("hello", version="v2")]

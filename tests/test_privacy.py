@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, asked, drive, make
+from driving import PATHS, TWENTY, Told, asked, drive, make
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from langchain_openrouter_free import (
     AllModelsFailed,
@@ -24,7 +26,11 @@ from langchain_openrouter_free.testing import FakeClock
 
 PAID, LARGE, FLAT = "simulated/paid-small", "simulated/paid-large", "simulated/paid-priced-by-request"
 PRICE = {"prompt": 0.2, "completion": 0.8}
-ASKED = {"any": {}, "no-training": {"data_collection": "deny"}, "zdr": {"data_collection": "deny", "zdr": True}}
+ASKED: dict[str, dict[str, Any]] = {
+    "any": {},
+    "no-training": {"data_collection": "deny"},
+    "zdr": {"data_collection": "deny", "zdr": True},
+}
 ZERO = {"prompt": 0, "completion": 0, "request": 0, "image": 0}
 ZDR_404 = {"do": "404-delisted", "message": "No endpoints found matching your data policy (Zero data retention)."}
 
@@ -67,7 +73,11 @@ def test_privacy_is_asked_of_providers(sim: Simulator, privacy: str, path: str) 
 def test_a_calls_word_wins(sim: Simulator, own: str, privacy: str, path: str) -> None:
     """Over the model's, in both directions, and for this call alone; bound or not."""
     model = router(sim, privacy=own)
-    for call in (lambda: drive(model, path, privacy=privacy), lambda: drive(model.bind(privacy=privacy), path)):
+    calls: list[Callable[[], Told]] = [
+        lambda: drive(model, path, privacy=privacy),
+        lambda: drive(model.bind(privacy=privacy), path),
+    ]
+    for call in calls:
         call()
         assert (sent(sim) or {}) == ASKED[privacy]
         assert sent(sim, "privacy") is None
@@ -131,7 +141,11 @@ def test_preferences_that_are_no_table(sim: Simulator, provider: Any, privacy: s
 def test_a_sensitive_call_goes_to_no_free_model(sim: Simulator, path: str) -> None:
     """It is paid for, with zero data retention, though free models would answer."""
     model = payer(sim)
-    for call in (lambda: drive(model, path, sensitive=True), lambda: drive(model.bind(sensitive=True), path)):
+    calls: list[Callable[[], Told]] = [
+        lambda: drive(model, path, sensitive=True),
+        lambda: drive(model.bind(sensitive=True), path),
+    ]
+    for call in calls:
         assert call().meta["route"]["model"] == PAID
         assert sent(sim) == {**ASKED["zdr"], "max_price": PRICE}
         assert sent(sim, "sensitive") is None
@@ -200,7 +214,7 @@ def test_a_chat_model_of_another_package(sim: Simulator, private: Any, kwargs: d
     """It takes no preferences: where any are asked, only one that the user knows to be private is asked."""
     sim.script({"*": "500"})
     with Simulator() as other:
-        chat = ChatOpenAI(model=PAID, api_key="sk-other", base_url=other.base_url)
+        chat = ChatOpenAI(model=PAID, api_key=SecretStr("sk-other"), base_url=other.base_url)
         model = payer(sim, paid_models=[PaidModel(chat, "0.2", "0.8", private=private)])
         if private or not kwargs:
             assert drive(model, path, **kwargs).meta["route"]["paid"]

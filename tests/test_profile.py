@@ -200,7 +200,8 @@ def test_an_agent_asks_in_a_form_that_all_can(sim: Simulator, lacking: tuple[str
     model = make(sim, NAMES, state=MemoryStore())
     model.refresh()
     agent = create_agent(model, [], response_format=Answer)
-    found = agent.invoke({"messages": [("user", "say 'hello'")]})
+    asked: Any = {"messages": [("user", "say 'hello'")]}
+    found = agent.invoke(asked)
     assert isinstance(found["structured_response"], Answer)
     assert form in sim.chats()[0].body
 

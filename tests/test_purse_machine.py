@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -17,7 +18,7 @@ from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.payments import Held, Payments, Pocket
 from langchain_openrouter_free.purse import LEASE, VERSION, Purse, Shortfall
 from langchain_openrouter_free.stores import MemoryStore
-from langchain_openrouter_free.verdicts import Kind, verdict
+from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 
 CENT = 10_000_000
 # What a cost is of what was held back for it.
@@ -243,7 +244,7 @@ class PocketsMachine(Timed):
 
     @precondition(lambda self: self.attempts())
     @rule(data=st.data(), names=st.booleans(), usage=st.sampled_from([None, {}, {"cost": None}, {"cost": -1}]))
-    def settle_unseen(self, data: st.DataObject, names: bool, usage: dict | None) -> None:  # noqa: FBT001
+    def settle_unseen(self, data: st.DataObject, names: bool, usage: dict[str, Any] | None) -> None:  # noqa: FBT001
         key, owner, _ = self.an_attempt(data)
         generation = f"gen-{key}" if names else ""
         self.payments[owner].settle(key, BROKEN_OFF, usage, PRICES, generation, self.now)
@@ -252,11 +253,13 @@ class PocketsMachine(Timed):
 
     @precondition(lambda self: self.attempts())
     @rule(data=st.data(), how=st.sampled_from([REFUSED, UNSENT]))
-    def refund(self, data: st.DataObject, how: object) -> None:
+    def refund(self, data: st.DataObject, how: Verdict) -> None:
         key, owner, paid = self.an_attempt(data)
         self._settled(key, owner, paid, 0, None, how)
 
-    def _settled(self, key: str, owner: str, paid: Paid, cost: int, usage: object, how: object = ANSWERED) -> None:
+    def _settled(
+        self, key: str, owner: str, paid: Paid, cost: int, usage: dict[str, Any] | None, how: Verdict = ANSWERED
+    ) -> None:
         self.payments[owner].settle(key, how, usage, PRICES, paid.generation, self.now)
         for story in self.both(owner):
             story.settle(key, cost, paid.generation, self.now)

@@ -212,6 +212,7 @@ def test_who_comes_right_at_the_reset_is_told_when_to_come_again(window: str, pa
             with pytest.raises(FreeQuotaExhausted) as caught:
                 drive(model, path)
             assert (caught.value.window, caught.value.limit, caught.value.used) == (window, 2, 2)
+            assert caught.value.reset_at is not None
             assert caught.value.reset_at > clock.now()
             clock.advance(caught.value.reset_at - clock.now())
         assert drive(model, path).outcomes == ["ok"]

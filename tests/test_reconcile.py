@@ -141,12 +141,15 @@ def without_a_header(world: World) -> None:
 def test_an_answer_that_is_named_in_its_pieces_alone(world: World, tmp_path: Path, end: str) -> None:
     """As older replies are, and those behind a gateway that drops headers: its cost is asked for all the same."""
     file = tmp_path / "state.sqlite3"
-    behaviour, leave = ENDS.get(end, (STALL, lambda _: killed(world, file, lambda one: one.stdout.readline())))
+    behaviour, leave = ENDS.get(
+        end, (STALL, lambda _: killed(world, file, lambda one: one.stdout and one.stdout.readline()))
+    )
     world.play(behaviour)
     without_a_header(world)
     leave(world)
     world.clock.advance(60)
-    model = world.model(**({"state": str(file)} if end == "died" else {}))
+    where: dict[str, Any] = {"state": str(file)} if end == "died" else {}
+    model = world.model(**where)
     assert figures(model.reconcile()) == (world.bill, 0, 0, 0)
     assert 0 < world.bill < WORST
 

@@ -61,7 +61,12 @@ class TestServer:
 
     def test_every_key_is_the_accounts_or_the_projects_and_has_an_end(self, sim: Simulator, shared: Server) -> None:
         sim.reset(Scenario(models=[FLAT], scripts={"test/m01:free": "429-upstream"}))
-        paying = {"allow_paid": True, "paid_models": [FLAT["id"]], "budget": "$9", "account_budget": "$9"}
+        paying: dict[str, Any] = {
+            "allow_paid": True,
+            "paid_models": [FLAT["id"]],
+            "budget": "$9",
+            "account_budget": "$9",
+        }
         model = make(sim, state=shared.url, project="a project", api_key=KEY, **paying)
         for named in ({}, {"model": FLAT["id"]}):
             assert drive(model, "invoke", "a secret prompt", **named).text

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 from redis_server import Server
@@ -74,7 +75,8 @@ def test_an_answer_that_never_ends_is_none(*, is_cluster: bool) -> None:
 
     class Dripping(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            port = self.server.server_address[1]
+            address: Any = self.server.server_address
+            port: int = address[1]
             with suppress(OSError):
                 while asked := self.request.recv(65_536):
                     node = b"*3\r\n$9\r\n127.0.0.1\r\n:%d\r\n$1\r\na\r\n" % port

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
@@ -28,8 +29,8 @@ def deaf_at(store: RedisStore, turns: set[int]) -> None:
     # Not held by itself: its connection would be left to the garbage collector.
     run, turn = partial(RedisStore._run, weakref.proxy(store)), count()
 
-    def deaf(*asked: Any) -> list[Any]:
-        said = run(*asked)
+    def deaf(script: str, keys: Sequence[str], *arguments: object) -> list[Any]:
+        said = run(script, keys, *arguments)
         if next(turn) in turns:
             raise Unusable("deaf", "says nothing")
         return said

@@ -90,9 +90,9 @@ def _is_as_recorded(told: Told, said: Said) -> None:
     assert ours.get("cache_creation") == theirs.get("cache_write_tokens")
     assert meta.get("cost") == usage.get("cost")
     # The route tells what was booked: nano-dollars, rounded up.
-    told, booked = usage.get("cost"), meta["route"]["cost"]
-    assert (booked is None) == (told is None)
-    assert told is None or 0 <= booked - told < 1e-9
+    cost, booked = usage.get("cost"), meta["route"]["cost"]
+    assert (booked is None) == (cost is None)
+    assert cost is None or 0 <= booked - cost < 1e-9
     for ours_, theirs_ in (("id", "id"), ("served_model", "model"), ("provider", "provider")):
         assert meta.get(ours_) == said.facts[theirs_]
     assert meta["finish_reason"] == said.facts["finish_reason"]

@@ -208,8 +208,10 @@ def test_adding_chunks_refuses_null_arguments() -> None:
 def test_adding_v1_chunks_leaves_an_invalid_call_unfinished() -> None:
     """langchain-core makes tool calls of the pieces it can read and leaves the others as they came."""
     bad = [Delta(tool_calls=[ToolDelta(0, "c0", "f", "nope")])]
-    assert _added(bad, v1=True).content[0]["type"] == "tool_call_chunk"
-    assert _message(_gathered(bad), v1=True).content[0]["type"] == "invalid_tool_call"
+    added: Any = _added(bad, v1=True).content
+    whole: Any = _message(_gathered(bad), v1=True).content
+    assert added[0]["type"] == "tool_call_chunk"
+    assert whole[0]["type"] == "invalid_tool_call"
 
 
 # Any stream

@@ -25,10 +25,10 @@ from reply_strategies import (
     _streams,
 )
 
+from langchain_openrouter_free.reasoning import merge_reasoning_details
 from langchain_openrouter_free.replies import (
     completion_of_message,
     last_chunk,
-    merge_reasoning_details,
     to_chunk,
     usage_metadata,
 )
@@ -141,7 +141,7 @@ def test_what_is_no_block_is_dropped() -> None:
     assert merge_reasoning_details([None, "x", {"type": "t"}]) == [{"type": "t"}]
 
 
-PIECES = st.lists(
+PIECES: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
     st.dictionaries(
         st.sampled_from(["type", "index", "id", "text", "data", "format", "signature"]),
         st.one_of(st.none(), st.integers(0, 1), st.sampled_from(["", "a", "b"]), st.just([])),

@@ -156,7 +156,9 @@ def listing(*rows: Any) -> Listing:
     return Listing.of(list(rows), NOW) or Listing()
 
 
-odd = st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+odd: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+)
 odd |= st.dictionaries(st.sampled_from(["prompt", "modality", "context_length", "artificial_analysis"]), odd)
 FREE = st.just({"prompt": "0", "completion": "0"})
 CHANGED = ("context_length", "top_provider", "architecture", "supported_parameters", "benchmarks", "expiration_date")
@@ -411,6 +413,7 @@ def test_parameters_that_are_left_out(server: Simulator, path: str) -> None:
     assert sent == [{"max_tokens": 50, "seed": 7}, {**LESS, "max_tokens": 50}, {**LESS, "max_tokens": 50}]
 
 
+NO_LISTS: list[Any] = ["auto", "qwen/*", None, {}, [None], [5], [["auto"]]]
 MISUSE: list[tuple[Any, str]] = [
     ([], "empty"),
     (["qwen/qwen3"], "may cost money"),
@@ -418,7 +421,7 @@ MISUSE: list[tuple[Any, str]] = [
     (["auto", "auto"], "twice"),
     (["qwen/*", "a/b:free", "qwen/*"], "twice"),
     *(([bad], "no model id") for bad in ("qwen *", "qwen/*\n", "é*", "AUTO", "auto:free", "", " ", "qwen/*;")),
-    *((bad, "models") for bad in ("auto", "qwen/*", None, {}, [None], [5], [["auto"]])),
+    *((bad, "models") for bad in NO_LISTS),
 ]
 
 

@@ -195,7 +195,7 @@ class TestOpenAIsClient:
 
 
 # What happens -> the client's error, its code, whether its own retries are wanted.
-REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], type[openai.APIError], str, str]] = {
+REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], type[openai.APIStatusError], str, str]] = {
     "a spent day": ({"scripts": {"*": "429-account-day"}}, {}, openai.RateLimitError, "free_quota_exhausted", "false"),
     "a spent minute": (
         {"scripts": {"*": "429-account-minute"}},
@@ -261,7 +261,7 @@ class TestErrors:
         assert KEY not in told.value.response.text + str(told.value.response.headers)
 
     def test_a_budget(self, sim: Simulator, endpoint: Callable[..., str]) -> None:
-        half = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0", "request": "0.5"}}
+        half: dict[str, Any] = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0", "request": "0.5"}}
         sim.reset(Scenario(models=[half, A, B], scripts={A: "503", B: "503"}))
         paying = {"allow_paid": True, "paid_models": ["simulated/half"], "budget": "$0.60 total", "project": "p"}
         ask = client(endpoint(**paying), max_retries=0).chat.completions
@@ -370,7 +370,7 @@ class TestGone:
     def test_its_attempt_is_cancelled_at_once_and_settled(self, sim: Simulator, endpoint: Any, how: str) -> None:
         """Within 100 ms (of three tries: the machine may be busy) the service is left and the money is settled."""
         stream = how == "stream"
-        half = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0.001"}}
+        half: dict[str, Any] = {"id": "simulated/half", "pricing": {"prompt": "0", "completion": "0.001"}}
         stalls = {"do": "stall", "after": 3} if stream else "drip"
         sim.reset(Scenario(models=[half, A, B], scripts={A: "503", B: "503", half["id"]: stalls}))
         paying = {"allow_paid": True, "paid_models": [half["id"]], "budget": "$90 total", "max_tokens": 100}

@@ -226,7 +226,7 @@ def test_a_program_without_the_extra_is_told_what_to_install(missing: str, publi
 
 def test_the_endpoint_in_a_program(sim: Simulator) -> None:
     """What the README shows: an application of what is configured, and a thread that serves it."""
-    service = {"api_key": sim.api_key, "base_url": sim.base_url, "state": "memory", "models": [A]}
+    service: dict[str, Any] = {"api_key": sim.api_key, "base_url": sim.base_url, "state": "memory", "models": [A]}
     sim.offer(A)
     with served(application(Backend.configured(**service))) as url:
         assert ask(url).model == A

@@ -25,6 +25,7 @@ from langchain_openrouter_free.serve.answering import Pieces, completion_of
 from langchain_openrouter_free.serve.app import application
 from langchain_openrouter_free.serve.backend import Backend
 from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.stores import HistoryLog
 from langchain_openrouter_free.wire import Completion, Delta
 
 PROBABLE = {"content": [{"token": "hi", "logprob": -0.1}]}
@@ -128,6 +129,7 @@ class TestOtherPages:
         nasty = 'evil"\\\n} 1'
         backend = Backend(router(sim))
         accounts, now = backend._main._accounts(), time.time()
+        assert isinstance(accounts.store, HistoryLog)
         tried = AttemptRecord(nasty, "ok", "ok", 200, "", 0.5, 1.0)
         accounts.store.append(accounts.log, now, CallRecord(now, "p", "answered", nasty, attempts=(tried,)).encode())
         assert families(backend.metrics().splitlines())

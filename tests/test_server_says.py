@@ -102,14 +102,14 @@ WAITS: dict[str, tuple[str, float | None]] = {
 def test_a_wait_is_read_or_left(name: str, place: str) -> None:
     """A plausible Retry-After is kept; any other is as if there were none."""
     said, expected = WAITS[name]
-    metadata: dict[str, Any] = {
+    metadata: dict[str, dict[str, Any]] = {
         "headers": {},
         "metadata": {"headers": {"Retry-After": said}},
         "seconds": {"retry_after_seconds": said},
         "raw": {"retry_after_seconds_raw": said},
         "availability": {"availability": {"retry_after": said}},
-    }[place]
-    found = upstream_limit({"Retry-After": said} if place == "headers" else {}, metadata)
+    }
+    found = upstream_limit({"Retry-After": said} if place == "headers" else {}, metadata[place])
     assert found.until == (None if expected is None else pytest.approx(expected, abs=0.01))
 
 
@@ -278,7 +278,8 @@ SENTENCES = {
 def test_a_wait_in_a_provider_s_own_words(sentence: str, place: str) -> None:
     """It stands in the message, in what the provider said, or in the error object that is quoted there."""
     raw = json.dumps({"error": {"message": sentence}}) if place == "quoted" else sentence
-    found = upstream_limit({}, *(({}, f"{UPSTREAM} {sentence}") if place == "message" else ({"raw": raw},)))
+    told: tuple[Any, ...] = ({}, f"{UPSTREAM} {sentence}") if place == "message" else ({"raw": raw},)
+    found = upstream_limit({}, *told)
     expected = SENTENCES[sentence]
     assert found.until == (None if expected is None else pytest.approx(START + expected, abs=0.001))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import httpx
 import pytest
@@ -17,37 +19,40 @@ SMALL, LARGE, BY_REQUEST = "simulated/paid-small", "simulated/paid-large", "simu
 
 
 class Clock:
-    def __init__(self, now=NOON):
+    def __init__(self, now: float = NOON) -> None:
         self.now = now
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
 class Caller:
     """A client of one simulator, with a clock that the test moves."""
 
-    def __init__(self, **scenario):
+    def __init__(self, **scenario: Any) -> None:
         self.clock = Clock()
         self.sim = Simulator(Scenario(**scenario), clock=self.clock).start()
         self.client = httpx.Client(base_url=self.sim.base_url, trust_env=False, verify=False, timeout=5)
 
-    def ask(self, model="test/m01:free", *, key="sk-any", **body):
+    def ask(self, model: str | None = "test/m01:free", *, key: str = "sk-any", **body: Any) -> httpx.Response:
         body = {"model": model, "messages": HELLO} | body
         return self.client.post("/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"})
 
-    def get(self, path, *, key="sk-any"):
+    def get(self, path: str, *, key: str = "sk-any") -> httpx.Response:
         return self.client.get(path, headers={"Authorization": f"Bearer {key}"})
 
-    def statuses(self, count, **body):
+    def statuses(self, count: int, **body: Any) -> list[int]:
         return [self.ask(**body).status_code for _ in range(count)]
 
 
-@pytest.fixture
-def caller():
-    made = []
+CallerMaker = Callable[..., Caller]
 
-    def make(**scenario):
+
+@pytest.fixture
+def caller() -> Iterator[CallerMaker]:
+    made: list[Caller] = []
+
+    def make(**scenario: Any) -> Caller:
         made.append(Caller(**scenario))
         return made[-1]
 
@@ -57,7 +62,7 @@ def caller():
         one.sim.stop()
 
 
-def test_without_a_scenario_nothing_is_limited(caller):
+def test_without_a_scenario_nothing_is_limited(caller: CallerMaker) -> None:
     """The default world never says 429."""
     one = caller()
     assert one.statuses(60) == [200] * 60
@@ -65,7 +70,7 @@ def test_without_a_scenario_nothing_is_limited(caller):
     assert (one.sim.account.minute_used, one.sim.account.day_used) == (60, 60)
 
 
-def test_minute_limit_over_all_free_models(caller):
+def test_minute_limit_over_all_free_models(caller: CallerMaker) -> None:
     """Twenty a minute over all free models, until the next whole minute."""
     one = caller(per_minute=20, per_day=1000)
     one.clock.now += 59
@@ -102,7 +107,7 @@ def test_minute_limit_over_all_free_models(caller):
         (1000, "Rate limit exceeded: free-models-per-day-high-balance. "),
     ],
 )
-def test_day_limit(caller, per_day, message):
+def test_day_limit(caller: CallerMaker, per_day: int, message: str) -> None:
     """The day's quota, told in the words of its kind, comes back at midnight UTC."""
     one = caller(per_day=per_day, day_used=per_day - 1)
     assert one.statuses(3) == [200, 429, 429]
@@ -117,7 +122,7 @@ def test_day_limit(caller, per_day, message):
     assert one.sim.account.day_used == 1
 
 
-def test_failed_tries_count_and_refused_ones_do_not(caller):
+def test_failed_tries_count_and_refused_ones_do_not(caller: CallerMaker) -> None:
     """An upstream 429 costs one; the account's own 429 costs nothing; nor does a request that makes no sense."""
     one = caller(per_minute=3, scripts={"*": "429-upstream"})
     assert one.statuses(5) == [429] * 5
@@ -130,7 +135,7 @@ def test_failed_tries_count_and_refused_ones_do_not(caller):
     assert one.sim.account.minute_used == 0
 
 
-def test_keys_of_one_account_share_its_limits(caller):
+def test_keys_of_one_account_share_its_limits(caller: CallerMaker) -> None:
     """Several keys draw on one account; a key of another account does not."""
     one = caller(per_minute=2, keys=["sk-a", "sk-b", {"key": "sk-c", "account": "other"}])
     assert one.ask(key="sk-a").status_code == 200
@@ -141,7 +146,7 @@ def test_keys_of_one_account_share_its_limits(caller):
     assert one.sim.account.minute_used == 2
 
 
-def test_keys(caller):
+def test_keys(caller: CallerMaker) -> None:
     """No key, a strange key and a revoked one are refused; without a list every key will do."""
     one = caller(keys=["sk-a", {"key": "sk-old", "revoked": True}])
     bare = one.client.post("/chat/completions", json={"model": "test/a:free", "messages": HELLO})
@@ -155,7 +160,7 @@ def test_keys(caller):
     assert caller().ask(key="whatever").status_code == 200
 
 
-def test_chain_asks_the_account_for_each_member(caller):
+def test_chain_asks_the_account_for_each_member(caller: CallerMaker) -> None:
     """Every member of a chain costs one; the final error tells of the earlier ones."""
     one = caller(per_minute=2, scripts={"test/a:free": "429-upstream", "test/b:free": "503"})
     chain = ["test/a:free", "test/b:free", "test/c:free"]
@@ -170,7 +175,7 @@ def test_chain_asks_the_account_for_each_member(caller):
     assert one.sim.chats()[-1].behaviour == "429-upstream > 503 > 429-account-minute"
 
 
-def test_chain_falls_through_to_the_one_that_answers(caller):
+def test_chain_falls_through_to_the_one_that_answers(caller: CallerMaker) -> None:
     """The first member that answers gives the answer."""
     one = caller(scripts={"test/a:free": "429-upstream"})
     reply = one.ask(models=["test/a:free", "test/b:free"], model="test/a:free")
@@ -178,7 +183,7 @@ def test_chain_falls_through_to_the_one_that_answers(caller):
     assert one.sim.account.minute_used == 2
 
 
-def test_chain_is_at_most_three_long_and_all_known(caller):
+def test_chain_is_at_most_three_long_and_all_known(caller: CallerMaker) -> None:
     """Four ids, be they the same, or one that nobody knows, fail the whole request and cost nothing."""
     one = caller(per_minute=5)
     for letters in ("abcd", "aaaa"):
@@ -192,7 +197,7 @@ def test_chain_is_at_most_three_long_and_all_known(caller):
     assert one.sim.account.minute_used == 0
 
 
-def test_paid_answers_are_billed_by_the_catalogue(caller):
+def test_paid_answers_are_billed_by_the_catalogue(caller: CallerMaker) -> None:
     """The bill is prompt and completion times their price, and the price of a request."""
     one = caller(credits="1")
     usage = one.ask(SMALL, max_tokens=100).json()["usage"]
@@ -206,7 +211,7 @@ def test_paid_answers_are_billed_by_the_catalogue(caller):
     assert one.sim.account.minute_used == 0
 
 
-def test_failures_are_not_billed(caller):
+def test_failures_are_not_billed(caller: CallerMaker) -> None:
     """What gave no answer costs nothing; free answers never do."""
     one = caller(scripts={SMALL: ["503", "200-error", "ok"]})
     assert one.statuses(3, model=SMALL) == [503, 200, 200]
@@ -214,7 +219,7 @@ def test_failures_are_not_billed(caller):
     assert len(one.sim.bill) == 1
 
 
-def test_money_runs_out(caller):
+def test_money_runs_out(caller: CallerMaker) -> None:
     """No credits, too little for max_tokens, and a balance below zero that stops free models too."""
     broke = caller(credits=0)
     error = broke.ask(SMALL).json()["error"]
@@ -233,7 +238,7 @@ def test_money_runs_out(caller):
     assert owing.sim.account.minute_used == 0
 
 
-def test_key_limit(caller):
+def test_key_limit(caller: CallerMaker) -> None:
     """A key's own limit closes paid models only."""
     one = caller(keys=[{"key": "sk-a", "limit": "0.001"}])
     assert one.ask(BY_REQUEST, key="sk-a", max_tokens=10).status_code == 200
@@ -247,7 +252,7 @@ def test_key_limit(caller):
     assert facts["usage"] > 0.01
 
 
-def test_a_models_own_minute_limit(caller):
+def test_a_models_own_minute_limit(caller: CallerMaker) -> None:
     """A limit on one model is not the account's: others still answer."""
     one = caller(rpm={"test/a:free": 2})
     assert one.statuses(3, model="test/a:free") == [200, 200, 429]
@@ -260,7 +265,7 @@ def test_a_models_own_minute_limit(caller):
     assert one.ask("test/a:free").status_code == 200
 
 
-def test_bodies_of_2025(caller):
+def test_bodies_of_2025(caller: CallerMaker) -> None:
     """Old bodies have no limit_source."""
     one = caller(per_minute=0, limit_source=False)
     one.clock.now += 600
@@ -271,7 +276,7 @@ def test_bodies_of_2025(caller):
     assert "X-RateLimit-Reset" in error["metadata"]["headers"]
 
 
-def test_key_page_tells_the_day(caller):
+def test_key_page_tells_the_day(caller: CallerMaker) -> None:
     """GET /key knows the day's use."""
     one = caller(per_day=50, day_used=7, credits=0)
     one.ask()
@@ -282,7 +287,7 @@ def test_key_page_tells_the_day(caller):
     assert caller().get("/key").json()["data"]["is_free_tier"] is False
 
 
-def test_credits_page(caller):
+def test_credits_page(caller: CallerMaker) -> None:
     """GET /credits tells what was bought and what was used."""
     one = caller(credits="2.5")
     one.ask(BY_REQUEST, max_tokens=10)
@@ -291,7 +296,7 @@ def test_credits_page(caller):
     assert money["total_usage"] == float(one.sim.account.spent)
 
 
-def test_generation_page_lags_behind(caller):
+def test_generation_page_lags_behind(caller: CallerMaker) -> None:
     """GET /generation knows an answer after a while by the clock, and failures never."""
     one = caller(generation_delay=30)
     reply = one.ask(SMALL, max_tokens=50)

@@ -8,7 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,20 +25,20 @@ ROOT = Path(langchain_openrouter_free.simulator.__file__).parents[2]
 HOUR = 3600.0
 
 
-def played(script, moments):
+def played(script: Any, moments: Sequence[float]) -> list[str]:
     chooser = parse_script("it", script)
     rng = random.Random(1)
     return [chooser(moment, rng).name for moment in moments]
 
 
-def test_sequences():
+def test_sequences() -> None:
     """The last one repeats; `times` repeats an earlier one."""
     assert played(["503", "ok"], [0] * 4) == ["503", "ok", "ok", "ok"]
     assert played("408", [0, 0]) == ["408", "408"]
     assert played([{"do": "503", "times": 2}, "ok"], [0] * 3) == ["503", "503", "ok"]
 
 
-def test_timetables():
+def test_timetables() -> None:
     """By the time of day, also over midnight; otherwise the entry without times, or ok."""
     table = [{"from": "23:00", "to": "01:00", "do": "503"}, {"from": "12:00", "do": "429-upstream"}]
     hours = [23.5 * HOUR, 24.5 * HOUR, 2 * HOUR, 13 * HOUR]
@@ -44,7 +46,7 @@ def test_timetables():
     assert played([*table, "200-empty"], [2 * HOUR]) == ["200-empty"]
 
 
-def test_lotteries():
+def test_lotteries() -> None:
     """Weights decide; a weight of nothing never comes."""
     names = played({"ok": 3, "503": 1, "502": 0}, [0] * 50)
     assert set(names) == {"ok", "503"}
@@ -52,7 +54,7 @@ def test_lotteries():
     assert set(played([{"do": "ok", "weight": 1}, {"do": "cut", "weight": 1}], [0] * 30)) == {"ok", "cut"}
 
 
-def test_star_is_for_the_unnamed():
+def test_star_is_for_the_unnamed() -> None:
     """`*` plays for each model that has no script of its own, each from its beginning."""
     scripts, rng = Scripts(), random.Random(1)
     scripts.update({"*": ["503", "ok"], "a/b:free": "408"})
@@ -84,7 +86,7 @@ def test_star_is_for_the_unnamed():
         ([{"from": "25:00", "do": "ok"}], "a time of day is written HH:MM, not '25:00'"),
     ],
 )
-def test_wrong_scripts(script, complaint):
+def test_wrong_scripts(script: Any, complaint: str) -> None:
     """A mistake in a script is told where it is, with the nearest right name."""
     with pytest.raises(ScenarioError) as caught:
         parse_script("it", script)
@@ -115,7 +117,7 @@ def test_wrong_scripts(script, complaint):
         ({"rpm": {"a/b:free": -1}}, "rpm of a/b:free: a whole number from 0, not -1"),
     ],
 )
-def test_wrong_scenarios(table, complaint):
+def test_wrong_scenarios(table: dict[str, Any], complaint: str) -> None:
     """A mistake in a scenario is told with its key."""
     with pytest.raises(ScenarioError) as caught:
         from_table(table, "here")
@@ -123,20 +125,21 @@ def test_wrong_scenarios(table, complaint):
     assert complaint in str(caught.value)
 
 
-def test_wrong_scripts_change_nothing():
+def test_wrong_scripts_change_nothing() -> None:
     """A script that is refused leaves the old one in place."""
     with Simulator(Scenario(scripts={"test/a:free": "503"})) as sim:
         with pytest.raises(ScenarioError):
             sim.script({"test/a:free": "ok", "test/b:free": "no such thing"})
+        numbered: Any = {7: "ok"}
         with pytest.raises(ScenarioError):
-            sim.script({7: "ok"})
+            sim.script(numbered)
         body = {"model": "test/a:free", "messages": [{"role": "user", "content": "x"}]}
         with httpx.Client(trust_env=False, verify=False) as client:
             url = f"{sim.base_url}/chat/completions"
             assert client.post(url, json=body, headers={"Authorization": "Bearer x"}).status_code == 503
 
 
-def test_bundled_scenarios():
+def test_bundled_scenarios() -> None:
     """All that is shipped can be played, and says what it is about."""
     assert {"calm", "rush-hour", "day-spent", "outage", "flaky"} <= set(bundled())
     for name in bundled():
@@ -145,7 +148,7 @@ def test_bundled_scenarios():
         assert scenario.about
 
 
-def test_files(tmp_path):
+def test_files(tmp_path: Path) -> None:
     """A path will do as well; what is wrong with a file is told with its name."""
     good = tmp_path / "mine.toml"
     good.write_text('per_minute = 3\n[scripts]\n"test/a:free" = ["503", {do = "ok", latency = 0.1}]\n')
@@ -166,7 +169,7 @@ def test_files(tmp_path):
         load("rush-hou")
 
 
-def test_list_and_complaints(capsys):
+def test_list_and_complaints(capsys: pytest.CaptureFixture[str]) -> None:
     """--list shows everything; an unknown scenario is an error with the list."""
     assert main(["--list"]) == 0
     shown = capsys.readouterr().out
@@ -178,7 +181,7 @@ def test_list_and_complaints(capsys):
     assert "cannot listen on 127.0.0.1" in capsys.readouterr().err
 
 
-def test_command_line():
+def test_command_line() -> None:
     """The command starts, prints where it is, answers, and stops cleanly at Ctrl-C."""
     command = [sys.executable, "-W", "error", "-m", "langchain_openrouter_free.simulator", "--port", "0"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -189,6 +192,8 @@ def test_command_line():
         text=True,
         env=environment,
     ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
         lines = [process.stdout.readline() for _ in range(3)]
         assert "day-spent" in lines[0]
         url = lines[1].split()[2]
@@ -208,6 +213,6 @@ def test_command_line():
 pytest_plugins = ["langchain_openrouter_free.simulator.pytest_plugin"]
 
 
-def test_fixture(openrouter_simulator):
+def test_fixture(openrouter_simulator: Simulator) -> None:
     """The fixture yields a simulator that runs."""
     assert httpx.get(f"{openrouter_simulator.base_url}/models", trust_env=False).status_code == 200

@@ -187,6 +187,7 @@ class _Integration(ChatModelIntegrationTests):
     def invoke_with_reasoning_output(self, *, stream: bool = False) -> AIMessage:
         model = self.chat_model_class(**self.chat_model_params, reasoning={"effort": "high"})
         message = _asked(model, [HumanMessage("Think hard")], stream=stream)
+        assert message.usage_metadata is not None
         assert message.usage_metadata["output_token_details"]["reasoning"] > 0
         return message
 
@@ -201,8 +202,11 @@ class _Integration(ChatModelIntegrationTests):
         marked = {"type": "text", "text": f"{word} {stream} " * 50, "cache_control": {"type": "ephemeral"}}
         asked = [SystemMessage([marked]), HumanMessage("Hello")]
         messages = [_asked(model, asked, stream=stream) for _ in range(2)]
-        assert messages[0].usage_metadata["input_token_details"]["cache_creation"] > 0
-        assert messages[1].usage_metadata["input_token_details"]["cache_read"] > 0
+        first, second = (message.usage_metadata for message in messages)
+        assert first is not None
+        assert second is not None
+        assert first["input_token_details"]["cache_creation"] > 0
+        assert second["input_token_details"]["cache_read"] > 0
         return messages
 
 
@@ -211,7 +215,7 @@ def _asked(model: ChatOpenRouterFree, messages: list[Any], *, stream: bool) -> A
         return model.invoke(messages)
     full: AIMessageChunk | None = None
     for chunk in model.stream(messages):
-        full = chunk if full is None else full + chunk  # type: ignore[assignment]
+        full = chunk if full is None else full + chunk
     assert full is not None
     return full
 

@@ -21,8 +21,9 @@ import store_helpers
 from store_helpers import COUNT, LOGGER, Clock, counted, in_other_process, one_more, race
 
 from langchain_openrouter_free import pages
-from langchain_openrouter_free.ledger import Cooldown, Ledger
-from langchain_openrouter_free.purse import Purse
+from langchain_openrouter_free.breaker import Cooldown
+from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.purse import Purse, Reservation
 from langchain_openrouter_free.stores import (
     HistoryLog,
     MemoryStore,
@@ -107,13 +108,13 @@ class TestContract:
 
     def test_a_page_comes_back_as_it_was_left(self, store: StateStore) -> None:
         ledger = Ledger(cooldowns={"test/a:free": Cooldown(12.5, Kind.UPSTREAM_LIMIT, 3)}, unsaid=("test/a:free", 1.0))
-        purse = Purse(day="2026-11-22", month="2026-11", spent_total=5, reservations={"r": (7, 9.5)})
+        purse = Purse(day="2026-11-22", month="2026-11", spent_total=5, reservations={"r": Reservation(7, 9.5)})
         refs: list[tuple[PageRef[Any], Any]] = [
             (PageRef("account:a", pages.encode, pages.decode), ledger),
             (PageRef("project:p", Purse.encode, Purse.decode), purse),
         ]
         for ref, page in refs:
-            store.update(ref, lambda _, page=page: (page, None))
+            store.update(ref, store_helpers.becoming(page))
         for ref, page in refs:
             assert store.update(ref, lambda found: (found, found)) == page
 
@@ -126,7 +127,7 @@ class TestContract:
         store.update(COUNT, one_more)
         for error in (ValueError, KeyboardInterrupt):
             with pytest.raises(error, match="no"):
-                store.update(COUNT, lambda _, error=error: (_ for _ in ()).throw(error("no")))
+                store.update(COUNT, store_helpers.raising(error))
         assert store.update(COUNT, one_more) == 2
 
     def test_the_answer_is_of_the_run_that_was_kept(self, store: StateStore) -> None:
@@ -162,12 +163,11 @@ class TestFile:
 
     def test_a_page_that_stays_is_not_written(self, make: Callable[..., SqliteStore]) -> None:
         encoded: list[int] = []
-        ref: PageRef[int] = PageRef("count", lambda page: encoded.append(page) or str(page), int)
-        store = make()
+        store, ref = make(), store_helpers.noted(encoded)
         for page in (70_000, 70_000, None, None):
-            store.update(ref, lambda found, page=page: (found if page is None else int(str(page)), None))
+            store.update(ref, store_helpers.left if page is None else store_helpers.becoming(int(str(page))))
         assert encoded == [70_000, 70_000]
-        assert store._file._connection.total_changes == 1
+        assert store_helpers.file_of(store)._connection.total_changes == 1
 
     def test_pages_in_memory_are_this_objects_only(self) -> None:
         one, two = SqliteStore(":memory:"), SqliteStore(":memory:")
@@ -190,7 +190,7 @@ class TestFile:
     def test_a_store_that_is_dropped_closes(self, path: Path) -> None:
         store = SqliteStore(path)
         store.update(COUNT, one_more)
-        connection = store._file._connection
+        connection = store_helpers.file_of(store)._connection
         del store
         gc.collect()
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):

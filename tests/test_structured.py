@@ -94,6 +94,7 @@ def test_when_nobody_gives_a_right_object_the_error_tells_what_the_last_one_said
     assert isinstance(error, OutputParserException)
     assert [record.outcome for record in error.attempts] == ["wrong_object", "overloaded", "wrong_object"]
     assert "No JSON object" in error.attempts[0].reason
+    assert error.llm_output is not None
     assert "unexpected" in error.llm_output
     assert "unexpected" in str(error.raw.content)
     assert error.raw.response_metadata["model_name"] == M3
@@ -260,14 +261,14 @@ def test_of_a_class_only_the_whole_object_is_streamed(sim: Simulator, takes: str
 def test_parts_are_as_langchains_own_parser_gives_them() -> None:
     """Of a text in a fence as well; of a class there is only the whole."""
     pieces = ["Sure:\n```json\n", '{"place": "Pa', 'ris", "num', 'ber": 1', "2}\n```"]
-    chunks = [AIMessageChunk(piece) for piece in pieces]
+    chunks = [AIMessageChunk(content=piece) for piece in pieces]
     parts = list(StructuredParser().transform(iter(chunks)))
     assert parts == [{"place": "Pa"}, {"place": "Paris"}, {"place": "Paris", "number": 1}, RIGHT]
     grown = list(StructuredParser(schema_class=Count).transform(iter(chunks)))
     assert grown == [Count(**RIGHT)]
     assert list(StructuredParser().transform(iter(['{"a": 1}']))) == [{"a": 1}]
     with pytest.raises(OutputParserException):
-        list(StructuredParser().transform(iter([AIMessageChunk("nothing")])))
+        list(StructuredParser().transform(iter([AIMessageChunk(content="nothing")])))
 
 
 # -- beside the service

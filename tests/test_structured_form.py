@@ -100,8 +100,10 @@ def test_nobody_can_do_what_was_named(sim: Simulator) -> None:
 
 def test_a_refused_forced_choice_is_not_tried_again(sim: Simulator) -> None:
     """What a model has refused once is remembered in the book, and the next form is used."""
-    takes = {"supported_parameters": TOOLS_ONLY.split()}
-    models = [{"id": M1, **takes}, {"id": M2, "supported_parameters": ALL.split()}]
+    models: list[str | dict[str, Any]] = [
+        {"id": M1, "supported_parameters": TOOLS_ONLY.split()},
+        {"id": M2, "supported_parameters": ALL.split()},
+    ]
     sim.reset(Scenario(models=models, refuses={M1: ["forced-tool-choice"]}))
     model = make(sim, [M1, M2], state=MemoryStore())
     assert model.with_structured_output(Count).invoke(PROMPT) == Count(**RIGHT)
@@ -222,7 +224,8 @@ def test_strict_goes_only_to_who_can_keep_to_it(sim: Simulator) -> None:
 
 def _sent(sim: Simulator, model: Any, one: str) -> dict[str, Any]:
     model.bind(model=one).invoke("hello")
-    return sim.chats()[-1].body
+    body: dict[str, Any] = sim.chats()[-1].body
+    return body
 
 
 SHAPE = shape_of(Count, method="auto", keeps=False, strict=None)

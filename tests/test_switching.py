@@ -18,6 +18,7 @@ from langchain_core.messages import (
 )
 from langchain_openai import ChatOpenAI
 from pitfall_helpers import ADD
+from pydantic import SecretStr
 
 from langchain_openrouter_free import AllModelsFailed, PaidModel
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -154,7 +155,7 @@ def test_a_chat_model_of_another_package_gets_mended_messages_as_well(path: str)
     """What every provider refuses is mended for it too; what is in order reaches it as it was said."""
     refuses = {"simulated/paid-small": ["pairs", "content"]}
     with Simulator(Scenario(refuses=refuses, scripts={X: "503"})) as sim:
-        chat = ChatOpenAI(model="simulated/paid-small", api_key="sk-other", base_url=sim.base_url)
+        chat = ChatOpenAI(model="simulated/paid-small", api_key=SecretStr("sk-other"), base_url=sim.base_url)
         paid = PaidModel(chat, prompt_price="0.2", completion_price="0.8")
         router = make(sim, [X], allow_paid=True, budget="$1", paid_models=[paid], max_tokens=300, max_wait=0)
         for fault in ("orphaned result", "call without result", "silent assistant"):

@@ -44,7 +44,7 @@ def test_what_counts() -> None:
     assert 20 <= estimated([], [{"type": "function", "function": {"name": "f", "description": "a" * 40}}]) <= 30
 
 
-odd = st.none() | st.integers() | st.text(max_size=5) | st.just("\ud800")
+odd: st.SearchStrategy[Any] = st.none() | st.integers() | st.text(max_size=5) | st.just("\ud800")
 odd |= st.lists(odd, max_size=2) | st.dictionaries(st.sampled_from(["text", "function", "arguments"]), odd)
 messages = st.lists(st.dictionaries(st.sampled_from(["content", "role"]), odd), max_size=3)
 

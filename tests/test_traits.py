@@ -146,7 +146,7 @@ def test_counts_that_tell_nothing(estimate: int, counted: int) -> None:
     assert UNKNOWN.taught(Lesson(answered=True, estimate=estimate, counted=counted), NOW) is UNKNOWN
 
 
-odd = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+odd: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 odd |= st.lists(odd, max_size=7) | st.dictionaries(st.text(max_size=5) | st.sampled_from(["tools", "zdr"]), odd)
 
 

@@ -36,6 +36,7 @@ def test_the_seam_for_deadlines_is_there() -> None:
     """httpx still lets a pool's network backend be replaced, sync and async; without it deadlines would be vague."""
     with httpx.Client() as client:
         assert keep_deadlines([client._transport]) == 1
+        assert isinstance(client._transport, httpx.HTTPTransport)
         assert isinstance(client._transport._pool._network_backend, DeadlineBackend)
     assert keep_deadlines([httpx.AsyncClient()._transport]) == 1
     assert keep_deadlines([object(), httpx.MockTransport(lambda r: httpx.Response(200)), None]) == 0
@@ -170,7 +171,9 @@ def test_whoever_is_cancelled_as_a_reply_is_closed_leaves_no_connection_behind(
                 async for _ in make(sim, TWENTY[:1], max_wait=0).astream("hi"):
                     pass
             turn += 1
-        pool = (await CLIENTS.asynchronous_to_keep())._transport._pool
+        transport = (await CLIENTS.asynchronous_to_keep())._transport
+        assert isinstance(transport, httpx.AsyncHTTPTransport)
+        pool: Any = transport._pool
         assert pool._requests == []
         assert all(one.is_idle() or one.is_closed() for one in pool.connections)
 

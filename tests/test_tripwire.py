@@ -44,7 +44,8 @@ def total(sim: Simulator) -> Decimal:
 @pytest.mark.parametrize("path", PATHS)
 def test_a_free_id_with_a_price(path: str) -> None:
     """The answer comes, with a warning and its figures; the ledger holds the bill; the id is not asked again."""
-    store, events = MemoryStore(), []
+    store = MemoryStore()
+    events: list[Any] = []
     with Simulator(SLIP) as sim:
         model = make(sim, [BILLS, FREE], state=store, on_event=events.append)
         with pytest.warns(FreeModelBilled, match="test/slip:free is called free") as caught:
@@ -67,7 +68,8 @@ def test_a_free_id_with_a_price(path: str) -> None:
 @pytest.mark.parametrize("wire", ["stream", "plain"])
 def test_a_cost_that_comes_with_an_error(path: str, wire: str) -> None:
     """A billed attempt that ends in an error is no answer, but its cost was told: booked, told on, and not repeated."""
-    store, events = MemoryStore(), []
+    store = MemoryStore()
+    events: list[Any] = []
     with Simulator(SLIP) as sim:
         sim.script({BILLS: "200-choice-error"})
         model = make(sim, [BILLS, FREE], state=store, on_event=events.append, wire=wire)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_a_value_without_equality_is_itself_alone() -> None:
 @pytest.mark.parametrize("name", sorted(langchain_openrouter_free.__all__))
 def test_what_users_are_given_is_frozen(name: str) -> None:
     """Their own code may not be type-checked."""
-    public = getattr(langchain_openrouter_free, name)
-    if dataclasses.is_dataclass(public):
-        params = public.__dataclass_params__  # type: ignore[attr-defined]
-        assert params.frozen
+    public: Any = getattr(langchain_openrouter_free, name)
+    has_fields: bool = dataclasses.is_dataclass(public)
+    if has_fields:
+        assert public.__dataclass_params__.frozen

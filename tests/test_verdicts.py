@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -89,7 +90,7 @@ def test_the_older_words_for_it() -> None:
 _TWINS = {"400-chain-invalid-id": "model"}
 
 
-def _shared_cases() -> list[dict]:
+def _shared_cases() -> list[dict[str, Any]]:
     if not SHARED.exists():
         return []
     return [json.loads(line) for line in SHARED.read_text().splitlines() if line.strip()]
@@ -102,7 +103,7 @@ def test_the_recorded_cases_are_all_there() -> None:
 
 
 @pytest.mark.parametrize("case", _shared_cases(), ids=lambda case: case["id"])
-def test_recorded_reply_gets_its_scope(case: dict) -> None:
+def test_recorded_reply_gets_its_scope(case: dict[str, Any]) -> None:
     """Each recorded or documented reply concerns whom its collector says it concerns."""
     raw = (case["body"] if isinstance(case["body"], str) else json.dumps(case["body"])).encode()
     headers = case["headers"] or {}
@@ -167,8 +168,8 @@ def test_no_bytes_break_the_reader(raw: bytes, *, streamed: bool, piece: int) ->
 def test_pieces_do_not_matter(piece: int) -> None:
     """A stream says the same however the socket cuts it: behind a byte order mark, and up to its `[DONE]`."""
     more = 'data: [DONE]\r\n\r\ndata: {"choices":[{"delta":{"content":"another"}}]}\r\n\r\n'
-    raw = '\ufeff: x\r\n\r\ndata: {"choices":[{"delta":{"content":"grün 🌲"},"finish_reason":"stop"}]}\r\n\r\n'
-    raw = (raw + more).encode()
+    text = '\ufeff: x\r\n\r\ndata: {"choices":[{"delta":{"content":"grün 🌲"},"finish_reason":"stop"}]}\r\n\r\n'
+    raw = (text + more).encode()
     reader, said = ReplyReader(200, {"content-type": "text/event-stream"}), Assembly()
     for at in range(0, len(raw), piece):
         for delta in reader.feed(raw[at : at + piece]):
@@ -189,7 +190,7 @@ def test_a_stream_without_its_label_is_one(begin: str, piece: int) -> None:
 
 
 @pytest.mark.parametrize("last", [{}, {"delta": {}}, {"delta": None}])
-def test_a_message_behind_its_pieces_is_not_said_twice(last: dict) -> None:
+def test_a_message_behind_its_pieces_is_not_said_twice(last: dict[str, Any]) -> None:
     """A stream that ends with the whole message says it once; one of nothing but messages is read by them."""
     call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a": 1}'}}
     message = {"role": "assistant", "content": "two words", "tool_calls": [call]}

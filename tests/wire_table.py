@@ -98,6 +98,13 @@ PER_DAY = "Rate limit exceeded: free-models-per-day"
 PER_MIN = "Rate limit exceeded: free-models-per-min. "
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 
+# Objects that are no piece of an answer and no error in the usual words.
+UNSAID: list[dict[str, Any]] = [
+    {"message": "oops"},
+    {"detail": "oops"},
+    {"errors": [{"message": "oops"}]},
+    {"error": {}},
+]
 REFUSALS = [
     # -- the key
     Case("401-no-key", 401, err(401, "No cookie auth credentials found"), "unauthenticated", "account"),
@@ -410,7 +417,7 @@ ANSWERS = [
     Case("stream-lost-line", 200, sse(event({"content": "hi"})).replace("data: [DONE]", 'data: {"id":\n\ndata: [DONE]'), "cut", "provider"),
     *(
         Case(f"stream-unsaid-error-{next(iter(told))}", 200, sse(event({"content": "half an"}), told), "cut", "provider")
-        for told in ({"message": "oops"}, {"detail": "oops"}, {"errors": [{"message": "oops"}]}, {"error": {}})
+        for told in UNSAID
     ),
     *(
         Case(f"error-in-a-{place}", 200, body, "broken", "provider")

@@ -55,13 +55,13 @@ def plain(found: Any) -> dict[str, Any]:
     return found.dict() if isinstance(found, BaseModelV1) else found
 
 
-RIGHT = {"place": "Paris", "number": 12}
+RIGHT: dict[str, Any] = {"place": "Paris", "number": 12}
 
 
 def serve(sim: Simulator, **takes: str) -> list[str]:
     """Offer models that take these parameters; return their ids."""
     ids = {"one": M1, "two": M2, "three": M3}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": ids[name],
             "supported_parameters": words.split(),

@@ -9,7 +9,9 @@ Argument: how many samples (default 20).
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from measuring import noise, spread, timed
 
@@ -18,8 +20,9 @@ from langchain_openrouter_free.actions import Candidate
 from langchain_openrouter_free.bookkeeping import Accounts, Books, Turn
 from langchain_openrouter_free.budget import Need
 from langchain_openrouter_free.clock import SystemClock
-from langchain_openrouter_free.engine import Attempts, Roads
+from langchain_openrouter_free.engine import Attempts
 from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.roads import Roads
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.timeouts import Deadlines
 from langchain_openrouter_free.verdicts import Kind, verdict
@@ -32,6 +35,11 @@ CLOCK, TIMEOUTS = SystemClock(), Deadlines()
 
 def unused(*_: object) -> None:
     """Stand in for what a decision never calls."""
+
+
+def becoming(book: Ledger) -> Callable[[Ledger | None], tuple[Ledger, None]]:
+    """Return the change to this book."""
+    return lambda _: (book, None)
 
 
 def decide(store: MemoryStore, free: tuple[Candidate, ...]) -> Turn:
@@ -55,12 +63,9 @@ def main() -> None:
         book = Ledger()
         for candidate in free[:resting]:
             book = book.settled(candidate.model, replace(BUSY, until=now + 3600), now)
-        store.update(Accounts(store, "a", "p").book, lambda _, book=book: (book, None))
+        store.update(Accounts(store, "a", "p").book, becoming(book))
         assert decide(store, free).candidate is free[resting]
-        took = [
-            1e6 * timed(lambda store=store, free=free: decide(store, free), 3000 // count or 1)[0]
-            for _ in range(samples)
-        ]
+        took = [1e6 * timed(partial(decide, store, free), 3000 // count or 1)[0] for _ in range(samples)]
         hour = "all but one cool down" if resting else "healthy"
         print(f"  {count:>5} models, {hour:<24} {spread(took, 1)}", flush=True)
     print(noise())

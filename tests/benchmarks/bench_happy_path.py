@@ -14,6 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from langchain_openai import ChatOpenAI
 from measuring import noise, simulator, spread, timed
@@ -64,7 +65,7 @@ def pairs(base_url: str, runner: asyncio.Runner) -> list[tuple[str, Work, Work]]
     key = "sk-or-v1-simulated"
     router = ChatOpenRouterFree(models=[MODEL], api_key=key, base_url=base_url, extra_body=OFF)
     plain = ChatOpenRouterFree(models=[MODEL], api_key=key, base_url=base_url, extra_body=OFF, wire="plain")
-    bare = {"model": MODEL, "api_key": key, "base_url": base_url, "max_retries": 0, "extra_body": OFF}
+    bare: dict[str, Any] = {"model": MODEL, "api_key": key, "base_url": base_url, "max_retries": 0, "extra_body": OFF}
     other, streaming = ChatOpenAI(**bare), ChatOpenAI(**bare, streaming=True)
     return [
         ('invoke, wire="plain"', invoke(plain), invoke(other)),

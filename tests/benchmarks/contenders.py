@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_openai import ChatOpenAI
 from langchain_openrouter import ChatOpenRouter
+from pydantic import SecretStr
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
@@ -80,7 +81,7 @@ class Contender:
 
 def chat_openai(base_url: str, ids: Sequence[str], timeout: float | None) -> Any:
     """Make a bare `ChatOpenAI`."""
-    return ChatOpenAI(model=ids[0], api_key=KEY, base_url=base_url, max_retries=0, timeout=timeout)
+    return ChatOpenAI(model=ids[0], api_key=SecretStr(KEY), base_url=base_url, max_retries=0, timeout=timeout)
 
 
 def with_fallbacks(base_url: str, ids: Sequence[str], timeout: float | None) -> Any:

@@ -106,7 +106,8 @@ class Table:
         for who, mine in samples.items():
             walls, cpus = [[1000 * sample[i] for sample in mine] for i in (0, 1)]
             ratios = [[a[i] / b[i] for a, b in zip(mine, samples[base], strict=True) if b[i]] for i in (0, 1)]
-            self.add(Row(measure, who, *map(quartiles, (walls, cpus, *ratios)), notes.get(who, "")))
+            wall, cpu, ratio, ratio_cpu = map(quartiles, (walls, cpus, *ratios))
+            self.add(Row(measure, who, wall, cpu, ratio, ratio_cpu, notes.get(who, "")))
         for who in (who for who in notes if who not in samples):
             self.add(Row(measure, who, note=f"n/a: {notes[who]}"))
 
@@ -228,8 +229,11 @@ def crowded(table: Table, base_url: str, runner: asyncio.Runner, rounds: int) ->
     async def crowd(model: Any) -> None:
         await asyncio.gather(*(model.ainvoke(PROMPT) for _ in range(AT_ONCE)))
 
+    def work_of(model: Any) -> None:
+        runner.run(crowd(model))
+
     models = {one.name: one.made(base_url, [ANSWER]) for one in TAKING_PART}
-    works: dict[str, Work] = {who: lambda model=model: runner.run(crowd(model)) for who, model in models.items()}
+    works: dict[str, Work] = {who: partial(work_of, model) for who, model in models.items()}
     for work in works.values():
         work()
     samples = scaled(in_turns(works, rounds), AT_ONCE)
@@ -383,10 +387,15 @@ def main() -> None:
             f"{base_url.removesuffix('/api/v1')}/simulator/reset", json={"scenario": SCENARIO}
         ).raise_for_status()
         table, rounds = Table(), given.rounds
+
+        def deaths() -> None:
+            for many in (1, 5, 20):
+                dead(table, base_url, max(rounds // 2, 3), many)
+
         parts: dict[str, Callable[[], object]] = {
             "happy": lambda: happy(table, base_url, runner, rounds, given.calls),
             "crowd": lambda: crowded(table, base_url, runner, max(rounds // 2, 3)),
-            "dead": lambda: [dead(table, base_url, max(rounds // 2, 3), many) for many in (1, 5, 20)],
+            "dead": deaths,
             "spent": lambda: spent(table, base_url),
             "hang": lambda: hang(table, base_url),
             "heavy": lambda: heavy(table, max(rounds // 4, 3)),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,7 @@ from langchain_openrouter_free import ChatOpenRouterFree
 from langchain_openrouter_free.actions import Candidate, Try
 from langchain_openrouter_free.bookkeeping import Accounts, Books, Turn
 from langchain_openrouter_free.budget import Budget, Need
-from langchain_openrouter_free.catalogue import Decimal, Prices
+from langchain_openrouter_free.catalogue import Prices
 from langchain_openrouter_free.quota import Limits
 from langchain_openrouter_free.routing import Route
 from langchain_openrouter_free.stores.sqlite import SqliteStore

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 
 from measuring import starting
 from packaging.requirements import Requirement
@@ -53,7 +54,7 @@ def needed(name: str, extras: frozenset[str] = frozenset(), seen: dict[str, froz
 def megabytes(names: set[str]) -> float:
     """Return how much the files of distributions take, without compiled ones."""
     files = [file for name in names for file in metadata.files(name) or () if file.suffix != ".pyc"]
-    return sum(path.stat().st_size for file in files if (path := file.locate()).is_file()) / 1e6
+    return sum(path.stat().st_size for file in files if (path := Path(file.locate())).is_file()) / 1e6
 
 
 def weight(who: str) -> str:

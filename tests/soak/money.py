@@ -39,7 +39,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from money_worker import LeapingClock, Plan, figures, forked, named, nurse
+from money_worker import LeapingClock, Plan, figures, named, nurse
+from store_helpers import forked
 
 from langchain_openrouter_free.budget import NANO, Budget, dollars
 from langchain_openrouter_free.purse import LEASE, Purse

@@ -58,10 +58,10 @@ LEAVE_AT_ONCE, LEAVE_LATER, PAY = 4, 6, 5
 
 def serve() -> None:
     """Serve what the environment configures, and tell the figures of this process to who asks `/soak`."""
-    paying = {"allow_paid": True, "paid_models": [PAID], "budget": "$1000 total", "max_tokens": 100}
+    paying: dict[str, Any] = {"allow_paid": True, "paid_models": [PAID], "budget": "$1000 total", "max_tokens": 100}
     # A machine that is busy with other things is no fault of the endpoint's.
     backend = Backend.configured(**paying, project="p", timeouts={"connect": 30.0})
-    app = application(backend)
+    app: Any = application(backend)
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
         if scope.get("path") != "/soak":
@@ -235,4 +235,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(serve() if sys.argv[1:] == ["serve"] else main())
+    if sys.argv[1:] == ["serve"]:
+        serve()
+    else:
+        sys.exit(main())

@@ -152,7 +152,8 @@ class Worker:
         tasks = [asyncio.create_task(self.on_a_loop()) for _ in range(self.plan.tasks)]
         if tasks:
             await asyncio.wait(tasks)
-        await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
         await CLIENTS.aclose()
         CLIENTS.close()
         self.model.close()
