@@ -175,7 +175,7 @@ def test_a_look_alike_delists_nobody(sim: Simulator, path: str, script: str) -> 
 @pytest.mark.parametrize("refusal", ["404-delisted", "403-harness", "403-region"])
 def test_who_is_gone_is_no_more_suitable_to_the_next_call(path: str, refusal: str) -> None:
     """It asks nobody for that, and a retry is of no more use than it was."""
-    with Simulator(Scenario(models=[*TWENTY[:2]], scripts={"*": refusal})) as sim:
+    with Simulator(Scenario(models=TWENTY[:2], scripts={"*": refusal})) as sim:
         router = make(sim, TWENTY[:2], clock=FakeClock())
         for _ in range(3):
             with pytest.raises(NoSuitableModel):
@@ -187,9 +187,7 @@ def test_who_is_gone_is_no_more_suitable_to_the_next_call(path: str, refusal: st
 @pytest.mark.parametrize("bounds", [{"max_wait": 0}, {"max_retries": 0}])
 def test_one_that_is_gone_says_nothing_of_those_that_were_not_asked(path: str, bounds: dict[str, int]) -> None:
     """They are back in seconds, or well: the call may be tried again."""
-    with Simulator(
-        Scenario(models=[*TWENTY[:2]], scripts={TWENTY[0]: ["ok", "404-delisted"], TWENTY[1]: "503"})
-    ) as sim:
+    with Simulator(Scenario(models=TWENTY[:2], scripts={TWENTY[0]: ["ok", "404-delisted"], TWENTY[1]: "503"})) as sim:
         router = make(sim, TWENTY[:2], clock=FakeClock(), sticky=False, **bounds)
         drive(router, path)
         if "max_wait" in bounds:

@@ -125,7 +125,7 @@ def test_nobody_waits_while_a_usable_copy_exists(path: str) -> None:
 def test_after_two_deaths_a_newer_list_is_waited_for(path: str, ranking: list[str]) -> None:
     """Each further one would cost a request. The last list may be young, and a good one."""
     clock = FakeClock()
-    with Simulator(Scenario(models=[*TWENTY[:4]]), clock=clock.now) as sim:
+    with Simulator(Scenario(models=TWENTY[:4]), clock=clock.now) as sim:
         model = make(sim, ranking, clock=clock, state=MemoryStore(), sticky=False)
         assert drive(model, path).text
         sim.serve([{"id": one, "pricing": FREE} for one in TWENTY[4:6]])
@@ -138,7 +138,7 @@ def test_after_two_deaths_a_newer_list_is_waited_for(path: str, ranking: list[st
 def test_a_newer_list_is_waited_for_where_all_of_this_one_are_gone(path: str) -> None:
     """Before the call fails; without a minute's pause after the last one."""
     clock = FakeClock()
-    with Simulator(Scenario(models=[*TWENTY[:12]]), clock=clock.now) as sim:
+    with Simulator(Scenario(models=TWENTY[:12]), clock=clock.now) as sim:
         model = make(sim, ["auto"], clock=clock, state=MemoryStore(), sticky=False)
         assert drive(model, path).text
         # Twelve die at once, and then one: a list that has lost so much is doubted, but for whom it has anew.
@@ -168,7 +168,7 @@ def test_a_newer_list_is_looked_at_before_anybody_is_paid(path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_a_newer_list_that_does_not_come_is_not_waited_for_beyond_the_calls_end(path: str) -> None:
     """Whoever fetches it: the call, or the background, which has more patience."""
-    with Simulator(Scenario(models=[*TWENTY[:3]], scripts={"*": "404-delisted", TWENTY[2]: "ok"})) as sim:
+    with Simulator(Scenario(models=TWENTY[:3], scripts={"*": "404-delisted", TWENTY[2]: "ok"})) as sim:
         model = make(sim, TWENTY[:3], state=MemoryStore())
         model.refresh()
         failing(sim, USER, ALL, status=0)
@@ -180,7 +180,7 @@ def test_a_newer_list_that_does_not_come_is_not_waited_for_beyond_the_calls_end(
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_whoever_else_fetches_is_not_waited_for_longer(colour: str) -> None:
     """A fetch in the background has four times the patience; a call's own end is nearer still."""
-    with Simulator(Scenario(models=[*TWENTY[:4]], scripts={one: ["ok", "404-delisted"] for one in TWENTY[:3]})) as sim:
+    with Simulator(Scenario(models=TWENTY[:4], scripts={one: ["ok", "404-delisted"] for one in TWENTY[:3]})) as sim:
         model = make(sim, TWENTY[:4], state=MemoryStore(), sticky=False, timeouts={"call": 1.0})
         for one in TWENTY[:3]:
             model.invoke("hi", model=one)
@@ -200,7 +200,7 @@ def test_calls_at_once_look_at_the_same_newer_list(monkeypatch: pytest.MonkeyPat
     """It has a megabyte, and may have the dead ones as well: whoever waited for it needs none of its own."""
     # On a busy machine some of them are there before the others have lost their patience.
     monkeypatch.setattr(lookup, "_PATIENCE", replace(lookup._PATIENCE, call=60.0))
-    with Simulator(Scenario(models=[*TWENTY[:2]], scripts={"*": "404-delisted"})) as sim:
+    with Simulator(Scenario(models=TWENTY[:2], scripts={"*": "404-delisted"})) as sim:
         model = make(sim, TWENTY[:2], state=MemoryStore())
 
         async def calls() -> None:
@@ -223,7 +223,7 @@ def test_calls_at_once_look_at_the_same_newer_list(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("ranking", "fetched"), [(TWENTY[:2], 2), (TWENTY[:1], 1), (["*", TWENTY[0]], 2)])
 def test_it_is_looked_at_once(path: str, ranking: list[str], fetched: int) -> None:
     """Where the service's list has nobody else either; not at all for one death where only ids are named."""
-    with Simulator(Scenario(models=[*TWENTY[:2]], scripts={"*": "404-delisted"})) as sim:
+    with Simulator(Scenario(models=TWENTY[:2], scripts={"*": "404-delisted"})) as sim:
         model = make(sim, ranking, state=MemoryStore(), clock=FakeClock())
         for _ in range(3):
             with pytest.raises(OpenRouterFreeError):

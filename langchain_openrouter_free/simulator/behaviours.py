@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -245,7 +245,7 @@ class Scripts:
         self._named: set[str] = set()
         self._for_all: Any = None
 
-    def update(self, scripts: dict[str, Any]) -> None:
+    def update(self, scripts: Mapping[str, Any]) -> None:
         """Take scripts by model; a model's earlier script is forgotten, and nothing is if one is wrong."""
         parsed = {slug: parse_script(slug, script) for slug, script in scripts.items()}
         if "*" in parsed:

@@ -36,7 +36,7 @@ Owns the format and its error messages. It plays nothing.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from importlib import resources
@@ -73,13 +73,13 @@ class Scenario:
     credits: Decimal | int | float | str = Decimal(100)
     limit_source: bool = True
     generation_delay: float = 30.0
-    keys: list[str | Json] = field(default_factory=list)
-    models: list[str | Json] | None = None
+    keys: Sequence[str | Json] = field(default_factory=list)
+    models: Sequence[str | Json] | None = None
     gone: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     page_size: int | None = None
-    rpm: dict[str, int] = field(default_factory=dict)
-    refuses: dict[str, list[str]] = field(default_factory=dict)
+    rpm: Mapping[str, int] = field(default_factory=dict)
+    refuses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     scripts: Mapping[str, Script] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -168,7 +168,7 @@ class Simulator:
         with self._service.log.changed:
             return list(self._service.world.state.bill)
 
-    def script(self, scripts: dict[str, Script]) -> None:
+    def script(self, scripts: Mapping[str, Script]) -> None:
         """Give models new scripts; the module `behaviours` tells what a script is.
 
         Raises:

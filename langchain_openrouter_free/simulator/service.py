@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from langchain_openrouter_free.simulator.behaviours import Script
@@ -85,7 +85,7 @@ class Service:
                 self.world.state.catalogue.name(slug)
             self.log.clear()
 
-    def script(self, scripts: dict[str, Script]) -> None:
+    def script(self, scripts: Mapping[str, Script]) -> None:
         """Give models new scripts."""
         with self.log.changed:
             self.world.state.script(scripts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -65,7 +65,7 @@ class State:
         """The account that keys belong to unless they name another."""
         return self.accounts["main"]
 
-    def script(self, scripts: dict[str, Script]) -> None:
+    def script(self, scripts: Mapping[str, Script]) -> None:
         """Give models new scripts; a ':free' id that was not listed is listed from now on.
 
         Raises:
