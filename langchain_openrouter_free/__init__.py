@@ -9,8 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_openrouter_free.advice import ModelGone, ModelLeaving
-    from langchain_openrouter_free.budget import Budget
+    from langchain_openrouter_free.books.budget import Budget
+    from langchain_openrouter_free.books.purse import BudgetWarning
+    from langchain_openrouter_free.books.spending import Spending, Spent
+    from langchain_openrouter_free.catalogue.advice import ModelGone, ModelLeaving
+    from langchain_openrouter_free.catalogue.facts import ModelFacts
     from langchain_openrouter_free.chat_model import ChatOpenRouterFree
     from langchain_openrouter_free.clock import Clock
     from langchain_openrouter_free.errors import (
@@ -31,11 +34,8 @@ if TYPE_CHECKING:
         Skipped,
         StreamInterrupted,
     )
-    from langchain_openrouter_free.facts import ModelFacts
-    from langchain_openrouter_free.outlook import Considered, Explanation
-    from langchain_openrouter_free.paid import PaidModel
-    from langchain_openrouter_free.purse import BudgetWarning
-    from langchain_openrouter_free.spending import Spending, Spent
+    from langchain_openrouter_free.questions.outlook import Considered, Explanation
+    from langchain_openrouter_free.request.paid import PaidModel
     from langchain_openrouter_free.stores import MemoryStore, StateStore
 
 __all__ = [
@@ -72,19 +72,19 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
-    "Budget": "budget",
-    "BudgetWarning": "purse",
+    "Budget": "books.budget",
+    "BudgetWarning": "books.purse",
     "ChatOpenRouterFree": "chat_model",
     "Clock": "clock",
-    "Considered": "outlook",
-    "Explanation": "outlook",
+    "Considered": "questions.outlook",
+    "Explanation": "questions.outlook",
     "MemoryStore": "stores",
-    "ModelFacts": "facts",
-    "ModelGone": "advice",
-    "ModelLeaving": "advice",
-    "PaidModel": "paid",
-    "Spending": "spending",
-    "Spent": "spending",
+    "ModelFacts": "catalogue.facts",
+    "ModelGone": "catalogue.advice",
+    "ModelLeaving": "catalogue.advice",
+    "PaidModel": "request.paid",
+    "Spending": "books.spending",
+    "Spent": "books.spending",
     "StateStore": "stores",
 }
 

@@ -20,26 +20,26 @@ from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import ConfigDict, ValidationError
 
-from langchain_openrouter_free import parameters, settings
-from langchain_openrouter_free.accounting import Accounting
-from langchain_openrouter_free.binding import Binding
-from langchain_openrouter_free.call import Call
-from langchain_openrouter_free.candidates import ALIAS
-from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.configuration.effective import constructor_arguments
-from langchain_openrouter_free.conversations import InConversation
-from langchain_openrouter_free.engine import Attempts
+from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.engine.engine import Attempts
+from langchain_openrouter_free.engine.portal import PORTAL
 from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
-from langchain_openrouter_free.fields import names_of, sentence_of
-from langchain_openrouter_free.implied import ImpliedStreams, is_implied
-from langchain_openrouter_free.lookback import Lookback
-from langchain_openrouter_free.messages import lightened, tools_to_wire
-from langchain_openrouter_free.outlook import Outlook
-from langchain_openrouter_free.oversight import Oversight
-from langchain_openrouter_free.pacing import PacedBatches, is_paced
-from langchain_openrouter_free.planning import Plan, Planning
-from langchain_openrouter_free.portal import PORTAL
-from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.face.binding import Binding
+from langchain_openrouter_free.face.pacing import PacedBatches, is_paced
+from langchain_openrouter_free.questions.accounting import Accounting
+from langchain_openrouter_free.questions.lookback import Lookback
+from langchain_openrouter_free.questions.outlook import Outlook
+from langchain_openrouter_free.questions.oversight import Oversight
+from langchain_openrouter_free.request import parameters, settings
+from langchain_openrouter_free.request.call import Call
+from langchain_openrouter_free.request.candidates import ALIAS
+from langchain_openrouter_free.request.fields import names_of, sentence_of
+from langchain_openrouter_free.request.planning import Plan, Planning
+from langchain_openrouter_free.route.routing import Route
+from langchain_openrouter_free.words.conversations import InConversation
+from langchain_openrouter_free.words.implied import ImpliedStreams, is_implied
+from langchain_openrouter_free.words.messages import lightened, tools_to_wire
 
 log = logging.getLogger("langchain_openrouter_free")
 

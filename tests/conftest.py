@@ -17,9 +17,9 @@ import waiting
 from hypothesis import settings
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
-from langchain_openrouter_free.listings import LISTINGS
+from langchain_openrouter_free.catalogue.listings import LISTINGS
 from langchain_openrouter_free.simulator import Scenario, Simulator
-from langchain_openrouter_free.voices import VOICES
+from langchain_openrouter_free.words.voices import VOICES
 
 # A busy machine is not a slow function. What a run finds, the next one finds as well; `--hypothesis-profile=searching`
 # tries what was never tried before.

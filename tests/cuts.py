@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from recorded import cases, cassettes, interactions
 
-from langchain_openrouter_free.answers import judge
-from langchain_openrouter_free.refusals import classify
-from langchain_openrouter_free.replies import to_chunk, to_message
-from langchain_openrouter_free.verdicts import Kind
-from langchain_openrouter_free.wire import Assembly, Completion, ReplyError, ReplyReader
+from langchain_openrouter_free.judging.answers import judge
+from langchain_openrouter_free.judging.refusals import classify
+from langchain_openrouter_free.judging.verdicts import Kind
+from langchain_openrouter_free.protocol.wire import Assembly, Completion, ReplyError, ReplyReader
+from langchain_openrouter_free.words.replies import to_chunk, to_message
 
 NOW = 1_790_000_000.0
 # In short: every byte of a short reply, of longer ones each 997th and each of the last 40.

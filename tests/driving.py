@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
-from langchain_openrouter_free.ledger import Ledger
+from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.simulator import Simulator
 
 PATHS = ("invoke", "ainvoke", "stream", "astream")

@@ -20,12 +20,12 @@ from typing import Any
 
 from store_helpers import fail, forked, wait_for
 
-from langchain_openrouter_free.actions import Action, Candidate, GiveUp, Try, Wait
-from langchain_openrouter_free.bookkeeping import Accounts, Books
-from langchain_openrouter_free.budget import Need
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import Limits, Share, Slot
-from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.books.budget import Need
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.quota import Limits, Share, Slot
+from langchain_openrouter_free.engine.bookkeeping import Accounts, Books
+from langchain_openrouter_free.route.actions import Action, Candidate, GiveUp, Try, Wait
+from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.stores.connection import Connection
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock

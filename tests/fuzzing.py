@@ -21,24 +21,25 @@ from hypothesis import strategies as st
 from recorded import ABSENT
 from wire_table import answer, err, event, sse, upstream
 
-from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, pages
-from langchain_openrouter_free.answers import judge
-from langchain_openrouter_free.catalogue import Listing
-from langchain_openrouter_free.choosing import Chooser
+from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError
+from langchain_openrouter_free.books import pages
+from langchain_openrouter_free.books.funds import Funds
+from langchain_openrouter_free.books.history import read_call
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.purse import Purse
+from langchain_openrouter_free.catalogue.catalogue import Listing
+from langchain_openrouter_free.catalogue.facts import facts_of
+from langchain_openrouter_free.catalogue.fetching import Fetch, Fetched, Unpacked
+from langchain_openrouter_free.catalogue.listings import decode, encode
 from langchain_openrouter_free.configuration.reading import document
-from langchain_openrouter_free.facts import facts_of
-from langchain_openrouter_free.fetching import Fetch, Fetched, Unpacked
-from langchain_openrouter_free.fitness import Needs
-from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.history import read_call
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.listings import decode, encode
-from langchain_openrouter_free.lookup import cost_of, day_limit_of
-from langchain_openrouter_free.purse import Purse
-from langchain_openrouter_free.refusals import classify, classify_listing
-from langchain_openrouter_free.replies import to_chunk, to_message
-from langchain_openrouter_free.verdicts import Kind, verdict
-from langchain_openrouter_free.wire import Assembly, Completion, ReplyError, ReplyReader
+from langchain_openrouter_free.judging.answers import judge
+from langchain_openrouter_free.judging.refusals import classify, classify_listing
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
+from langchain_openrouter_free.protocol.wire import Assembly, Completion, ReplyError, ReplyReader
+from langchain_openrouter_free.request.lookup import cost_of, day_limit_of
+from langchain_openrouter_free.route.choosing import Chooser
+from langchain_openrouter_free.route.fitness import Needs
+from langchain_openrouter_free.words.replies import to_chunk, to_message
 
 NOW = 1_790_000_000.0
 JSON: st.SearchStrategy[Any] = st.recursive(

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from langchain_openrouter_free.health import HALF_LIFE, Health
+from langchain_openrouter_free.books.health import HALF_LIFE, Health
 
 MODELS = [f"m{n}:free" for n in range(6)]
 START = 1_790_000_000.0

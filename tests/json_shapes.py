@@ -9,11 +9,11 @@ from typing import Any, Literal, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, create_model
 from typing_extensions import TypedDict
 
-from langchain_openrouter_free.checkup import Finding
-from langchain_openrouter_free.outlook import Considered
-from langchain_openrouter_free.spending import Spending
-from langchain_openrouter_free.standing import Standing
-from langchain_openrouter_free.usage import Cost, ProjectUse, WindowUse
+from langchain_openrouter_free.books.spending import Spending
+from langchain_openrouter_free.books.usage import Cost, ProjectUse, WindowUse
+from langchain_openrouter_free.questions.checkup import Finding
+from langchain_openrouter_free.questions.outlook import Considered
+from langchain_openrouter_free.questions.standing import Standing
 
 Mark = float | None
 

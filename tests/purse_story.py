@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from langchain_openrouter_free.budget import Budget
-from langchain_openrouter_free.purse import LEASE, Purse
+from langchain_openrouter_free.books.budget import Budget
+from langchain_openrouter_free.books.purse import LEASE, Purse
 
 NOW = 1_790_000_000.0  # 2026-09-21, 13:33:20 UTC
 DAY = 86_400.0

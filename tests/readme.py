@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from langchain_openrouter_free.answers import ERROR, ROWS
 from langchain_openrouter_free.configuration.schema import names, told
-from langchain_openrouter_free.fields import Fields
-from langchain_openrouter_free.verdicts import POLICIES, Kind, Step
+from langchain_openrouter_free.judging.answers import ERROR, ROWS
+from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, Step
+from langchain_openrouter_free.request.fields import Fields
 
 README = Path(__file__).parents[1] / "README.md"
 FAILURES = "failure table", "made from verdicts.POLICIES"

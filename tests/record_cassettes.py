@@ -23,7 +23,7 @@ from cassette_conversations import CONVERSATIONS, FOLDER, Conversation, Recorded
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_openrouter_free import OpenRouterFreeError
-from langchain_openrouter_free.listings import LISTINGS
+from langchain_openrouter_free.catalogue.listings import LISTINGS
 from langchain_openrouter_free.simulator import Simulator
 
 PORT = 8787

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from readme import README, written
 
 from langchain_openrouter_free import OpenRouterFreeError, StreamInterrupted
-from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.behaviours import REGISTRY
 from langchain_openrouter_free.testing import FakeClock

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
 
-from langchain_openrouter_free.replies import (
+from langchain_openrouter_free.protocol.wire import Completion, Delta, ToolDelta
+from langchain_openrouter_free.words.replies import (
     to_message,
 )
-from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
 
 USAGE = {
     "prompt_tokens": 11,

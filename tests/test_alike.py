@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import ABSENT, FOLDER, cassettes, interactions
 
-from langchain_openrouter_free import alike, floods
-from langchain_openrouter_free.reasoning import merge_reasoning_details
-from langchain_openrouter_free.wire import Assembly, Completion, Delta, ReplyError, ReplyReader
+from langchain_openrouter_free.protocol import alike, floods
+from langchain_openrouter_free.protocol.reasoning import merge_reasoning_details
+from langchain_openrouter_free.protocol.wire import Assembly, Completion, Delta, ReplyError, ReplyReader
 
 STREAM = {"content-type": "text/event-stream"}
 
@@ -171,7 +171,7 @@ def test_nor_of_any_recorded_stream() -> None:
 
 def test_an_event_with_another_word_is_not_decoded() -> None:
     body = words(*(f"word {number} " for number in range(50)))
-    with patch("langchain_openrouter_free.payloads.LENIENT") as decoder:
+    with patch("langchain_openrouter_free.protocol.payloads.LENIENT") as decoder:
         real = json.JSONDecoder(strict=False)
         decoder.raw_decode.side_effect = real.raw_decode
         deltas, *_ = read(body)
@@ -183,7 +183,7 @@ def test_an_event_with_another_word_is_not_decoded() -> None:
 @pytest.mark.parametrize("shape", THOUGHTS[:3])
 def test_nor_one_with_another_thought(shape: Callable[[str], dict[str, Any]]) -> None:
     body = b"".join(event(shape(f"word {number} ")) for number in range(50))
-    with patch("langchain_openrouter_free.payloads.LENIENT") as decoder:
+    with patch("langchain_openrouter_free.protocol.payloads.LENIENT") as decoder:
         decoder.raw_decode.side_effect = json.JSONDecoder(strict=False).raw_decode
         deltas, *_ = read(body, whole=True)
     assert "".join(delta.reasoning for delta in deltas) == "".join(f"word {number} " for number in range(50))
@@ -199,7 +199,7 @@ def test_words_that_come_together_are_one_where_nobody_listens() -> None:
 
 def test_events_that_are_never_alike_are_soon_not_compared_any_more() -> None:
     body = b"".join(event({"content": f"w{number}"}, created=number) for number in range(50))
-    with patch("langchain_openrouter_free.payloads.LENIENT") as decoder:
+    with patch("langchain_openrouter_free.protocol.payloads.LENIENT") as decoder:
         decoder.raw_decode.side_effect = json.JSONDecoder(strict=False).raw_decode
         read(body)
     assert decoder.raw_decode.call_count <= 53

@@ -13,12 +13,13 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pitfall_helpers import ADD
 from reply_strategies import _streams
 
-from langchain_openrouter_free import AllModelsFailed, ConfigurationError, StreamInterrupted, schemas
-from langchain_openrouter_free.answers import MOST_REPEATS, ROWS, Terms, judge, looping, terms_of
-from langchain_openrouter_free.schemas import misfit
+from langchain_openrouter_free import AllModelsFailed, ConfigurationError, StreamInterrupted
+from langchain_openrouter_free.judging import schemas
+from langchain_openrouter_free.judging.answers import MOST_REPEATS, ROWS, Terms, judge, looping, terms_of
+from langchain_openrouter_free.judging.schemas import misfit
+from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, Verdict
+from langchain_openrouter_free.protocol.wire import Assembly, Completion, ToolDelta
 from langchain_openrouter_free.simulator import Simulator
-from langchain_openrouter_free.verdicts import POLICIES, Kind, Verdict
-from langchain_openrouter_free.wire import Assembly, Completion, ToolDelta
 
 QUIET = {"reasoning": False}
 # Row -> (what the first model does, whether it has tools, what the caller gets who accepts it)

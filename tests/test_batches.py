@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from turning import Crowd, TurningClock
 
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, FreeQuotaExhausted, MemoryStore
-from langchain_openrouter_free.pacing import is_paced
+from langchain_openrouter_free.face.pacing import is_paced
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 

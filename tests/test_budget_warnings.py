@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free import Budget, BudgetExceeded, BudgetWarning, MemoryStore
-from langchain_openrouter_free.purse import Purse
+from langchain_openrouter_free.books.purse import Purse
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 

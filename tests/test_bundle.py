@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from test_facts import DAYS, FOLDER, frees_of, listing_of, real
 
-from langchain_openrouter_free import bundle
-from langchain_openrouter_free.catalogue import Listing
-from langchain_openrouter_free.choosing import facts_in, free_in, selection_of
+from langchain_openrouter_free.catalogue import bundle
+from langchain_openrouter_free.catalogue.catalogue import Listing
+from langchain_openrouter_free.route.choosing import facts_in, free_in, selection_of
 
-ROOT = Path(bundle.__file__).parents[1]
-COMMAND = [sys.executable, "-m", "langchain_openrouter_free.bundle"]
+ROOT = Path(bundle.__file__).parents[2]
+COMMAND = [sys.executable, "-m", "langchain_openrouter_free.catalogue.bundle"]
 
 
 def renewed(body: bytes, to: Path) -> subprocess.CompletedProcess[bytes]:
@@ -65,6 +65,6 @@ def test_what_is_no_list_writes_nothing(body: bytes, tmp_path: Path) -> None:
 
 
 def test_the_command_is_the_one_that_is_documented() -> None:
-    told = "curl -s https://openrouter.ai/api/v1/models | python -m langchain_openrouter_free.bundle"
+    told = "curl -s https://openrouter.ai/api/v1/models | python -m langchain_openrouter_free.catalogue.bundle"
     assert told in " ".join((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
     assert told in str(bundle.__doc__)

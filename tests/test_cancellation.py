@@ -14,11 +14,12 @@ import pytest
 from driving import PATHS, TWENTY, drive, make
 from money_world import World
 
-from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore, transport
-from langchain_openrouter_free.attempt import Attempt
-from langchain_openrouter_free.clients import CLIENTS
-from langchain_openrouter_free.listings import LISTINGS
-from langchain_openrouter_free.payments import Payments
+from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
+from langchain_openrouter_free.catalogue.listings import LISTINGS
+from langchain_openrouter_free.connections import transport
+from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.engine.attempt import Attempt
+from langchain_openrouter_free.engine.payments import Payments
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock

@@ -15,7 +15,7 @@ from pitfall_helpers import merged
 from vcr.errors import CannotOverwriteExistingCassetteException
 
 from langchain_openrouter_free import FreeQuotaExhausted
-from langchain_openrouter_free.listings import LISTINGS
+from langchain_openrouter_free.catalogue.listings import LISTINGS
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from langchain_openrouter_free import checkup
-from langchain_openrouter_free.breaker import Cooldown
-from langchain_openrouter_free.bundle import bundled
-from langchain_openrouter_free.catalogue import Listing
-from langchain_openrouter_free.checkup import Level, Said
-from langchain_openrouter_free.health import Health
-from langchain_openrouter_free.history import CallRecord
-from langchain_openrouter_free.ledger import Hold, Ledger, Stated
-from langchain_openrouter_free.quota import Limits, Use, Windows
-from langchain_openrouter_free.standing import standings
-from langchain_openrouter_free.usage import costs, usage
-from langchain_openrouter_free.verdicts import Kind
+from langchain_openrouter_free.books.breaker import Cooldown
+from langchain_openrouter_free.books.health import Health
+from langchain_openrouter_free.books.history import CallRecord
+from langchain_openrouter_free.books.ledger import Hold, Ledger, Stated
+from langchain_openrouter_free.books.quota import Limits, Use, Windows
+from langchain_openrouter_free.books.usage import costs, usage
+from langchain_openrouter_free.catalogue.bundle import bundled
+from langchain_openrouter_free.catalogue.catalogue import Listing
+from langchain_openrouter_free.judging.verdicts import Kind
+from langchain_openrouter_free.questions import checkup
+from langchain_openrouter_free.questions.checkup import Level, Said
+from langchain_openrouter_free.questions.standing import standings
 
 NOW = 1_790_000_000.0
 DAY = int(NOW // 86_400)

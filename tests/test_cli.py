@@ -22,12 +22,12 @@ from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner, Result
 
 from langchain_openrouter_free import ChatOpenRouterFree
+from langchain_openrouter_free.books.history import CallRecord
 from langchain_openrouter_free.cli.app import app
 from langchain_openrouter_free.cli.output import plain
 from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.configuration.schema import names
 from langchain_openrouter_free.errors import AttemptRecord
-from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.simulator import Scenario, Simulator
 
 ROOT = str(Path(__file__).resolve().parents[1])

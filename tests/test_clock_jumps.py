@@ -6,13 +6,13 @@ import pytest
 from driving import TWENTY, book_of, drive, make
 
 from langchain_openrouter_free import FreeQuotaExhausted, MemoryStore
-from langchain_openrouter_free.breaker import FIXED
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.pages import decode, encode
-from langchain_openrouter_free.quota import DAY, MINUTE, Full, Limits, Slot, Windows
+from langchain_openrouter_free.books.breaker import FIXED
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.pages import decode, encode
+from langchain_openrouter_free.books.quota import DAY, MINUTE, Full, Limits, Slot, Windows
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, verdict
 
 START = 1_790_000_005.0  # 25 seconds into a minute, 14:13 UTC
 MIDNIGHT = 1_790_035_200.0

@@ -22,7 +22,7 @@ from langchain_openrouter_free.configuration import trust
 from langchain_openrouter_free.configuration.effective import effective, user_file
 from langchain_openrouter_free.configuration.lines import lines_of
 from langchain_openrouter_free.configuration.schema import FILE, json_schema, names
-from langchain_openrouter_free.fields import Fields
+from langchain_openrouter_free.request.fields import Fields
 
 KEY = "sk-or-v1-" + "c0ffee" * 10
 

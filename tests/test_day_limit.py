@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from driving import PATHS, TWENTY, drive, make
 
-from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted, MemoryStore, settings
-from langchain_openrouter_free.bookkeeping import Accounts
-from langchain_openrouter_free.fetching import Fetched
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.lookup import day_limit_of
-from langchain_openrouter_free.quota import DAY, MINUTE, Windows
+from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted, MemoryStore
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.quota import DAY, MINUTE, Windows
+from langchain_openrouter_free.catalogue.fetching import Fetched
+from langchain_openrouter_free.engine.bookkeeping import Accounts
+from langchain_openrouter_free.request import settings
+from langchain_openrouter_free.request.lookup import day_limit_of
 from langchain_openrouter_free.simulator import Received, Scenario, Simulator
 from langchain_openrouter_free.simulator.reply import Ending, Reply, encode, html_reply, json_reply
 from langchain_openrouter_free.testing import FakeClock

@@ -17,15 +17,15 @@ from money_world import DEAR, PAYING
 from pydantic import SecretStr
 
 from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore, PaidModel, StreamInterrupted
-from langchain_openrouter_free.actions import Candidate, Try
-from langchain_openrouter_free.health import Health
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.settings import timeouts, wire
+from langchain_openrouter_free.books.health import Health
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.engine.timeouts import Deadlines, Timeouts
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
+from langchain_openrouter_free.request.settings import timeouts, wire
+from langchain_openrouter_free.route.actions import Candidate, Try
+from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.timeouts import Deadlines, Timeouts
-from langchain_openrouter_free.verdicts import Kind, verdict
 
 DROPS = ["comment", "role", "empty", "blank", "tool"]
 QUICK = {"first_token": 0.3, "stall": 0.3}

@@ -11,9 +11,9 @@ from driving import PATHS, TWENTY, asked, drive, make
 from wire_table import NOW, REFUSALS, Case, err, upstream
 
 from langchain_openrouter_free import MemoryStore, NoSuitableModel
+from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.errors import AllModelsFailed
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.refusals import classify
+from langchain_openrouter_free.judging.refusals import classify
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
 

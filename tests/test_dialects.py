@@ -9,9 +9,9 @@ from driving import PATHS, asked, drive, make
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_openrouter_free import ConfigurationError
-from langchain_openrouter_free.hygiene import Form, formed
-from langchain_openrouter_free.messages import needs, to_wire, tool_choice_to_wire, tools_to_wire
+from langchain_openrouter_free.route.hygiene import Form, formed
 from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.words.messages import needs, to_wire, tool_choice_to_wire, tools_to_wire
 
 PDF, PNG, LINK = "JVBERi0=", "iVBORw0=", "https://x/y"
 PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}

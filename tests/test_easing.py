@@ -16,7 +16,7 @@ from langchain_openrouter_free import (
     NoSuitableModel,
     StreamInterrupted,
 )
-from langchain_openrouter_free.easing import Ease, ease_of
+from langchain_openrouter_free.judging.easing import Ease, ease_of
 from langchain_openrouter_free.simulator import Scenario, Simulator
 
 FIRST, SECOND = "test/first:free", "test/second:free"

@@ -17,7 +17,7 @@ from pathlib import Path
 import planted
 import pytest
 
-from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.simulator import Scenario, Simulator
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

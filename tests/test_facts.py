@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free.catalogue import Listing
-from langchain_openrouter_free.choosing import facts_in, free_in, selection_of
-from langchain_openrouter_free.facts import ModelFacts, facts_of
-from langchain_openrouter_free.ranking import not_for_chat, scored
+from langchain_openrouter_free.catalogue.catalogue import Listing
+from langchain_openrouter_free.catalogue.facts import ModelFacts, facts_of
+from langchain_openrouter_free.catalogue.ranking import not_for_chat, scored
+from langchain_openrouter_free.route.choosing import facts_in, free_in, selection_of
 
 FOLDER = Path(__file__).parents[2] / "shared" / "openrouter" / "catalog"
 real = pytest.mark.skipif(not FOLDER.exists(), reason="the folder of the service's real lists is not beside this repo")

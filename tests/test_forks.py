@@ -13,8 +13,8 @@ from driving import TWENTY, make
 from store_helpers import COUNT, forked, one_more
 
 from langchain_openrouter_free import MemoryStore
-from langchain_openrouter_free.clients import Clients
-from langchain_openrouter_free.portal import Portal
+from langchain_openrouter_free.connections.clients import Clients
+from langchain_openrouter_free.engine.portal import Portal
 from langchain_openrouter_free.simulator import Simulator
 
 pytestmark = [

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free.framing import Framing
-from langchain_openrouter_free.network import AsyncDeadlineStream, DeadlineStream
+from langchain_openrouter_free.connections.framing import Framing
+from langchain_openrouter_free.connections.network import AsyncDeadlineStream, DeadlineStream
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEADS = st.sampled_from(

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from langchain_openrouter_free.budget import Need, worst_case
-from langchain_openrouter_free.catalogue import Listing, Prices, parse_prices
+from langchain_openrouter_free.books.budget import Need, worst_case
+from langchain_openrouter_free.catalogue.catalogue import Listing, Prices, parse_prices
 
 FOLDER = Path(__file__).parents[2] / "shared" / "openrouter" / "catalog"
 real = pytest.mark.skipif(not FOLDER.exists(), reason="the folder of the service's real lists is not beside this repo")

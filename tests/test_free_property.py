@@ -19,8 +19,8 @@ from langchain_core.runnables import ConfigurableField
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, MemoryStore, NoSuitableModel
 from langchain_openrouter_free import OpenRouterFreeError as Failed
-from langchain_openrouter_free.listings import LISTINGS, USABLE
-from langchain_openrouter_free.settings import DEFAULT_BASE_URL
+from langchain_openrouter_free.catalogue.listings import LISTINGS, USABLE
+from langchain_openrouter_free.request.settings import DEFAULT_BASE_URL
 from langchain_openrouter_free.testing import FakeClock
 
 A, B, C, D = (f"test/{name}:free" for name in "abcd")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free.wire import Assembly, Completion, ReplyReader
+from langchain_openrouter_free.protocol.wire import Assembly, Completion, ReplyReader
 
 STREAM = {"Content-Type": "text/event-stream"}
 ANY = st.text(st.characters(codec="utf-8") | st.sampled_from("😀𝄞a"), max_size=12)

@@ -8,7 +8,7 @@ import threading
 import pytest
 from driving import TWENTY, HeldStore, book_of, make
 
-from langchain_openrouter_free.handover import handed_over
+from langchain_openrouter_free.engine.handover import handed_over
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from langchain_openrouter_free.health import HALF_LIFE, Health, pruned
-from langchain_openrouter_free.repute import Repute
+from langchain_openrouter_free.books.health import HALF_LIFE, Health, pruned
+from langchain_openrouter_free.books.repute import Repute
 
 # -- what is remembered
 

@@ -11,7 +11,7 @@ from health_helpers import MODELS, ONE_DAY, SICK, START, UNKNOWN, WELL, books, m
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free.health import EXPLORE, HALF_LIFE, Health, Strategy, ordered
+from langchain_openrouter_free.books.health import EXPLORE, HALF_LIFE, Health, Strategy, ordered
 
 
 @given(

@@ -14,15 +14,16 @@ import pytest
 from driving import PATHS, TWENTY, asked, book_of, drive, make
 from money_world import DEAR, PAYING
 
-from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore, StreamInterrupted, portal
-from langchain_openrouter_free.clients import CLIENTS
-from langchain_openrouter_free.history import CallRecord
-from langchain_openrouter_free.portal import PORTAL
+from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore, StreamInterrupted
+from langchain_openrouter_free.books.history import CallRecord
+from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.connections.transport import TransportFault
+from langchain_openrouter_free.engine import portal
+from langchain_openrouter_free.engine.portal import PORTAL
+from langchain_openrouter_free.judging.verdicts import Kind
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.transport import TransportFault
-from langchain_openrouter_free.verdicts import Kind
 
 SILENT = ["hang-before-headers", "hang-after-headers", {"do": "drip", "interval": 0.02}]
 SOON = 0.15

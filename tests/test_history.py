@@ -21,12 +21,12 @@ from langchain_openrouter_free import (
     MemoryStore,
     RequestRejected,
     StreamInterrupted,
-    bookkeeping,
 )
+from langchain_openrouter_free.books.history import ROWS_KEPT, CallRecord, Totals, read_call
+from langchain_openrouter_free.books.purse import Purse
+from langchain_openrouter_free.books.quota import Quota
+from langchain_openrouter_free.engine import bookkeeping
 from langchain_openrouter_free.errors import AttemptRecord
-from langchain_openrouter_free.history import ROWS_KEPT, CallRecord, Totals, read_call
-from langchain_openrouter_free.purse import Purse
-from langchain_openrouter_free.quota import Quota
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.stores import PageRef, StateStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
@@ -40,7 +40,7 @@ def records(store: Any, model: Any) -> list[CallRecord]:
 
 
 def account(model: Any) -> str:
-    from langchain_openrouter_free import settings  # noqa: PLC0415
+    from langchain_openrouter_free.request import settings  # noqa: PLC0415
 
     return settings.account(model.api_key.get_secret_value(), settings.base_url(model.base_url))
 

@@ -20,22 +20,25 @@ from langchain_core.utils.json import parse_partial_json
 from test_hostile_server import JSON, WELL, greedily_answered, router, serving
 from test_list_client import ZERO, refresh, reply_of, saying
 
-from langchain_openrouter_free import AllModelsFailed, StreamInterrupted, facts, floods, pages
-from langchain_openrouter_free.blanks import MOST, Blanks
-from langchain_openrouter_free.catalogue import LONGEST_ID, MOST_ENTRIES, Listing
+from langchain_openrouter_free import AllModelsFailed, StreamInterrupted
+from langchain_openrouter_free.books import pages
+from langchain_openrouter_free.books.history import OTHERS, CallRecord, Totals
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.tripwire import Bill
+from langchain_openrouter_free.catalogue import facts
+from langchain_openrouter_free.catalogue.catalogue import LONGEST_ID, MOST_ENTRIES, Listing
+from langchain_openrouter_free.catalogue.fetching import MOST_BYTES
+from langchain_openrouter_free.catalogue.listings import LISTINGS, encode
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
-from langchain_openrouter_free.fetching import MOST_BYTES
-from langchain_openrouter_free.history import OTHERS, CallRecord, Totals
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.listings import LISTINGS, encode
-from langchain_openrouter_free.refusals import classify
+from langchain_openrouter_free.judging.refusals import classify
+from langchain_openrouter_free.judging.traits import Lesson
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
+from langchain_openrouter_free.protocol import floods
+from langchain_openrouter_free.protocol.wire import Assembly, Delta, ReplyReader, ToolDelta
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.reply import Reply
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.traits import Lesson
-from langchain_openrouter_free.tripwire import Bill
-from langchain_openrouter_free.verdicts import Kind, verdict
-from langchain_openrouter_free.wire import Assembly, Delta, ReplyReader, ToolDelta
+from langchain_openrouter_free.words.blanks import MOST, Blanks
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0

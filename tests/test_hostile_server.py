@@ -31,9 +31,9 @@ from langchain_openrouter_free import (
     MemoryStore,
     RequestRejected,
 )
+from langchain_openrouter_free.protocol.unpacking import PIECE, Unpacker
+from langchain_openrouter_free.protocol.wire import MAX_ERROR_BYTES, MAX_REPLY_BYTES, ReplyError, ReplyReader
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.unpacking import PIECE, Unpacker
-from langchain_openrouter_free.wire import MAX_ERROR_BYTES, MAX_REPLY_BYTES, ReplyError, ReplyReader
 
 Say = Callable[[str], tuple[int, dict[str, str], bytes]]
 EVENT = {"id": "gen-1", "choices": [{"index": 0, "delta": {"content": "well"}, "finish_reason": "stop"}]}

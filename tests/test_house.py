@@ -14,107 +14,132 @@ import langchain_openrouter_free as package
 NAME = package.__name__
 ROOT = Path(str(package.__file__)).parent
 RULES = {
-    "evidence",
-    "waits",
-    "refusals",
-    "schemas",
-    "shapes",
-    "easing",
+    "protocol.evidence",
+    "judging.waits",
+    "judging.refusals",
+    "judging.schemas",
+    "judging.shapes",
+    "judging.easing",
     "values",
-    "verdicts",
-    "unpacking",
-    "addresses",
-    "answers",
-    "wire",
-    "alike",
-    "payloads",
-    "halves",
-    "spoken",
-    "floods",
-    "indexing",
-    "framing",
-    "quota",
-    "skew",
-    "breaker",
-    "health",
-    "repute",
-    "amends",
-    "hygiene",
-    "dialects",
-    "ledger",
-    "sizes",
-    "reasoning",
+    "judging.verdicts",
+    "protocol.unpacking",
+    "connections.addresses",
+    "judging.answers",
+    "protocol.wire",
+    "protocol.alike",
+    "protocol.payloads",
+    "protocol.halves",
+    "protocol.spoken",
+    "protocol.floods",
+    "protocol.indexing",
+    "connections.framing",
+    "books.quota",
+    "books.skew",
+    "books.breaker",
+    "books.health",
+    "books.repute",
+    "route.amends",
+    "route.hygiene",
+    "protocol.dialects",
+    "books.ledger",
+    "protocol.sizes",
+    "protocol.reasoning",
     "serve.asking",
     "serve.answering",
     "serve.metrics",
-    "objects",
-    "joining",
-    "history",
-    "figures",
+    "judging.objects",
+    "books.joining",
+    "books.history",
+    "books.figures",
     "report.charts",
-    "pages",
-    "actions",
-    "choosing",
-    "facts",
-    "fitness",
-    "ranking",
-    "selection",
-    "budget",
-    "funds",
-    "preferences",
-    "purse",
-    "spending",
-    "abilities",
-    "advice",
-    "catalogue",
-    "checks",
-    "fetching",
-    "ordering",
-    "routing",
-    "walked",
-    "hindsight",
-    "lessons",
-    "shortcomings",
-    "suitability",
-    "tokens",
-    "traits",
-    "timeouts",
-    "rivals",
-    "onward",
-    "delivery",
-    "blanks",
-    "tripwire",
-    "endings",
+    "books.pages",
+    "route.actions",
+    "route.choosing",
+    "catalogue.facts",
+    "route.fitness",
+    "catalogue.ranking",
+    "catalogue.selection",
+    "books.budget",
+    "books.funds",
+    "protocol.preferences",
+    "books.purse",
+    "books.spending",
+    "catalogue.abilities",
+    "catalogue.advice",
+    "catalogue.catalogue",
+    "judging.checks",
+    "catalogue.fetching",
+    "route.ordering",
+    "route.routing",
+    "route.walked",
+    "route.hindsight",
+    "route.lessons",
+    "judging.shortcomings",
+    "route.suitability",
+    "route.tokens",
+    "judging.traits",
+    "engine.timeouts",
+    "route.rivals",
+    "route.onward",
+    "engine.delivery",
+    "words.blanks",
+    "books.tripwire",
+    "route.endings",
     "errors",
     "configuration.lines",
     "configuration.layers",
-    "standing",
-    "usage",
-    "checkup",
+    "questions.standing",
+    "books.usage",
+    "questions.checkup",
 }
-PURE = RULES | {"messages", "replies", "restarts"}
+PURE = RULES | {"words.messages", "words.replies", "words.restarts"}
 LANGCHAIN = {
-    "implied",
-    "restarts",
-    "audience",
-    "oversight",
+    "words.implied",
+    "words.restarts",
+    "request.audience",
+    "questions.oversight",
     "cli.chat",
     "cli.demo",
     "cli.explain",
-    "outlook",
-    "binding",
+    "questions.outlook",
+    "face.binding",
     "chat_model",
-    "pacing",
-    "call",
-    "conversations",
-    "external",
-    "structured",
-    "messages",
-    "replies",
+    "face.pacing",
+    "request.call",
+    "words.conversations",
+    "request.external",
+    "face.structured",
+    "words.messages",
+    "words.replies",
     "errors",
 }
-HTTP = {"clients", "direct", "transport", "network", "sources", "lookup", "fields"}
+HTTP = {
+    "connections.clients",
+    "connections.direct",
+    "connections.transport",
+    "connections.network",
+    "engine.sources",
+    "request.lookup",
+    "request.fields",
+}
 WORLD = {"httpx", "httpcore", "time", "random", "asyncio", "os", "sqlite3", "threading", "socket"}
+# From the ground up: each may import those before it. A module at the top that is not named is of the ground.
+FLOORS = (
+    ("", "simulator"),
+    ("protocol", "stores"),
+    ("catalogue", "judging"),
+    ("books", "connections"),
+    ("report", "route"),
+    ("engine",),
+    ("words",),
+    ("request",),
+    ("configuration", "questions"),
+    ("face", "serve"),
+    ("chat_model",),
+    ("cli",),
+    ("__main__",),
+)
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 ID = re.compile(r"[a-z0-9~-]+/[a-z0-9][a-z0-9._-]*(:[a-z]+)?")
 NO_MODEL = {"application/json", "text/event-stream", "text/html"}  # content types
 OUR_OWN = ("simulated/", "test/", "openrouter/")  # inventions, and the service's own routers
@@ -158,12 +183,30 @@ def test_who_may_import_what() -> None:
 def test_every_module_is_in_the_map_and_the_rules_are_marked() -> None:
     page = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
-    alone = dict(re.findall(r"^\| `(\w+)\.py`( \*)? \|", "\n".join(rows), re.MULTILINE))
+    heads = re.split(r"^\*\*(?:`(\w+)/`)?", page, flags=re.MULTILINE)
+    alone = {
+        f"{package}.{module}" if package else module: mark
+        for package, part in zip(heads[1::2], heads[2::2], strict=True)
+        for module, mark in re.findall(r"^\| `(\w+)\.py`( \*)? \|", part, re.MULTILINE)
+    }
     packages = {row[3:].partition("/`")[0]: set(re.findall(r"`(\w+)`", row)) for row in rows if "/` |" in row}
     told = alone.keys() | {f"{package}.{module}" for package, modules in packages.items() for module in modules}
     named = {name for name in TREES if name and not name.endswith("__main__") and FILES[name].name != "__init__.py"}
     assert (named - told, {name for name in alone if name not in named}) == (set(), set())
-    assert {name for name, mark in alone.items() if mark} == {name for name in RULES if "." not in name}
+    rules = {name for name in RULES if name.partition(".")[0] not in packages}
+    assert {name for name, mark in alone.items() if mark} == rules
+
+
+def test_every_import_goes_down() -> None:
+    """Within a package modules import each other, in no circle; all else is imported from a lower floor."""
+
+    def place(name: str) -> str:
+        top = name.partition(".")[0]
+        return top if top in FLOOR else ""
+
+    arrows = [(name, other) for name, tree in TREES.items() if name for other in ours(tree)]
+    across = [(one, other) for one, other in arrows if place(one) != place(other)]
+    assert [(one, other) for one, other in across if FLOOR[place(one)] <= FLOOR[place(other)]] == []
 
 
 def test_no_import_goes_in_a_circle() -> None:

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_openrouter_free.hygiene import NINE, Form, form_of, formed
-from langchain_openrouter_free.refusals import classify
-from langchain_openrouter_free.traits import (
+from langchain_openrouter_free.judging.refusals import classify
+from langchain_openrouter_free.judging.traits import (
     CONTENT_PARTS,
     FORMS,
     MESSAGE_ORDER,
@@ -24,7 +23,8 @@ from langchain_openrouter_free.traits import (
     SYSTEM_ROLE,
     TOOL_CALL_IDS,
 )
-from langchain_openrouter_free.verdicts import Kind
+from langchain_openrouter_free.judging.verdicts import Kind
+from langchain_openrouter_free.route.hygiene import NINE, Form, form_of, formed
 
 SHAPES = {
     "any": Form(),

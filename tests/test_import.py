@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -22,17 +23,18 @@ BASE = "from langchain_core.language_models import BaseChatModel; import httpx, 
 UNREAD = {
     *("langchain_openai", "openai", "langchain_core.tools", "opentelemetry"),
     *("sqlite3", "redis", "platformdirs", "jsonschema", "plotly", "typer", "rich", "starlette", "uvicorn"),
-    *(f"{NAME}.{one}" for one in ("cli", "serve", "simulator", "structured", "restarts", "testing")),
+    *(f"{NAME}.{one}" for one in ("cli", "serve", "simulator", "face.structured", "words.restarts", "testing")),
     *(f"{NAME}.{one}" for one in ("stores.sqlite", "stores.redis", "configuration.schema", "configuration.template")),
-    *("tomllib", f"{NAME}.configuration.lines", f"{NAME}.external"),
-    *(f"{NAME}.{one}" for one in ("spending", "figures", "report", "usage", "checkup", "examination", "standing")),
+    *("tomllib", f"{NAME}.configuration.lines", f"{NAME}.request.external"),
+    *(f"{NAME}.{one}" for one in ("books.spending", "books.figures", "books.usage", "report")),
+    *(f"{NAME}.questions.{one}" for one in ("checkup", "examination", "standing")),
 }
 ASKED = f"""
 import json, sys
 {BASE}
 before = set(sys.modules)
 from {NAME} import ChatOpenRouterFree as Model
-from {NAME} import evidence
+from {NAME}.protocol import evidence
 parts = [part for part in Model.__mro__ if part.__module__.startswith("{NAME}.")]
 print(json.dumps({{
     "read": sorted(sys.modules.keys() - before),
@@ -56,6 +58,7 @@ def fresh() -> dict[str, Any]:
 def test_the_import_reads_only_what_every_user_needs(fresh: dict[str, Any]) -> None:
     assert f"{NAME}.chat_model" in fresh["read"]
     assert UNREAD & set(fresh["read"]) == set()
+    assert [name for name in UNREAD if name.startswith(NAME) and find_spec(name) is None] == []
 
 
 def test_of_the_models_parts_only_the_whole_is_built(fresh: dict[str, Any]) -> None:

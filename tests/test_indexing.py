@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from wire_table import event, sse
 
-from langchain_openrouter_free.wire import Assembly, ReplyReader, ToolDelta
+from langchain_openrouter_free.protocol.wire import Assembly, ReplyReader, ToolDelta
 
 
 def piece(index: int | None, call_id: str | None, name: str | None, arguments: str) -> dict[str, Any]:

@@ -29,11 +29,11 @@ from langchain_openrouter_free import (
     MemoryStore,
     StreamInterrupted,
 )
-from langchain_openrouter_free.delivery import CONTINUE
-from langchain_openrouter_free.restarts import RestartableChunk, restartable
+from langchain_openrouter_free.engine.delivery import CONTINUE
+from langchain_openrouter_free.protocol.wire import ReplyError
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.wire import ReplyError
+from langchain_openrouter_free.words.restarts import RestartableChunk, restartable
 
 pytestmark = [
     pytest.mark.one_simulator,

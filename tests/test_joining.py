@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free import pages
-from langchain_openrouter_free.joining import joined_books, joined_purses
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.purse import Purse
-from langchain_openrouter_free.quota import Limits, Share, Slot
-from langchain_openrouter_free.tripwire import Bill
-from langchain_openrouter_free.verdicts import Kind, verdict
+from langchain_openrouter_free.books import pages
+from langchain_openrouter_free.books.joining import joined_books, joined_purses
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.purse import Purse
+from langchain_openrouter_free.books.quota import Limits, Share, Slot
+from langchain_openrouter_free.books.tripwire import Bill
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
 
 NOON = 1_790_000_000.0 // 86_400 * 86_400 + 43_200
 MODELS = ["test/a:free", "test/b:free"]

@@ -15,12 +15,12 @@ from driving import PATHS, asked, drive
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_openrouter_free import ChatOpenRouterFree, ContextTooLong, NoSuitableModel
-from langchain_openrouter_free.bookkeeping import Accounts
+from langchain_openrouter_free.engine.bookkeeping import Accounts
+from langchain_openrouter_free.judging.traits import FEATURE_KEPT
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.catalogue_rows import RICH
 from langchain_openrouter_free.simulator.scenario import Scenario
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.traits import FEATURE_KEPT
 
 FIRST, SECOND, PAID = "test/first:free", "test/second:free", "simulated/paid-small"
 IDS = {"first": FIRST, "second": SECOND, "paid": PAID}

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from langchain_openrouter_free import pages
-from langchain_openrouter_free.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
-from langchain_openrouter_free.endings import ending_of
+from langchain_openrouter_free.books import pages
+from langchain_openrouter_free.books.funds import Funds
+from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.errors import AttemptRecord
-from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.verdicts import POLICIES, Kind, Step, Verdict, verdict
+from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, Step, Verdict, verdict
+from langchain_openrouter_free.route.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
+from langchain_openrouter_free.route.endings import ending_of
+from langchain_openrouter_free.route.routing import Route
 
 MODELS = [f"m{n}:free" for n in range(4)]
 GUESSES = [5, 30, 120, 600, 3600]

@@ -13,11 +13,11 @@ import pytest
 from driving import PATHS, TWENTY, drive, make
 
 from langchain_openrouter_free import ChatOpenRouterFree, OpenRouterFreeError
-from langchain_openrouter_free.attempt import Attempt
-from langchain_openrouter_free.call import Call
-from langchain_openrouter_free.engine import Attempts
+from langchain_openrouter_free.engine.attempt import Attempt
+from langchain_openrouter_free.engine.engine import Attempts
+from langchain_openrouter_free.engine.sources import ServiceSource
+from langchain_openrouter_free.request.call import Call
 from langchain_openrouter_free.simulator import Simulator
-from langchain_openrouter_free.sources import ServiceSource
 
 pytestmark = [pytest.mark.one_simulator, pytest.mark.usefixtures("_no_collector")]
 

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore, NoSuitableModel
-from langchain_openrouter_free.catalogue import FRESH, SUSPECT, Listing
-from langchain_openrouter_free.fetching import LISTS, Fetch, Fetched, Unpacked
-from langchain_openrouter_free.listings import LISTINGS, USABLE
+from langchain_openrouter_free.catalogue.catalogue import FRESH, SUSPECT, Listing
+from langchain_openrouter_free.catalogue.fetching import LISTS, Fetch, Fetched, Unpacked
+from langchain_openrouter_free.catalogue.listings import LISTINGS, USABLE
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.reply import FOREVER, Reply
 from langchain_openrouter_free.testing import FakeClock

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
-from langchain_openrouter_free import AllModelsFailed, MemoryStore, NoSuitableModel, OpenRouterFreeError, lookup
-from langchain_openrouter_free.catalogue import FRESH, Listing
-from langchain_openrouter_free.listings import LISTINGS, USABLE, decode, encode
+from langchain_openrouter_free import AllModelsFailed, MemoryStore, NoSuitableModel, OpenRouterFreeError
+from langchain_openrouter_free.catalogue.catalogue import FRESH, Listing
+from langchain_openrouter_free.catalogue.listings import LISTINGS, USABLE, decode, encode
+from langchain_openrouter_free.request import lookup
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock

@@ -23,8 +23,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_openrouter_free.messages import needs, to_wire
-from langchain_openrouter_free.sizes import prompt_bytes
+from langchain_openrouter_free.protocol.sizes import prompt_bytes
+from langchain_openrouter_free.words.messages import needs, to_wire
 
 PNG = "iVBORw0KGgo="
 CALL = {"name": "add", "args": {"a": 1, "ключ": "ü"}, "id": "c1", "type": "tool_call"}

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_openrouter_free.messages import tool_choice_to_wire, tools_to_wire
+from langchain_openrouter_free.words.messages import tool_choice_to_wire, tools_to_wire
 
 
 class Add(BaseModel):

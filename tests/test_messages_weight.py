@@ -8,8 +8,8 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from test_messages import PNG
 
-from langchain_openrouter_free.messages import needs, to_wire
-from langchain_openrouter_free.sizes import prompt_bytes
+from langchain_openrouter_free.protocol.sizes import prompt_bytes
+from langchain_openrouter_free.words.messages import needs, to_wire
 
 
 @pytest.mark.parametrize(

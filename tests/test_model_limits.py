@@ -10,13 +10,13 @@ import pytest
 from driving import PATHS, TWENTY, asked, book_of, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, MemoryStore
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import DAY, MINUTE, Slot
-from langchain_openrouter_free.refusals import classify
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.quota import DAY, MINUTE, Slot
+from langchain_openrouter_free.judging.refusals import classify
+from langchain_openrouter_free.judging.verdicts import Kind, Scope, verdict
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.reply import Reply
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, Scope, verdict
 
 START = 1_790_000_005.0  # 25 seconds into a minute, 14:13 UTC
 MINUTE_END = 1_790_000_040.0

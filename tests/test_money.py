@@ -28,10 +28,10 @@ from langchain_openrouter_free import (
     PaidModel,
     StreamInterrupted,
 )
-from langchain_openrouter_free.budget import NANO, Fees, dollars
-from langchain_openrouter_free.purse import LEASE, Purse
+from langchain_openrouter_free.books.budget import NANO, Fees, dollars
+from langchain_openrouter_free.books.purse import LEASE, Purse
+from langchain_openrouter_free.books.spending import spending
 from langchain_openrouter_free.simulator import Simulator
-from langchain_openrouter_free.spending import spending
 from langchain_openrouter_free.testing import FakeClock
 
 PAID, LARGE, FLAT = "simulated/paid-small", "simulated/paid-large", "simulated/paid-priced-by-request"

@@ -12,7 +12,7 @@ import pytest
 from driving import PATHS, TWENTY, at_once, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, BudgetExceeded
-from langchain_openrouter_free.purse import Purse
+from langchain_openrouter_free.books.purse import Purse
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.sqlite import SqliteStore

@@ -11,17 +11,17 @@ import pytest
 from driving import PATHS, TWENTY, HeldStore, asked, book_of, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore
-from langchain_openrouter_free.actions import Candidate
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.quota import Limits
+from langchain_openrouter_free.engine.sources import ServiceSource
 from langchain_openrouter_free.errors import AttemptRecord
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.onward import onward
-from langchain_openrouter_free.quota import Limits
-from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
+from langchain_openrouter_free.route.actions import Candidate
+from langchain_openrouter_free.route.onward import onward
+from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.simulator import Simulator
-from langchain_openrouter_free.sources import ServiceSource
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, verdict
 
 pytestmark = pytest.mark.one_simulator
 

@@ -23,9 +23,9 @@ from langchain_openrouter_free import (
     InsufficientCredits,
     MemoryStore,
 )
+from langchain_openrouter_free.books.funds import Funds
+from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.errors import at
-from langchain_openrouter_free.funds import Funds
-from langchain_openrouter_free.ledger import Ledger
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.reply import Reply, json_reply
 from langchain_openrouter_free.testing import FakeClock

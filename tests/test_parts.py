@@ -16,9 +16,9 @@ from redis_server import Server
 from store_helpers import Clock
 
 from langchain_openrouter_free import AllModelsFailed, BudgetExceeded
-from langchain_openrouter_free.budget import NANO, Budget
-from langchain_openrouter_free.joining import joined_purses
-from langchain_openrouter_free.purse import PART_KEPT, Part, Purse
+from langchain_openrouter_free.books.budget import NANO, Budget
+from langchain_openrouter_free.books.joining import joined_purses
+from langchain_openrouter_free.books.purse import PART_KEPT, Part, Purse
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.testing import FakeClock

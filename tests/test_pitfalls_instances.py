@@ -36,7 +36,7 @@ from langchain_openrouter_free import (
     MemoryStore,
     OpenRouterFreeError,
 )
-from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.behaviours import REGISTRY
 from langchain_openrouter_free.testing import FakeClock

@@ -47,7 +47,7 @@ def test_what_the_package_says_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
     ChatOpenRouterFree(api_key="sk-x", default_headers={"X-Token": "hush"}, state="memory")
     # pytest is not to print it.
     monkeypatch.setattr(logging.getLogger("langchain_openrouter_free"), "propagate", False)
-    logging.getLogger("langchain_openrouter_free.engine").warning("asked with %s", planted.KEY)
+    logging.getLogger("langchain_openrouter_free.engine.engine").warning("asked with %s", planted.KEY)
     found = planted.leaked()
     assert {name.partition(":")[0] for name in found} == {"OpenRouterFreeError", "log"}
     assert planted.leaked() == []

@@ -16,11 +16,11 @@ from test_facts import DAYS, listing_of, moment, payload_of, real
 from test_facts import frees_of as frees
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore, ModelGone, ModelLeaving
-from langchain_openrouter_free.advice import SOON, nearest
-from langchain_openrouter_free.catalogue import FRESH, SUSPECT
-from langchain_openrouter_free.choosing import selection_of
-from langchain_openrouter_free.facts import ModelFacts
-from langchain_openrouter_free.listings import LISTINGS
+from langchain_openrouter_free.catalogue.advice import SOON, nearest
+from langchain_openrouter_free.catalogue.catalogue import FRESH, SUSPECT
+from langchain_openrouter_free.catalogue.facts import ModelFacts
+from langchain_openrouter_free.catalogue.listings import LISTINGS
+from langchain_openrouter_free.route.choosing import selection_of
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 

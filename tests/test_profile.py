@@ -17,9 +17,9 @@ from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
-from langchain_openrouter_free.abilities import together
-from langchain_openrouter_free.facts import ModelFacts
-from langchain_openrouter_free.listings import LISTINGS
+from langchain_openrouter_free.catalogue.abilities import together
+from langchain_openrouter_free.catalogue.facts import ModelFacts
+from langchain_openrouter_free.catalogue.listings import LISTINGS
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 

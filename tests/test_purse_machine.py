@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 from purse_story import DAY, KNOWN_AFTER, NOW, Paid, Story, Timed
 
-from langchain_openrouter_free.budget import NANO, Budget, Need
-from langchain_openrouter_free.catalogue import Prices
-from langchain_openrouter_free.payments import Held, Payments, Pocket
-from langchain_openrouter_free.purse import LEASE, VERSION, Purse, Shortfall
+from langchain_openrouter_free.books.budget import NANO, Budget, Need
+from langchain_openrouter_free.books.purse import LEASE, VERSION, Purse, Shortfall
+from langchain_openrouter_free.catalogue.catalogue import Prices
+from langchain_openrouter_free.engine.payments import Held, Payments, Pocket
+from langchain_openrouter_free.judging.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.stores import MemoryStore
-from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
 
 CENT = 10_000_000
 # What a cost is of what was held back for it.

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from langchain_openrouter_free import AllModelsFailed, FreeQuotaExhausted, MemoryStore
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import DAY, Full, Limits, Part, Share, Slot, Windows
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.quota import DAY, Full, Limits, Part, Share, Slot, Windows
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, verdict
 
 START = 1_790_000_005.0  # 25 seconds into a minute
 

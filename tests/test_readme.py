@@ -24,7 +24,7 @@ from readme import (
 
 from langchain_openrouter_free import ChatOpenRouterFree
 from langchain_openrouter_free.cli.app import app
-from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.simulator import Simulator
 
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)

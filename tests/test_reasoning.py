@@ -18,9 +18,9 @@ from langchain_core.messages import (
 )
 from pitfall_helpers import ADD
 
-from langchain_openrouter_free.messages import author_of, to_wire
-from langchain_openrouter_free.reasoning import merge_reasoning_details
+from langchain_openrouter_free.protocol.reasoning import merge_reasoning_details
 from langchain_openrouter_free.simulator import Simulator
+from langchain_openrouter_free.words.messages import author_of, to_wire
 
 X, Y = "test/m01:free", "test/m02:free"
 THOUGHT = "First this, then that."

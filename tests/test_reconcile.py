@@ -19,9 +19,9 @@ from driving import PATHS, TWENTY, asked, drive
 from money_world import DAY, DEAR, FLAT, NEVER, STALL, WORST, World, figures, reconciled, window
 
 from langchain_openrouter_free import BudgetExceeded, OpenRouterFreeError
-from langchain_openrouter_free.fetching import Fetched
-from langchain_openrouter_free.lookup import cost_of
-from langchain_openrouter_free.purse import LEASE
+from langchain_openrouter_free.books.purse import LEASE
+from langchain_openrouter_free.catalogue.fetching import Fetched
+from langchain_openrouter_free.request.lookup import cost_of
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.behaviours import REGISTRY
 from langchain_openrouter_free.testing import FakeClock

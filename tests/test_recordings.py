@@ -6,7 +6,7 @@ import pytest
 from recorded import ABSENT, FOLDER, cassettes, interactions
 from test_verdicts import read_whole
 
-from langchain_openrouter_free.verdicts import Kind
+from langchain_openrouter_free.judging.verdicts import Kind
 
 # What the recorded refusals and failures of the 113 cassettes are; the rest are answers.
 EXPECTED = {200: {Kind.OK, Kind.SPENT}, 400: {Kind.REJECTED, Kind.DELISTED, Kind.BROKEN}, 401: {Kind.UNAUTHENTICATED}}

@@ -31,9 +31,10 @@ from store_helpers import (
     one_more,
 )
 
-from langchain_openrouter_free import AllModelsFailed, BudgetExceeded, ConfigurationError, FreeQuotaExhausted, settings
-from langchain_openrouter_free.bookkeeping import Accounts
+from langchain_openrouter_free import AllModelsFailed, BudgetExceeded, ConfigurationError, FreeQuotaExhausted
 from langchain_openrouter_free.clock import SystemClock
+from langchain_openrouter_free.engine.bookkeeping import Accounts
+from langchain_openrouter_free.request import settings
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE
 from langchain_openrouter_free.stores.naming import store_of

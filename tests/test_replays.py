@@ -20,7 +20,7 @@ from langchain_openrouter_free import (
     OpenRouterFreeError,
     StreamInterrupted,
 )
-from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.connections.clients import CLIENTS
 
 # The recorded models were mostly paid ones; here their words come from a free id, and that is told.
 pytestmark = [

@@ -26,11 +26,11 @@ from reply_strategies import (
     _streams,
 )
 
-from langchain_openrouter_free.replies import (
+from langchain_openrouter_free.protocol.wire import Completion, Delta, ToolDelta
+from langchain_openrouter_free.words.replies import (
     last_chunk,
     to_chunk,
 )
-from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
 
 # Whole messages
 

@@ -25,14 +25,14 @@ from reply_strategies import (
     _streams,
 )
 
-from langchain_openrouter_free.reasoning import merge_reasoning_details
-from langchain_openrouter_free.replies import (
+from langchain_openrouter_free.protocol.reasoning import merge_reasoning_details
+from langchain_openrouter_free.protocol.wire import Completion, Delta, ToolDelta
+from langchain_openrouter_free.words.replies import (
     completion_of_message,
     last_chunk,
     to_chunk,
     usage_metadata,
 )
-from langchain_openrouter_free.wire import Completion, Delta, ToolDelta
 
 
 def test_usage_is_read_in_full() -> None:

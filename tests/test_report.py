@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore
+from langchain_openrouter_free.books.figures import Delisting, Figures, figures
+from langchain_openrouter_free.books.history import CallRecord, Totals
+from langchain_openrouter_free.books.quota import Quota
 from langchain_openrouter_free.errors import AttemptRecord
-from langchain_openrouter_free.figures import Delisting, Figures, figures
-from langchain_openrouter_free.history import CallRecord, Totals
-from langchain_openrouter_free.quota import Quota
 from langchain_openrouter_free.report import page
 from langchain_openrouter_free.report.charts import shown
 from langchain_openrouter_free.simulator import Simulator

@@ -7,13 +7,13 @@ from driving import PATHS, TWENTY, asked, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free.breaker import COOLDOWNS
-from langchain_openrouter_free.health import Health
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.repute import HALF_LIFE, LONGEST, PROOF, UNPROVEN, Repute, spared
+from langchain_openrouter_free.books.breaker import COOLDOWNS
+from langchain_openrouter_free.books.health import Health
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.repute import HALF_LIFE, LONGEST, PROOF, UNPROVEN, Repute, spared
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, verdict
 
 START = 1_790_000_000.0
 amounts = st.floats(0, 1000)

@@ -16,17 +16,17 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import HumanMessage
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, MemoryStore, NoSuitableModel
-from langchain_openrouter_free.catalogue import Listing
-from langchain_openrouter_free.choosing import Chooser
+from langchain_openrouter_free.books.health import Health, Strategy
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.catalogue.catalogue import Listing
+from langchain_openrouter_free.catalogue.facts import ModelFacts
+from langchain_openrouter_free.catalogue.ranking import NEAR_END, not_for_chat, scored
+from langchain_openrouter_free.catalogue.selection import is_pattern, matches, selected
 from langchain_openrouter_free.errors import AllModelsFailed
-from langchain_openrouter_free.facts import ModelFacts
-from langchain_openrouter_free.fitness import LEFT_OUT, Needs, needs_of
-from langchain_openrouter_free.health import Health, Strategy
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.ranking import NEAR_END, not_for_chat, scored
-from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.selection import is_pattern, matches, selected
-from langchain_openrouter_free.settings import free_models
+from langchain_openrouter_free.request.settings import free_models
+from langchain_openrouter_free.route.choosing import Chooser
+from langchain_openrouter_free.route.fitness import LEFT_OUT, Needs, needs_of
+from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.catalogue_rows import RICH
 from langchain_openrouter_free.simulator.scenario import Scenario

@@ -13,14 +13,14 @@ from langchain_core.messages import HumanMessage
 from test_facts import DAYS, anything, listing_of, moment, places, real
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
-from langchain_openrouter_free.advice import Notice
-from langchain_openrouter_free.catalogue import Listing
-from langchain_openrouter_free.choosing import Chooser
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.catalogue.advice import Notice
+from langchain_openrouter_free.catalogue.catalogue import Listing
+from langchain_openrouter_free.catalogue.listings import LISTINGS, decode, encode
 from langchain_openrouter_free.errors import ConfigurationError, OpenRouterFreeError
-from langchain_openrouter_free.fitness import Needs
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.listings import LISTINGS, decode, encode
-from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.route.choosing import Chooser
+from langchain_openrouter_free.route.fitness import Needs
+from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.testing import FakeClock
 
 FEATURES = ("tools", "forced tool choice", "structured output", "JSON mode", "stop", "logprobs")

@@ -20,13 +20,13 @@ from serving import HELLO, A, B, client, endpoints, router
 from starlette.testclient import TestClient
 
 from langchain_openrouter_free import AttemptRecord
-from langchain_openrouter_free.history import CallRecord
+from langchain_openrouter_free.books.history import CallRecord
+from langchain_openrouter_free.protocol.wire import Completion, Delta
 from langchain_openrouter_free.serve.answering import Pieces, completion_of
 from langchain_openrouter_free.serve.app import application
 from langchain_openrouter_free.serve.backend import Backend
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.stores import HistoryLog
-from langchain_openrouter_free.wire import Completion, Delta
 
 PROBABLE = {"content": [{"token": "hi", "logprob": -0.1}]}
 SOURCE = {"type": "url_citation", "url_citation": {"url": "https://a.example"}}

@@ -16,13 +16,13 @@ from saying import FARTHEST, HOUR, LONGEST_GUESS, MINUTE_END, START, millisecond
 from langchain_openrouter_free import (
     AllModelsFailed,
 )
-from langchain_openrouter_free.evidence import http_date
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import DAY, Limits, Slot
-from langchain_openrouter_free.refusals import classify
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.quota import DAY, Limits, Slot
+from langchain_openrouter_free.judging.refusals import classify
+from langchain_openrouter_free.judging.verdicts import Kind, Verdict
+from langchain_openrouter_free.protocol.evidence import http_date
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, Verdict
 
 
 def body(message: str, metadata: dict[str, Any]) -> bytes:

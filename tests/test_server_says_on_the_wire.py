@@ -15,7 +15,7 @@ from langchain_openrouter_free import (
     AllModelsFailed,
     FreeQuotaExhausted,
 )
-from langchain_openrouter_free.quota import DAY
+from langchain_openrouter_free.books.quota import DAY
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.reply import Reply, encode
 from langchain_openrouter_free.testing import FakeClock

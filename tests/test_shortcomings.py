@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire_table import NOW, err, upstream
 
-from langchain_openrouter_free.actions import Candidate, Road
-from langchain_openrouter_free.fitness import Needs, forms_of, needs_of
-from langchain_openrouter_free.lessons import lesson_of
-from langchain_openrouter_free.refusals import classify
-from langchain_openrouter_free.traits import FORMS, INPUTS, NEEDED, NOTHING, SPARED, VOCABULARY
-from langchain_openrouter_free.verdicts import Kind, Verdict, verdict
-from langchain_openrouter_free.wire import Completion, ToolDelta
+from langchain_openrouter_free.judging.refusals import classify
+from langchain_openrouter_free.judging.traits import FORMS, INPUTS, NEEDED, NOTHING, SPARED, VOCABULARY
+from langchain_openrouter_free.judging.verdicts import Kind, Verdict, verdict
+from langchain_openrouter_free.protocol.wire import Completion, ToolDelta
+from langchain_openrouter_free.route.actions import Candidate, Road
+from langchain_openrouter_free.route.fitness import Needs, forms_of, needs_of
+from langchain_openrouter_free.route.lessons import lesson_of
 
 CASES = Path(__file__).parents[2] / "shared" / "openrouter" / "wire" / "cases.jsonl"
 IMAGE, AUDIO, VIDEO, FILE = (INPUTS[kind] for kind in ("image", "audio", "video", "file"))

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free import FreeQuotaExhausted, MemoryStore
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import DAY, MINUTE
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.quota import DAY, MINUTE
+from langchain_openrouter_free.books.skew import Heard, corrected
 from langchain_openrouter_free.simulator import Scenario, Simulator
-from langchain_openrouter_free.skew import Heard, corrected
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free import StreamInterrupted
+from langchain_openrouter_free.protocol.spoken import CLOSES, OPENS, Opening, is_answer
 from langchain_openrouter_free.simulator import Simulator
-from langchain_openrouter_free.spoken import CLOSES, OPENS, Opening, is_answer
 
 pytestmark = pytest.mark.one_simulator
 

@@ -23,7 +23,7 @@ from langchain_tests.integration_tests import chat_models as integration_module
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
-from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.simulator import Simulator
 
 LIMITED = "limited/always-429:free"

@@ -11,10 +11,10 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_openrouter_free import ConfigurationError
-from langchain_openrouter_free import voices as voices_module
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.voices import VOICES, Voices, key_of, traces
+from langchain_openrouter_free.words import voices as voices_module
+from langchain_openrouter_free.words.voices import VOICES, Voices, key_of, traces
 
 X, Y, Z = "test/m01:free", "test/m02:free", "test/m03:free"
 HOUR = 3600.0

@@ -20,10 +20,11 @@ import pytest
 import store_helpers
 from store_helpers import COUNT, LOGGER, Clock, counted, in_other_process, one_more, race
 
-from langchain_openrouter_free import pages
-from langchain_openrouter_free.breaker import Cooldown
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.purse import Purse, Reservation
+from langchain_openrouter_free.books import pages
+from langchain_openrouter_free.books.breaker import Cooldown
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.purse import Purse, Reservation
+from langchain_openrouter_free.judging.verdicts import Kind
 from langchain_openrouter_free.stores import (
     HistoryLog,
     MemoryStore,
@@ -40,7 +41,6 @@ from langchain_openrouter_free.stores.connection import MOST_ASIDE
 from langchain_openrouter_free.stores.files import network_type
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sqlite import SqliteStore
-from langchain_openrouter_free.verdicts import Kind
 
 OTHER: PageRef[int] = PageRef("other", str, int)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -9,9 +9,9 @@ import pytest
 from driving import PATHS, TWENTY, asked, book_of, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore, RequestRejected
-from langchain_openrouter_free.health import Health
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.quota import Windows
+from langchain_openrouter_free.books.health import Health
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.quota import Windows
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 
@@ -21,7 +21,8 @@ WELL = Health(NOW, 10.0, 10.0, 1.0, 60.0)
 
 def knowing(model: Any, health: dict[str, Health], used_today: int = 0) -> MemoryStore:
     """A store in which this model's account has measured that."""
-    from langchain_openrouter_free import pages, settings  # noqa: PLC0415
+    from langchain_openrouter_free.books import pages  # noqa: PLC0415
+    from langchain_openrouter_free.request import settings  # noqa: PLC0415
     from langchain_openrouter_free.stores import PageRef  # noqa: PLC0415
 
     account = settings.account(model.api_key.get_secret_value(), settings.base_url(model.base_url))

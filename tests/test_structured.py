@@ -42,8 +42,8 @@ from langchain_openrouter_free import (
     PrivacyNotSatisfiable,
     StreamInterrupted,
 )
+from langchain_openrouter_free.face.structured import METHODS, StructuredParser
 from langchain_openrouter_free.simulator import Scenario, Simulator
-from langchain_openrouter_free.structured import METHODS, StructuredParser
 from langchain_openrouter_free.testing import FakeClock
 
 pytestmark = pytest.mark.one_simulator

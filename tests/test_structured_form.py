@@ -40,10 +40,10 @@ from langchain_openrouter_free import (
     NoValidObject,
     StreamInterrupted,
 )
-from langchain_openrouter_free.shapes import BEST_FIRST, Shape, instructed
-from langchain_openrouter_free.shapes import asked as asked_in
+from langchain_openrouter_free.face.structured import shape_of
+from langchain_openrouter_free.judging.shapes import BEST_FIRST, Shape, instructed
+from langchain_openrouter_free.judging.shapes import asked as asked_in
 from langchain_openrouter_free.simulator import Scenario, Simulator
-from langchain_openrouter_free.structured import shape_of
 
 pytestmark = pytest.mark.one_simulator
 

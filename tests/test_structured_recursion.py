@@ -8,8 +8,8 @@ import pytest
 from driving import make
 from pydantic import BaseModel
 
+from langchain_openrouter_free.face.structured import shape_of
 from langchain_openrouter_free.simulator import Simulator
-from langchain_openrouter_free.structured import shape_of
 
 
 class Tree(BaseModel):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free.tokens import estimated
+from langchain_openrouter_free.route.tokens import estimated
 
 # Text -> the fewest and the most tokens a character that today's tokenizers make of such text.
 SCRIPTS = {

@@ -9,14 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_openrouter_free import pages
-from langchain_openrouter_free.actions import Candidate, GiveUp, Try
-from langchain_openrouter_free.endings import Ending, ending_of
-from langchain_openrouter_free.fitness import Needs, barred
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.preferences import PRIVACY
-from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.traits import (
+from langchain_openrouter_free.books import pages
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.judging.traits import (
     FEATURE_KEPT,
     FORM_KEPT,
     FORMS,
@@ -34,7 +29,12 @@ from langchain_openrouter_free.traits import (
     Traits,
     pruned,
 )
-from langchain_openrouter_free.verdicts import Kind, verdict
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
+from langchain_openrouter_free.protocol.preferences import PRIVACY
+from langchain_openrouter_free.route.actions import Candidate, GiveUp, Try
+from langchain_openrouter_free.route.endings import Ending, ending_of
+from langchain_openrouter_free.route.fitness import Needs, barred
+from langchain_openrouter_free.route.routing import Route
 
 NOW, DAY = 1_790_000_000.0, 86_400.0
 

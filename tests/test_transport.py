@@ -18,12 +18,13 @@ import httpx
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
-from langchain_openrouter_free import AllModelsFailed, MemoryStore, StreamInterrupted, direct
-from langchain_openrouter_free.clients import CLIENTS
-from langchain_openrouter_free.deadlines import Deadline
-from langchain_openrouter_free.network import DeadlineBackend, keep_deadlines
+from langchain_openrouter_free import AllModelsFailed, MemoryStore, StreamInterrupted
+from langchain_openrouter_free.connections import direct
+from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.connections.deadlines import Deadline
+from langchain_openrouter_free.connections.network import DeadlineBackend, keep_deadlines
+from langchain_openrouter_free.connections.transport import AsyncReply
 from langchain_openrouter_free.simulator import Scenario, Simulator
-from langchain_openrouter_free.transport import AsyncReply
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, FreeModelBilled, MemoryStore, StreamInterrupted
-from langchain_openrouter_free.purse import Purse
+from langchain_openrouter_free.books.purse import Purse
+from langchain_openrouter_free.books.tripwire import QUARANTINE, Bill, bill_of
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.catalogue import Row
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.tripwire import QUARANTINE, Bill, bill_of
 
 BILLS, FREE = "test/slip:free", TWENTY[0]
 PRICED: dict[str, Any] = {"id": BILLS, "pricing": {"prompt": "0.001", "completion": "0.002"}}

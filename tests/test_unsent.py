@@ -9,8 +9,8 @@ import pytest
 from driving import PATHS, TWENTY, asked, book_of, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore
-from langchain_openrouter_free.clients import CLIENTS
-from langchain_openrouter_free.network import AsyncDeadlineBackend, DeadlineBackend
+from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.connections.network import AsyncDeadlineBackend, DeadlineBackend
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 

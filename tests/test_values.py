@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import langchain_openrouter_free
-from langchain_openrouter_free.skew import Heard
+from langchain_openrouter_free.books.skew import Heard
 from langchain_openrouter_free.values import value_type
 
 

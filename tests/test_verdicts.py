@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire_table import ANSWERS, MIDNIGHT, NOW, REFUSALS, Case, event, sse
 
-from langchain_openrouter_free.answers import judge
-from langchain_openrouter_free.evidence import gather
-from langchain_openrouter_free.refusals import _judged, classify, classify_listing
-from langchain_openrouter_free.verdicts import POLICIES, Kind, Scope, Verdict, verdict
-from langchain_openrouter_free.wire import Assembly, ReplyError, ReplyReader
+from langchain_openrouter_free.judging.answers import judge
+from langchain_openrouter_free.judging.refusals import _judged, classify, classify_listing
+from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, Scope, Verdict, verdict
+from langchain_openrouter_free.protocol.evidence import gather
+from langchain_openrouter_free.protocol.wire import Assembly, ReplyError, ReplyReader
 
 SHARED = Path(__file__).parents[2] / "shared" / "openrouter" / "wire" / "cases.jsonl"
 

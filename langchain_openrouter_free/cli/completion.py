@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typer.completion import get_completion_script  # type: ignore[attr-defined] # typer's own way to it
 
-from langchain_openrouter_free import settings
 from langchain_openrouter_free.cli.start import Options
+from langchain_openrouter_free.request import settings
 
 _NAME = "openrouter-free"
 _SHELLS = ("bash", "zsh", "fish")

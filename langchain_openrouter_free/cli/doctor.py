@@ -13,7 +13,7 @@ _STYLES = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "bold red"}
 
 def run(options: Options, *, offline: bool) -> None:
     """Look at everything; exit with 1 if something is broken."""
-    from langchain_openrouter_free import checkup  # noqa: PLC0415 - slow for --help
+    from langchain_openrouter_free.questions import checkup  # noqa: PLC0415 - slow for --help
 
     out = options.output()
     found = effective(profile=options.profile, dotenv=options.dotenv or False)

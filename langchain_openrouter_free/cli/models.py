@@ -9,10 +9,10 @@ from rich.text import Text
 
 from langchain_openrouter_free.cli.output import Output, moment, plain, table
 from langchain_openrouter_free.cli.start import Options, has_key, model
-from langchain_openrouter_free.standing import Standing
+from langchain_openrouter_free.questions.standing import Standing
 
 if TYPE_CHECKING:
-    from langchain_openrouter_free.outlook import Explanation
+    from langchain_openrouter_free.questions.outlook import Explanation
 
 _ABILITIES = (("tools", "T"), ("structured_output", "S"), ("images", "I"), ("reasoning", "R"))
 

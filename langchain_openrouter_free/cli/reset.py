@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from langchain_openrouter_free import settings
 from langchain_openrouter_free.cli.start import Options, model
+from langchain_openrouter_free.request import settings
 
 _WHAT = ("cooldowns", "state")
 

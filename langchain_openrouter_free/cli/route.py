@@ -9,7 +9,7 @@ from langchain_openrouter_free.cli.output import moment, plain
 from langchain_openrouter_free.cli.start import Options, model
 
 if TYPE_CHECKING:
-    from langchain_openrouter_free.history import CallRecord
+    from langchain_openrouter_free.books.history import CallRecord
 
 
 def run(options: Options, *, last: int, project: str | None) -> None:

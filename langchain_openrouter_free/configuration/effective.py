@@ -14,13 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from langchain_openrouter_free import homes, settings
+from langchain_openrouter_free import homes
 from langchain_openrouter_free.configuration import environment, trust
 from langchain_openrouter_free.configuration.layers import Layer, Origin, Setting, Source, merged
 from langchain_openrouter_free.configuration.reading import OWN_FILE, PYPROJECT, Document, document
 from langchain_openrouter_free.configuration.secrecy import in_version_control, repository
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.homes import expanded
+from langchain_openrouter_free.request import settings
 from langchain_openrouter_free.values import value_type
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -221,6 +222,6 @@ def usable(name: str, value: Any) -> Any:
     """Return a setting as its field takes it: what text calls a paid id is a `PaidModel` where it has prices."""
     if name != "paid_models":
         return value
-    from langchain_openrouter_free.paid import PaidModel  # noqa: PLC0415 - only where somebody pays
+    from langchain_openrouter_free.request.paid import PaidModel  # noqa: PLC0415 - only where somebody pays
 
     return [PaidModel(**one) if isinstance(one, Mapping) else one for one in value]

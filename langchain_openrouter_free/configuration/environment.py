@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_openrouter_free import settings
 from langchain_openrouter_free.configuration.layers import Layer, Origin, Setting, Source
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.request import settings
 
 if TYPE_CHECKING:
     import tomllib

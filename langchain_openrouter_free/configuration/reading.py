@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from langchain_openrouter_free import settings
 from langchain_openrouter_free.configuration.secrecy import in_version_control
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.request import settings
 from langchain_openrouter_free.values import value_type
 
 # Only those who have a file read one.

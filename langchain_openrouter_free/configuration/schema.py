@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
-from langchain_openrouter_free import parameters, settings
-from langchain_openrouter_free.budget import Budget
-from langchain_openrouter_free.candidates import Candidates
-from langchain_openrouter_free.fields import Fields, check_moves, check_wait
-from langchain_openrouter_free.paid import PaidModel
-from langchain_openrouter_free.selection import AUTO
+from langchain_openrouter_free.books.budget import Budget
+from langchain_openrouter_free.catalogue.selection import AUTO
+from langchain_openrouter_free.request import parameters, settings
+from langchain_openrouter_free.request.candidates import Candidates
+from langchain_openrouter_free.request.fields import Fields, check_moves, check_wait
+from langchain_openrouter_free.request.paid import PaidModel
 from langchain_openrouter_free.stores.naming import store_of
 
 # Settings that no other module may print or write, and that no file under version control may hold.

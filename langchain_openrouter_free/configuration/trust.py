@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from langchain_openrouter_free import settings
-from langchain_openrouter_free.addresses import is_loopback
 from langchain_openrouter_free.configuration.layers import Setting
+from langchain_openrouter_free.connections.addresses import is_loopback
 from langchain_openrouter_free.homes import expanded
+from langchain_openrouter_free.request import settings
 
 VARIABLE = "OPENROUTER_FREE_TRUSTED"
 # What costs money, or says how much may be paid and where that is kept.

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from html import escape
 from importlib import resources
 
+from langchain_openrouter_free.books.figures import Figures
+from langchain_openrouter_free.books.history import CallRecord
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.figures import Figures
-from langchain_openrouter_free.history import CallRecord
 from langchain_openrouter_free.report.charts import charts_of, shown
 
 _NO_LIBRARY = "The report needs plotly for its charts: pip install 'langchain-openrouter-free[report]'."

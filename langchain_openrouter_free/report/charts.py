@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from langchain_openrouter_free.figures import Figures, Spell
+from langchain_openrouter_free.books.figures import Figures, Spell
 from langchain_openrouter_free.values import value_type
 
 # More models than this are not shown in one chart.

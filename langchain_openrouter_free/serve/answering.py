@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_openrouter_free import errors
-from langchain_openrouter_free.reasoning import merge_reasoning_details
-from langchain_openrouter_free.wire import Completion, Delta
+from langchain_openrouter_free.protocol.reasoning import merge_reasoning_details
+from langchain_openrouter_free.protocol.wire import Completion, Delta
 
 Json = dict[str, Any]
 

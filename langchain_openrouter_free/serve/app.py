@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from langchain_openrouter_free.errors import OpenRouterFreeError
+from langchain_openrouter_free.protocol.wire import Completion, Delta
 from langchain_openrouter_free.serve.answering import (
     DONE,
     ROUTE_HEADER,
@@ -38,7 +39,6 @@ from langchain_openrouter_free.serve.guard import (
     answer,
     body_of,
 )
-from langchain_openrouter_free.wire import Completion, Delta
 
 log = logging.getLogger("langchain_openrouter_free")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_openrouter_free.errors import RequestRejected
-from langchain_openrouter_free.evidence import STRICT
-from langchain_openrouter_free.parameters import FIELDS, PER_CALL
+from langchain_openrouter_free.protocol.evidence import STRICT
+from langchain_openrouter_free.request.parameters import FIELDS, PER_CALL
 from langchain_openrouter_free.values import value_type
 
 Json = dict[str, Any]

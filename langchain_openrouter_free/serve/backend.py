@@ -9,28 +9,28 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from langchain_openrouter_free import settings
-from langchain_openrouter_free.accounting import Accounting
-from langchain_openrouter_free.actions import Road
-from langchain_openrouter_free.attempt import Attempt
-from langchain_openrouter_free.catalogue import FREE_ROUTER
-from langchain_openrouter_free.choosing import facts_in, selection_of
-from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.catalogue.catalogue import FREE_ROUTER
+from langchain_openrouter_free.catalogue.selection import AUTO
 from langchain_openrouter_free.configuration.effective import constructor_arguments, effective, profiles_in
-from langchain_openrouter_free.dialects import foreign_modalities
-from langchain_openrouter_free.engine import Attempts
+from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.engine.attempt import Attempt
+from langchain_openrouter_free.engine.engine import Attempts
 from langchain_openrouter_free.errors import ConfigurationError, RequestRejected, route_facts
-from langchain_openrouter_free.fields import names_of, sentence_of
-from langchain_openrouter_free.planning import Planning
-from langchain_openrouter_free.preferences import PRIVACY, asked_of
-from langchain_openrouter_free.request import Request
-from langchain_openrouter_free.selection import AUTO
+from langchain_openrouter_free.protocol.dialects import foreign_modalities
+from langchain_openrouter_free.protocol.preferences import PRIVACY, asked_of
+from langchain_openrouter_free.protocol.sizes import modalities, parts_of
+from langchain_openrouter_free.protocol.wire import Completion, Delta
+from langchain_openrouter_free.questions.accounting import Accounting
+from langchain_openrouter_free.request import settings
+from langchain_openrouter_free.request.fields import names_of, sentence_of
+from langchain_openrouter_free.request.planning import Planning
+from langchain_openrouter_free.request.request import Request
+from langchain_openrouter_free.route.actions import Road
+from langchain_openrouter_free.route.choosing import facts_in, selection_of
 from langchain_openrouter_free.serve.asking import Asked
 from langchain_openrouter_free.serve.metrics import metrics
-from langchain_openrouter_free.sizes import modalities, parts_of
 from langchain_openrouter_free.stores.naming import store_of
-from langchain_openrouter_free.voices import VOICES, traces
-from langchain_openrouter_free.wire import Completion, Delta
+from langchain_openrouter_free.words.voices import VOICES, traces
 
 # What an assistant's message may hold of its thinking; only the model that thought it takes it back.
 _THOUGHTS = frozenset({"reasoning", "reasoning_details", "reasoning_content"})

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from langchain_openrouter_free.history import CallRecord, Totals
-from langchain_openrouter_free.quota import Quota
-from langchain_openrouter_free.spending import Spending
+from langchain_openrouter_free.books.history import CallRecord, Totals
+from langchain_openrouter_free.books.quota import Quota
+from langchain_openrouter_free.books.spending import Spending
 
 _NAME = "openrouter_free"
 _QUANTILES = (0.5, 0.95, 0.99)

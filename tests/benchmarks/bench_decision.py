@@ -16,16 +16,16 @@ from functools import partial
 from measuring import noise, spread, timed
 
 from langchain_openrouter_free import MemoryStore
-from langchain_openrouter_free.actions import Candidate
-from langchain_openrouter_free.bookkeeping import Accounts, Books, Turn
-from langchain_openrouter_free.budget import Need
+from langchain_openrouter_free.books.budget import Need
+from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.clock import SystemClock
-from langchain_openrouter_free.engine import Attempts
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.roads import Roads
-from langchain_openrouter_free.routing import Route
-from langchain_openrouter_free.timeouts import Deadlines
-from langchain_openrouter_free.verdicts import Kind, verdict
+from langchain_openrouter_free.engine.bookkeeping import Accounts, Books, Turn
+from langchain_openrouter_free.engine.engine import Attempts
+from langchain_openrouter_free.engine.roads import Roads
+from langchain_openrouter_free.engine.timeouts import Deadlines
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
+from langchain_openrouter_free.route.actions import Candidate
+from langchain_openrouter_free.route.routing import Route
 
 # How many models there are, and how many of them rest.
 HOURS = ((1, 0), (30, 0), (30, 29), (300, 299), (5_000, 0))

@@ -18,13 +18,13 @@ from typing import Any
 
 from measuring import crowd, noise
 
-from langchain_openrouter_free import pages
-from langchain_openrouter_free.breaker import Cooldown
-from langchain_openrouter_free.ledger import Ledger
-from langchain_openrouter_free.purse import Purse
+from langchain_openrouter_free.books import pages
+from langchain_openrouter_free.books.breaker import Cooldown
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.purse import Purse
+from langchain_openrouter_free.judging.verdicts import Kind
 from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.sqlite import SqliteStore
-from langchain_openrouter_free.verdicts import Kind
 
 NOW = 1_800_000_000.0
 MODELS = [f"vendor/a-model-of-usual-length-{number}:free" for number in range(30)]

@@ -22,11 +22,11 @@ import pytest
 from measuring import noise, spread, timed
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from langchain_openrouter_free.actions import Choice
-from langchain_openrouter_free.catalogue import Listing
-from langchain_openrouter_free.choosing import Chooser, selection_of
-from langchain_openrouter_free.fitness import Needs
-from langchain_openrouter_free.selection import Selection
+from langchain_openrouter_free.catalogue.catalogue import Listing
+from langchain_openrouter_free.catalogue.selection import Selection
+from langchain_openrouter_free.route.actions import Choice
+from langchain_openrouter_free.route.choosing import Chooser, selection_of
+from langchain_openrouter_free.route.fitness import Needs
 
 NOW = 1_790_000_010.0
 AUTO = ("auto",)

@@ -22,15 +22,15 @@ import pytest
 from measuring import noise, simulator
 
 from langchain_openrouter_free import ChatOpenRouterFree
-from langchain_openrouter_free.actions import Candidate, Try
-from langchain_openrouter_free.bookkeeping import Accounts, Books, Turn
-from langchain_openrouter_free.budget import Budget, Need
-from langchain_openrouter_free.catalogue import Prices
-from langchain_openrouter_free.quota import Limits
-from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.books.budget import Budget, Need
+from langchain_openrouter_free.books.quota import Limits
+from langchain_openrouter_free.catalogue.catalogue import Prices
+from langchain_openrouter_free.engine.bookkeeping import Accounts, Books, Turn
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
+from langchain_openrouter_free.route.actions import Candidate, Try
+from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, verdict
 
 NOW = 1_790_000_010.0
 FREE, PAID = "z-ai/glm-5.2:free", "simulated/paid-small"

@@ -22,17 +22,17 @@ import pytest
 from measuring import Crowd, crowd, noise, spread, timed
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from langchain_openrouter_free.actions import Candidate, Try, Wait
-from langchain_openrouter_free.bookkeeping import Accounts, Books, Turn
-from langchain_openrouter_free.breaker import Cooldown
-from langchain_openrouter_free.budget import Need
-from langchain_openrouter_free.health import Health
-from langchain_openrouter_free.ledger import Ledger, Measured, Stated
-from langchain_openrouter_free.quota import DAY, MINUTE, Limits, Share, Windows
-from langchain_openrouter_free.routing import Route
+from langchain_openrouter_free.books.breaker import Cooldown
+from langchain_openrouter_free.books.budget import Need
+from langchain_openrouter_free.books.health import Health
+from langchain_openrouter_free.books.ledger import Ledger, Measured, Stated
+from langchain_openrouter_free.books.quota import DAY, MINUTE, Limits, Share, Windows
+from langchain_openrouter_free.engine.bookkeeping import Accounts, Books, Turn
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
+from langchain_openrouter_free.route.actions import Candidate, Try, Wait
+from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
-from langchain_openrouter_free.verdicts import Kind, verdict
 
 NOW = 1_790_000_010.0
 MODELS = [f"vendor/a-model-of-usual-length-{number}:free" for number in range(30)]

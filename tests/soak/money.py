@@ -42,9 +42,9 @@ from typing import Any
 from money_worker import LeapingClock, Plan, figures, named, nurse
 from store_helpers import forked
 
-from langchain_openrouter_free.budget import NANO, Budget, dollars
-from langchain_openrouter_free.purse import LEASE, Purse
-from langchain_openrouter_free.settings import account
+from langchain_openrouter_free.books.budget import NANO, Budget, dollars
+from langchain_openrouter_free.books.purse import LEASE, Purse
+from langchain_openrouter_free.request.settings import account
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.behaviours import FAILING_200, TRANSPORT
 from langchain_openrouter_free.simulator.failures import FAILURES

@@ -29,9 +29,9 @@ from typing import Any, TypeVar
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree, OpenRouterFreeError
-from langchain_openrouter_free.clients import CLIENTS
+from langchain_openrouter_free.books.purse import Purse
 from langchain_openrouter_free.clock import SystemClock
-from langchain_openrouter_free.purse import Purse
+from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.stores import Change, PageRef, Row
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 

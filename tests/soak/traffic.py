@@ -26,8 +26,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from langchain_openrouter_free.bookkeeping import Accounts
-from langchain_openrouter_free.settings import account
+from langchain_openrouter_free.engine.bookkeeping import Accounts
+from langchain_openrouter_free.request.settings import account
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.simulator.behaviours import FAILING_200, TRANSPORT
 from langchain_openrouter_free.simulator.failures import FAILURES

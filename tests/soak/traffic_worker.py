@@ -28,8 +28,8 @@ from replay import CATALOGUE
 from store_helpers import forked
 
 from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted, OpenRouterFreeError
-from langchain_openrouter_free.clients import CLIENTS
 from langchain_openrouter_free.clock import SystemClock
+from langchain_openrouter_free.connections.clients import CLIENTS
 
 
 class FastClock(SystemClock):

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from langchain_openrouter_free.deadlines import Deadline
+from langchain_openrouter_free.connections.deadlines import Deadline
 from langchain_openrouter_free.testing import FakeClock
 
 HALF_HOUR = 1800

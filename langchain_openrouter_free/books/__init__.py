@@ -1,0 +1,1 @@
+"""What is remembered, as values: quota windows, money, cooldowns, health and history. Pure."""

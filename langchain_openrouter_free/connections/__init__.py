@@ -1,0 +1,1 @@
+"""The way to the service: the only part that knows the HTTP client and its sockets."""

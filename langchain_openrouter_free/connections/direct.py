@@ -1,0 +1,204 @@
+"""HTTP clients that can send without what no request of ours needs: redirects, cookies, hooks, ways to authorize.
+
+That is a third of the HTTP client's work. A request goes straight to the pool of connections that the client would
+have used, in the pool's own terms, unless somebody listens in between (a recorder of cassettes, a tracer): then it
+goes by them. Loaded with the first client, for the reason that `network` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from functools import lru_cache, partial
+from types import FunctionType
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import httpcore
+import httpx
+
+from langchain_openrouter_free.connections.network import keep_deadlines, know_reader
+
+# Where httpx's own transports are defined: a function of another place, under the same name, is somebody's who listens.
+_OWN = "httpx._transports.default"
+# Private names of httpx; where one is missing, requests go a way that is longer.
+_FIND, _POOL = "_transport_for_url", "_pool"
+# Private names of a pool; where one is missing, what it forgets stays forgotten.
+_CONNECTIONS, _REQUESTS = "_connections", "_requests"
+# What a pool raises has the name of what httpx makes of it.
+_TERMS = {
+    term: getattr(httpx, name)
+    for name, term in vars(httpcore).items()
+    if isinstance(term, type) and issubclass(term, Exception) and hasattr(httpx, name)
+}
+
+S = TypeVar("S")
+E = TypeVar("E")
+
+
+class Opened(NamedTuple, Generic[S, E]):
+    """A reply whose head is there: its status and headers, the bytes to come, and what lets go of it."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    stream: S
+    close: Callable[[], E]
+
+
+OpenedReply = Opened[Iterable[bytes], None]
+OpenedAsyncReply = Opened[AsyncIterable[bytes], Awaitable[None]]
+Headers = Iterable[tuple[str, str]]
+Patience = dict[str, float]
+
+
+class _Place(NamedTuple):
+    """Where a request goes, and what stands in the head of each that goes there, in the terms of a pool."""
+
+    address: httpx.URL
+    url: httpcore.URL
+    head: list[tuple[bytes, bytes]]
+
+
+@lru_cache(maxsize=16)
+def _place(url: str, *headers: tuple[str, str]) -> _Place:
+    """Read where a request goes, once: one service is asked again and again."""
+    address = httpx.URL(url)
+    named = {name.lower(): value for name, value in headers}
+    head = httpx.Headers({"host": address.netloc.decode("ascii"), **named})
+    at = httpcore.URL(scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=address.raw_path)
+    return _Place(address, at, head.raw)
+
+
+def _asked(method: str, place: _Place, content: bytes, patience: Patience) -> httpcore.Request:
+    length = [(b"content-length", b"%d" % len(content))] if content else []
+    return httpcore.Request(
+        method, place.url, headers=place.head + length, content=content, extensions={"timeout": patience}
+    )
+
+
+class Direct(httpx.Client):
+    """A client for threads."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._usual = tuple(self.headers.items())
+        keep_deadlines([self._transport, *self._mounts.values()])
+
+    def straight(self, method: str, url: str, headers: Headers, content: bytes, patience: Patience) -> OpenedReply:
+        """Send a request; return when the head of its reply is there. `patience`: seconds, by httpx's names.
+
+        Raises:
+            Exception: one of httpx or of its pool; see `in_httpx`.
+        """
+        place = _place(url, *self._usual, *headers)
+        find = getattr(self, _FIND, None)
+        if find is None:
+            return usual(self, method, url, headers, content, patience)
+        transport = find(place.address)
+        pool = _pool_of(transport, transport.handle_request)
+        if pool is None:
+            return _opened(transport.handle_request(_built(self, method, url, headers, content, patience)))
+        reply = pool.handle_request(_asked(method, place, content, patience))
+        know_reader(reply)
+        return Opened(reply.status, reply.headers, reply.stream, reply.close)
+
+
+class AsyncDirect(httpx.AsyncClient):
+    """The same for an event loop."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._usual = tuple(self.headers.items())
+        keep_deadlines([self._transport, *self._mounts.values()])
+
+    async def straight(
+        self, method: str, url: str, headers: Headers, content: bytes, patience: Patience
+    ) -> OpenedAsyncReply:
+        """Send a request; return when the head of its reply is there."""
+        place = _place(url, *self._usual, *headers)
+        find = getattr(self, _FIND, None)
+        if find is None:
+            return await ausual(self, method, url, headers, content, patience)
+        transport = find(place.address)
+        pool = _pool_of(transport, transport.handle_async_request)
+        if pool is None:
+            return _aopened(await transport.handle_async_request(_built(self, method, url, headers, content, patience)))
+        try:
+            reply = await pool.handle_async_request(_asked(method, place, content, patience))
+        except BaseException:
+            await _close_forgotten(pool)
+            raise
+        know_reader(reply)
+        return Opened(reply.status, reply.headers, reply.stream, partial(_let_go, reply, pool))
+
+
+async def _let_go(reply: httpcore.Response, pool: object) -> None:
+    await reply.aclose()
+    await _close_forgotten(pool)
+
+
+async def _close_forgotten(pool: object) -> None:
+    """Close the connections of a pool that no request has and none can get.
+
+    A task that is cancelled as it is given a connection, or as a failed one is closed, leaves such: they would keep
+    their sockets for as long as the loop runs, and with a thousand of them the pool is full.
+    """
+    while (connection := _forgotten(pool)) is not None:
+        getattr(pool, _CONNECTIONS).remove(connection)
+        await connection.aclose()
+
+
+def _forgotten(pool: object) -> Any:
+    connections, requests = getattr(pool, _CONNECTIONS, []), getattr(pool, _REQUESTS, None)
+    if not connections or requests is None:
+        return None
+    busy = {id(request.connection) for request in requests}
+    loose = (one for one in connections if id(one) not in busy)
+    return next((one for one in loose if not (one.is_idle() or one.is_closed())), None)
+
+
+def _pool_of(transport: object, way: object) -> Any:
+    """Return the pool that a transport would ask; None where something else answers, or stands before it."""
+    function = getattr(way, "__func__", None)
+    is_own = type(function) is FunctionType and function.__globals__.get("__name__") == _OWN
+    return getattr(transport, _POOL, None) if is_own else None
+
+
+def usual(
+    client: httpx.Client, method: str, url: str, headers: Headers, content: bytes, patience: Patience
+) -> OpenedReply:
+    """Send a request by any client, as it sends; but never to another place, for the key goes with it."""
+    request = _built(client, method, url, headers, content, patience)
+    return _opened(client.send(request, stream=True, follow_redirects=False))
+
+
+async def ausual(
+    client: httpx.AsyncClient, method: str, url: str, headers: Headers, content: bytes, patience: Patience
+) -> OpenedAsyncReply:
+    """The same on an event loop."""
+    request = _built(client, method, url, headers, content, patience)
+    return _aopened(await client.send(request, stream=True, follow_redirects=False))
+
+
+def _built(
+    client: httpx.Client | httpx.AsyncClient,
+    method: str,
+    url: str,
+    headers: Headers,
+    content: bytes,
+    patience: Patience,
+) -> httpx.Request:
+    return client.build_request(
+        method, url, headers=dict(headers), content=content or None, timeout=httpx.Timeout(**patience)
+    )
+
+
+def _opened(reply: httpx.Response) -> OpenedReply:
+    return Opened(reply.status_code, reply.headers.raw, cast("httpx.SyncByteStream", reply.stream), reply.close)
+
+
+def _aopened(reply: httpx.Response) -> OpenedAsyncReply:
+    return Opened(reply.status_code, reply.headers.raw, cast("httpx.AsyncByteStream", reply.stream), reply.aclose)
+
+
+def in_httpx(raised: type[BaseException]) -> type[BaseException]:
+    """Return httpx's class for what a pool of connections raises; any other class as it is."""
+    return next((_TERMS[kind] for kind in raised.__mro__ if kind in _TERMS), raised)

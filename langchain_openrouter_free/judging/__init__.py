@@ -1,0 +1,1 @@
+"""What was said, judged: replies, refusals and answers in, verdicts out. Pure."""

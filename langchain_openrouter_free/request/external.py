@@ -1,0 +1,248 @@
+"""The second road: a paid answer from a chat model of another package, `ChatOpenAI` above all.
+
+It still works when the service itself is down. Its own retries are turned off (one place decides), and it
+is called below its callback layer, so that words of an attempt that is given up reach no handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatResult
+
+from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.connections.transport import TransportFault, timeout_of
+from langchain_openrouter_free.engine.sources import Stopwatch
+from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.judging.verdicts import Kind
+from langchain_openrouter_free.protocol.evidence import tidy
+from langchain_openrouter_free.protocol.wire import Delta, ReplyError
+from langchain_openrouter_free.words.replies import completion_of_message
+
+
+def without_retries(model: Any, label: str) -> BaseChatModel:
+    """Return the chat model with its own retries turned off.
+
+    Raises:
+        ConfigurationError: if it is none, or has retries that cannot be turned off from outside.
+    """
+    if not isinstance(model, BaseChatModel):
+        raise ConfigurationError(f"paid_models: {model!r} is no model id; write 'author/name'.")
+    if not hasattr(model, "max_retries"):
+        return model
+    root, aroot = getattr(model, "root_client", None), getattr(model, "root_async_client", None)
+    if root is not None and aroot is not None:
+        quiet, aquiet = root.with_options(max_retries=0), aroot.with_options(max_retries=0)
+        return model.model_copy(
+            update={
+                "max_retries": 0,
+                "root_client": quiet,
+                "root_async_client": aquiet,
+                "client": quiet.chat.completions,
+                "async_client": aquiet.chat.completions,
+            }
+        )
+    if model.max_retries != 0:
+        raise ConfigurationError(f"paid_models: construct {label} with max_retries=0; the router decides on retries.")
+    return model
+
+
+async def on_this_loop(model: BaseChatModel) -> BaseChatModel:
+    """Return the chat model with this event loop's HTTP client.
+
+    The clients of the OpenAI package are shared by all loops and fail on the second one.
+    """
+    root = getattr(model, "root_async_client", None)
+    if root is None or getattr(model, "http_async_client", None) is not None:
+        return model
+    aroot = root.with_options(http_client=await CLIENTS.asynchronous_to_keep())
+    return model.model_copy(update={"root_async_client": aroot, "async_client": aroot.chat.completions})
+
+
+def under_deadlines(model: BaseChatModel, watch: Stopwatch) -> BaseChatModel:
+    """Return the chat model with this process's HTTP client, whose connections keep to the attempt's deadlines.
+
+    A thread that reads cannot be woken. What has no client of the OpenAI package, or the user's own one, keeps to its
+    own timeouts instead, and is left as soon as it brings something that is no content.
+    """
+    root = getattr(model, "root_client", None)
+    if root is None or getattr(model, "http_client", None) is not None:
+        return model
+    root = root.with_options(http_client=CLIENTS.sync_to_keep(), timeout=timeout_of(watch.connect, watch.read))
+    return model.model_copy(update={"root_client": root, "client": root.chat.completions})
+
+
+class ExternalSource:
+    """Reads another chat model's answer as deltas."""
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        messages: Sequence[BaseMessage],
+        kwargs: Mapping[str, Any],
+        watch: Stopwatch,
+        *,
+        stream: bool,
+    ) -> None:
+        self._model = model
+        self._messages = list(messages)
+        self._kwargs = dict(kwargs)
+        self._watch = watch
+        self._stream = stream and type(model)._stream is not BaseChatModel._stream  # noqa: SLF001
+        self._astream = stream and (
+            self._stream or type(model)._astream is not BaseChatModel._astream  # noqa: SLF001
+        )
+        self._chunks: Iterator[Any] | None = None
+        self._achunks: AsyncIterator[Any] | None = None
+        self._over = False
+        self._finished = False
+
+    @property
+    def sent(self) -> bool:
+        """When another package sends is its secret."""
+        return True
+
+    @property
+    def heard(self) -> None:
+        """No reply of the service, so nothing of its time."""
+        return
+
+    @property
+    def headers(self) -> None:
+        """No reply of the service, so nothing of its quota."""
+        return
+
+    @property
+    def status(self) -> int | None:
+        """HTTP status is that package's secret."""
+        return None
+
+    def open(self) -> None:
+        """Nothing stands open before the first word."""
+
+    async def aopen(self) -> None:
+        """Nothing stands open before the first word."""
+
+    def read(self) -> list[Delta] | None:
+        """Return the next deltas; None when the answer is over."""
+        self._watch.enter()
+        deltas: list[Delta] = []
+        if self._chunks is None and not self._over:
+            self._model = under_deadlines(self._model, self._watch)
+        try:
+            while not self._over:
+                deltas = self._take(self._next_sync())
+                if deltas:
+                    break
+        except Exception as error:
+            if _is_control_flow(error):
+                raise
+            raise failure_of(error) from error
+        # A thread cannot be woken: what brings no content is at least not waited for again.
+        if self._watch.read.remaining() <= 0 and not self._over:
+            raise self._too_late()
+        return deltas or None
+
+    async def aread(self) -> list[Delta] | None:
+        """Return the next deltas; None when the answer is over."""
+        self._watch.enter()
+        try:
+            if self._achunks is None:
+                self._model = await on_this_loop(self._model)
+            while not self._over:
+                async with asyncio.timeout(max(self._watch.read.remaining(), 0.001)):
+                    said = await self._next_async()
+                deltas = self._take(said)
+                if deltas:
+                    return deltas
+        except TimeoutError as error:
+            raise self._too_late() from error
+        except Exception as error:
+            if _is_control_flow(error):
+                raise
+            raise failure_of(error) from error
+        return None
+
+    def _too_late(self) -> TransportFault:
+        return TransportFault(Kind.TIMED_OUT, f"no content within the deadline ({self._watch.read.limit})")
+
+    def _next_sync(self) -> AIMessage | None:
+        if not self._stream:
+            self._over = True
+            return _message(self._model._generate(self._messages, run_manager=None, **self._kwargs))  # noqa: SLF001
+        if self._chunks is None:
+            self._chunks = self._model._stream(self._messages, run_manager=None, **self._kwargs)  # noqa: SLF001
+        chunk = next(self._chunks, None)
+        return None if chunk is None else chunk.message
+
+    async def _next_async(self) -> AIMessage | None:
+        if not self._astream:
+            self._over = True
+            return _message(
+                await self._model._agenerate(self._messages, run_manager=None, **self._kwargs)  # noqa: SLF001
+            )
+        if self._achunks is None:
+            self._achunks = self._model._astream(self._messages, run_manager=None, **self._kwargs)  # noqa: SLF001
+        chunk = await anext(self._achunks, None)
+        return None if chunk is None else chunk.message
+
+    def _take(self, message: AIMessage | None) -> list[Delta]:
+        if message is None:
+            self._over = True
+            return []
+        delta = completion_of_message(message)
+        self._finished = self._finished or delta.finish_reason is not None
+        if delta.says_something:
+            self._watch.content()
+        if self._finished:
+            self._watch.finish()
+        self._watch.leave()
+        return [delta]
+
+    def complete(self) -> bool:
+        """A package that returns without an error says that the answer is whole."""
+        return self._over
+
+    def close(self) -> None:
+        """Let go of the other model's stream."""
+        close: Callable[[], None] | None = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()
+
+    async def aclose(self) -> None:
+        """Let go of the other model's stream, on an event loop."""
+        close = getattr(self._achunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _message(result: ChatResult) -> AIMessage | None:
+    message = result.generations[0].message if result.generations else None
+    return message if isinstance(message, AIMessage) else None
+
+
+def _is_control_flow(error: Exception) -> bool:
+    """Tell whether an exception is LangGraph's way out of a node (an interrupt, a command), and no failure."""
+    graph = sys.modules.get("langgraph.errors")
+    return graph is not None and isinstance(error, graph.GraphBubbleUp)
+
+
+def failure_of(error: Exception) -> Exception:
+    """Translate another package's exception into what the engine judges; bugs keep their own class."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        body = getattr(error, "body", None) or {"error": {"message": str(error), "code": status}}
+        return ReplyError(status, dict(headers), body)
+    words = tidy(f"{type(error).__name__}: {error}")
+    name = type(error).__name__.lower()
+    if "timeout" in name:
+        return TransportFault(Kind.TIMED_OUT, words)
+    if "connection" in name:
+        return TransportFault(Kind.UNREACHABLE, words)
+    return TransportFault(Kind.BROKEN, words)

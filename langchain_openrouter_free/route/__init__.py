@@ -1,0 +1,1 @@
+"""Who is asked next: one call's walk through its candidates. Pure."""

@@ -1,0 +1,1 @@
+"""LangChain's words and the service's: messages and tools one way, answers and chunks the other."""
