@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,30 @@ def test_each_shape_survives_the_stream_dialect(case: Case) -> None:
     body = {**case.body, "choices": [], "error": {"code": case.status, **case.body["error"]}}
     raw = f": OPENROUTER PROCESSING\n\ndata: {json.dumps(body)}\n\n".encode()
     assert read_whole(200, {"content-type": "text/event-stream"}, raw).scope == case.scope
+
+
+# What gateways do to a body that they hand on, each time to the error in it.
+_ON_THE_WAY: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "blanks": lambda error: {**error, "message": error["message"].replace(" ", "  ")},
+    "hard blanks": lambda error: {**error, "message": error["message"].replace(" ", "\u00a0")},
+    "capitals": lambda error: {**error, "message": error["message"].upper()},
+    "words in front": lambda error: {**error, "message": f"Error: {error['message']} (request id: abc-123)"},
+    "more fields": lambda error: {**error, "trace": [1, {"of": None}]},
+    "a code in words": lambda error: {**error, "code": str(error["code"])},
+    "an error of its own": lambda error: {"error": error},
+}
+
+
+_SPOKEN = [case for case in _ERROR_BODIES if isinstance(case.body["error"].get("message"), str)]
+
+
+@pytest.mark.parametrize("how", _ON_THE_WAY)
+@pytest.mark.parametrize("case", _SPOKEN, ids=lambda case: case.id)
+def test_each_shape_survives_a_gateway(case: Case, how: str) -> None:
+    """Whatever stands around the words, they mean the same."""
+    error = _ON_THE_WAY[how]({"code": case.status, **case.body["error"]})
+    found = classify(case.status, case.headers, json.dumps({**case.body, "error": error}), now=NOW)
+    assert (found.kind, found.scope) == (case.kind, case.scope)
 
 
 @pytest.mark.parametrize(

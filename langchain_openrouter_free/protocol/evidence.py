@@ -247,7 +247,8 @@ def gather(
         earlier = text.partition("previous_errors")[2].lower()
     message, raw = _clipped(_text(error.get("message"))), _clipped(_raw_text(meta.get("raw")))
     source = "" if error else text
-    whole = " ".join(part for part in (message, raw, _clipped(_reasons(meta)), source) if part)
+    # Whatever blanks a proxy sets between the words.
+    whole = " ".join(" ".join((message, raw, _clipped(_reasons(meta)), source)).split())
     provider = meta.get("provider_name") or meta.get("provider")
     return Evidence(
         status=status,
