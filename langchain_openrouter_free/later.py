@@ -2,8 +2,8 @@
 
 Where a class has methods that few programs call, its module says
 `figures = Later("langchain_openrouter_free.books.figures")` in place of the import, and the import itself for type
-checkers. Unlike an import within a function it leaves the
-method's annotations true for whoever evaluates them: `typing.get_type_hints`, and what makes a tool of a method.
+checkers. Unlike an import within a function it leaves the method's annotations true for whoever evaluates them:
+`typing.get_type_hints`, and what makes a tool of a method.
 """
 
 from __future__ import annotations

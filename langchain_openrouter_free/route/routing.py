@@ -90,11 +90,11 @@ class Route(Walked):
     def _free_step(self, book: Ledger, now: float, patience: float) -> tuple[Ledger, Action] | None:
         if self._is_closed:
             return None
-        wakes = float("inf")
+        wakes, is_spared = float("inf"), self._spared(book, now)
         for candidate in self._in_order(book, now):
             if candidate.model in self._done or self._suitability.passes_over(candidate, book.traits, now):
                 continue
-            if self._spared(candidate, book, now):
+            if is_spared(candidate):
                 continue
             wakes = min(wakes, self._suitability.rests_until(candidate, book, now))
             if wakes <= now:
@@ -146,12 +146,12 @@ class Route(Walked):
 
     def beside(self, model: str, free: Sequence[Candidate], book: Ledger, now: float) -> Iterator[Candidate]:
         """Yield the free candidates beside one that could be asked now and are well."""
-        asked = {model, *self._done, *self._outrun}
+        asked, is_spared = {model, *self._done, *self._outrun}, self._spared(book, now)
         for one in free:
             could = one.model not in asked and book.is_well(one.model, now)
             if not could or self._suitability.why_not(one, book.traits, now) is not None:
                 continue
-            if not self._spared(one, book, now):
+            if not is_spared(one):
                 yield one
 
     def _without_slot(self, book: Ledger, full: Full, now: float) -> tuple[Ledger, Action] | None:
@@ -200,9 +200,9 @@ class Route(Walked):
         """Ask again, once in a call, who is back first of those for whom the server gave a moment, if it is in time."""
         if self._came_back or self.hold is not None or self._is_closed:
             return None
-        past, back = zip(self.verdicts, self.trail, strict=True), self._suitability
+        past, back, is_spared = zip(self.verdicts, self.trail, strict=True), self._suitability, self._spared(book, now)
         stated = {told.model for how, told in past if how.until is not None and POLICIES[how.kind].cools}
-        free = [c for c in self.free if c.model in stated and not self._spared(c, book, now)]
+        free = [c for c in self.free if c.model in stated and not is_spared(c)]
         fit = [candidate for candidate in free if not back.passes_over(candidate, book.traits, now)]
         returns = [(back.rests_until(candidate, book, now), candidate) for candidate in fit]
         wakes, first = min(returns, key=lambda one: one[0], default=(float("inf"), None))

@@ -212,11 +212,13 @@ class Walked:
         left = [c for c in self.paid if not (self._is_closed and c.road is Road.SERVICE)]
         return [c for c in left if c.model not in self._done and (c.prices or c.model in self._prices)]
 
-    def _spared(self, candidate: Candidate, book: Ledger, now: float) -> bool:
-        """Tell whether the rest of the day is spared a model that nobody named; a user's own bound counts instead."""
-        if candidate.score is None or self.max_attempts is not None:
-            return False
-        return has_its_part(self.free, self.trail, book, self.limits, now)
+    def _spared(self, book: Ledger, now: float) -> Callable[[Candidate], bool]:
+        """Return what tells of a model whether the rest of the day is spared it.
+
+        Those that nobody named are, once the call has had its part; a user's own bound counts instead.
+        """
+        spares = self.max_attempts is None and has_its_part(self.free, self.trail, book, self.limits, now)
+        return lambda candidate: spares and candidate.score is not None
 
     def _in_order(self, book: Ledger, now: float) -> Sequence[Candidate]:
         # `adaptive` looks at one other model in a call: where that fails, the best one is next.
@@ -243,26 +245,27 @@ class Walked:
 
     def skipped(self, book: Ledger, now: float) -> list[Skipped]:
         """Say of every candidate that was not asked why."""
-        asked = {record.model for record in self.trail}
-        told = [
-            Skipped(c.model, *self._why_not(c, book, now)) for c in (*self.free, *self.paid) if c.model not in asked
-        ]
+        asked, is_spared = {record.model for record in self.trail}, self._spared(book, now)
+        left = [candidate for candidate in (*self.free, *self.paid) if candidate.model not in asked]
+        told = [Skipped(candidate.model, *self._why_not(candidate, book, now, is_spared)) for candidate in left]
         return told if self.free else [*told, *(Skipped(model, why) for model, why in self.choice.left_out.items())]
 
     def outlook(
         self, book: Ledger, now: float, short_of: Callable[[Prices], Shortfall | None]
     ) -> list[tuple[Candidate, str, float | None]]:
         """Say of every candidate, in the order in which they would be asked now, what stands in its way, or ""."""
-        told = []
+        told, is_spared = [], self._spared(book, now)
         for candidate in (*self._in_order(book, now), *self.paid):
-            why, until = self._why_not(candidate, book, now)
+            why, until = self._why_not(candidate, book, now, is_spared)
             prices = candidate.prices or self._prices.get(candidate.model)
             if why == _IN_TIME and candidate.paid and prices is not None and (short := short_of(prices)) is not None:
                 why, until = _TOO_DEAR, short.frees_at
             told.append((candidate, "" if why == _IN_TIME else why, until))
         return told
 
-    def _why_not(self, candidate: Candidate, book: Ledger, now: float) -> tuple[str, float | None]:
+    def _why_not(
+        self, candidate: Candidate, book: Ledger, now: float, is_spared: Callable[[Candidate], bool]
+    ) -> tuple[str, float | None]:
         hold = book.hold(now) or self.hold
         if (unfit := self._suitability.why_not(candidate, book.traits, now)) is not None:
             return unfit
@@ -287,4 +290,4 @@ class Walked:
         if hold is not None and not candidate.paid:
             whose = "the project's share of the" if hold.share else "the account's"
             return f"{whose} {hold.window} quota is used up", hold.until
-        return SPARED if self._spared(candidate, book, now) else _IN_TIME, None
+        return SPARED if is_spared(candidate) else _IN_TIME, None
