@@ -1,9 +1,9 @@
 """An event that is like the one before it: what is read of it is what reading it anew would find."""
 
+import itertools
 import json
 import random
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
@@ -26,7 +26,7 @@ def read(
     reader, deltas, error = ReplyReader(200, STREAM, whole=whole), [], None
     places = [0, *sorted(place % (len(data) + 1) for place in cuts), len(data)]
     try:
-        for start, end in pairwise(places):
+        for start, end in itertools.pairwise(places):
             deltas += reader.feed(data[start:end])
         deltas += reader.end()
     except ReplyError as failed:
@@ -169,12 +169,16 @@ def test_nor_of_any_recorded_stream() -> None:
         assert read(body) == read_anew(body)
 
 
-def test_an_event_with_another_word_is_not_decoded() -> None:
-    body = words(*(f"word {number} " for number in range(50)))
+@pytest.mark.parametrize("behind", [None, 0, -1, -2, 40])
+def test_an_event_with_another_word_is_not_decoded(behind: int | None) -> None:
+    """Whether they come together, or one by one: with its end, without it, or in the midst of the next."""
+    said = [words(f"word {number} ") for number in range(50)]
+    body = b"".join(said)
+    cuts = () if behind is None else tuple(total + behind for total in itertools.accumulate(map(len, said)))
     with patch("langchain_openrouter_free.protocol.payloads.LENIENT") as decoder:
         real = json.JSONDecoder(strict=False)
         decoder.raw_decode.side_effect = real.raw_decode
-        deltas, *_ = read(body)
+        deltas, *_ = read(body, cuts)
     assert [delta.text for delta in deltas] == [f"word {number} " for number in range(50)]
     assert {(delta.id, delta.model) for delta in deltas} == {("gen-1", "a/b:free")}
     assert decoder.raw_decode.call_count == 2  # the first event, and once more with another word

@@ -50,28 +50,31 @@ Patience = dict[str, float]
 
 
 class _Place(NamedTuple):
-    """Where a request goes, and what stands in the head of each that goes there, in the terms of a pool."""
+    """Where a request goes, and one that goes there with no content, in the terms of a pool."""
 
     address: httpx.URL
-    url: httpcore.URL
-    head: list[tuple[bytes, bytes]]
+    empty: httpcore.Request
 
 
 @lru_cache(maxsize=16)
-def _place(url: str, *headers: tuple[str, str]) -> _Place:
+def _place(method: str, url: str, *headers: tuple[str, str]) -> _Place:
     """Read where a request goes, once: one service is asked again and again."""
     address = httpx.URL(url)
     named = {name.lower(): value for name, value in headers}
     head = httpx.Headers({"host": address.netloc.decode("ascii"), **named})
     at = httpcore.URL(scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=address.raw_path)
-    return _Place(address, at, head.raw)
+    return _Place(address, httpcore.Request(method, at, headers=head.raw, content=b""))
 
 
-def _asked(method: str, place: _Place, content: bytes, patience: Patience) -> httpcore.Request:
-    length = [(b"content-length", b"%d" % len(content))] if content else []
-    return httpcore.Request(
-        method, place.url, headers=place.head + length, content=content, extensions={"timeout": patience}
-    )
+def _asked(place: _Place, content: bytes, patience: Patience) -> httpcore.Request:
+    """Return a request with its own content; what is known of all that go there is not looked at once more."""
+    empty = place.empty
+    request = httpcore.Request.__new__(httpcore.Request)
+    vars(request).update(vars(empty), extensions={"timeout": patience})
+    if content:
+        request.headers = [*empty.headers, (b"content-length", b"%d" % len(content))]
+        request.stream = type(empty.stream)(content)  # type: ignore[call-arg]  # the pool's own kind, of bytes
+    return request
 
 
 class Direct(httpx.Client):
@@ -88,7 +91,7 @@ class Direct(httpx.Client):
         Raises:
             Exception: one of httpx or of its pool; see `in_httpx`.
         """
-        place = _place(url, *self._usual, *headers)
+        place = _place(method, url, *self._usual, *headers)
         find = getattr(self, _FIND, None)
         if find is None:
             return usual(self, method, url, headers, content, patience)
@@ -96,7 +99,7 @@ class Direct(httpx.Client):
         pool = _pool_of(transport, transport.handle_request)
         if pool is None:
             return _opened(transport.handle_request(_built(self, method, url, headers, content, patience)))
-        reply = pool.handle_request(_asked(method, place, content, patience))
+        reply = pool.handle_request(_asked(place, content, patience))
         know_reader(reply)
         return Opened(reply.status, reply.headers, reply.stream, reply.close)
 
@@ -113,7 +116,7 @@ class AsyncDirect(httpx.AsyncClient):
         self, method: str, url: str, headers: Headers, content: bytes, patience: Patience
     ) -> OpenedAsyncReply:
         """Send a request; return when the head of its reply is there."""
-        place = _place(url, *self._usual, *headers)
+        place = _place(method, url, *self._usual, *headers)
         find = getattr(self, _FIND, None)
         if find is None:
             return await ausual(self, method, url, headers, content, patience)
@@ -122,7 +125,7 @@ class AsyncDirect(httpx.AsyncClient):
         if pool is None:
             return _aopened(await transport.handle_async_request(_built(self, method, url, headers, content, patience)))
         try:
-            reply = await pool.handle_async_request(_asked(method, place, content, patience))
+            reply = await pool.handle_async_request(_asked(place, content, patience))
         except BaseException:
             await _close_forgotten(pool)
             raise

@@ -14,6 +14,7 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _HAS_BODY = re.compile(rb"HTTP/1\.1 (?!204|304)[2-5]\d\d[ \r]")
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+_DIGITS, _MOST_DIGITS = b"0123456789ABCDEFabcdef", 8
 # Longer heads and lines that give a size are the HTTP client's business.
 _LONGEST_HEAD, _LONGEST_LINE = 65_536, 1024
 
@@ -109,6 +110,8 @@ class Framing:
 
 def _whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:
     """Take the chunks that are there as a whole, and hold something; return where they end."""
+    plain, position = _plain_chunks(data, position)
+    pieces += plain
     while (size := _SIZE.match(data, position)) and (length := int(size[1], 16)):
         begin = size.end()
         end = begin + length
@@ -117,6 +120,22 @@ def _whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:
         pieces.append(data[begin:end])
         position = end + 2
     return position
+
+
+def _plain_chunks(data: bytes, position: int) -> tuple[list[bytes], int]:
+    """Return the chunks that are there as a whole, and where they end, unless one holds the end of a line itself.
+
+    Events of a stream seldom do: then all are found together.
+    """
+    lines = data[position:].split(b"\r\n")
+    sizes, pieces = lines[:-1:2], lines[1:-1:2]
+    if max(map(len, sizes), default=0) > _MOST_DIGITS or b"".join(sizes).strip(_DIGITS) or b"" in sizes:
+        return [], position
+    lengths = [int(size, 16) for size in sizes]
+    count = lengths.index(0) if 0 in lengths else len(pieces)
+    if lengths[:count] != [*map(len, pieces[:count])]:
+        return [], position
+    return pieces[:count], position + sum(lengths[:count]) + sum(map(len, sizes[:count])) + 4 * count
 
 
 def _chunk(data: bytes) -> bytes:

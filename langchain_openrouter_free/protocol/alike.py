@@ -7,65 +7,59 @@ guessed: who learns an event has it read once more with another word in that pla
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from itertools import takewhile
+from typing import TypeAlias
 
 _WORD = r'"(?:{})"\s*:\s*"([^"\\]+)"'
 _TEXT = re.compile(_WORD.format("content"))
 # A thought stands in the delta and in its block once more.
 _THOUGHT = re.compile(_WORD.format("reasoning|reasoning_content|text|summary"))
-# How the only line of such an event begins.
-_FIELD = "data: "
+# How the only line of such an event begins, and what ends it.
+_FIELD, _END = "data: ", "\n\n"
+# So many characters are looked at together: an event of another kind behind them has them looked at once more.
+_WINDOW = 16_384
 # So many events in a row are learned in vain before no more are: each costs as much as two that are decoded.
 _PATIENCE = 3
 
-
-class Mold(NamedTuple):
-    """What stands around the word of an event, in its JSON text: before it, between its places, and behind it."""
-
-    parts: tuple[str, ...]
-    size: int
-
-    def filled(self, word: str) -> str:
-        """Return the event with a word that needs no escaping."""
-        return word.join(self.parts)
+# What stands around the word of an event, in its JSON text: before it, between its places, and behind it.
+Mold: TypeAlias = tuple[str, ...]
 
 
 class Alike:
     """The event that the next ones are compared with."""
 
     def __init__(self) -> None:
-        self._mold: Mold | None = None
         self._patience = _PATIENCE
+        # The mold as it stands in a stream, what stands from one word to the next, and the length of all but words.
+        self._mold: Mold = ()
+        self._next, self._around = "", 0
 
     def word(self, data: str) -> str | None:
         """Return the word of an event that is like the one learned; None where it is not, or has no plain word."""
-        return next(iter(self.run([f"{_FIELD}{data}", ""], 0)), None)
+        words, _ = self.run(f"{_FIELD}{data}{_END}", 0)
+        return words[0] if words else None
 
-    def run(self, lines: list[str], at: int) -> list[str]:
-        """Return the words of the events that begin at a line, each with a blank line behind it, as far as they go on.
+    def run(self, text: str, at: int) -> tuple[list[str], int]:
+        """Return the words of the events that begin at a place of a stream, as far as they go on, and where they end.
 
-        They are like the one learned, and their words plain.
+        They are like the one learned, each with a blank line behind it, and their words plain.
         """
         words: list[str] = []
         mold = self._mold
-        if mold is None:
-            return words
-        begin, end, places = _FIELD + mold.parts[0], mold.parts[-1], len(mold.parts) - 1
-        start, known = len(begin), mold.size + len(_FIELD)
-        while at + 1 < len(lines) and not lines[at + 1]:
-            line = lines[at]
-            size = (len(line) - known) // places
-            if size <= 0 or not line.startswith(begin) or not line.endswith(end):
+        while mold and text.startswith(mold[0], at):
+            pieces = text[at + len(mold[0]) : at + _WINDOW].split(self._next)
+            last, ends, _ = pieces[-1].partition(mold[-1])
+            pieces[-1:] = [last] if ends else []
+            if not pieces:
                 break
-            word = line[start : start + size]
-            # Without quotes and escapes it is what JSON makes of it.
-            if '"' in word or "\\" in word or (places > 1 and _FIELD + mold.filled(word) != line):
+            found = _plain(pieces if len(mold) == 2 else _repeated(pieces, mold))
+            words += found
+            at += sum(map(len, found)) * (len(mold) - 1) + len(found) * self._around
+            if len(found) < len(pieces):
                 break
-            words.append(word)
-            at += 2
         if words:
             self._patience = _PATIENCE
-        return words
+        return words, at
 
     def candidate(self, data: str, word: str, *, thought: bool) -> Mold | None:
         """Return what may stand around the word of an event; None where that is not to be tried."""
@@ -80,8 +74,34 @@ class Alike:
         if not parts:
             return None
         parts.append(data[last:])
-        return Mold(tuple(parts), sum(map(len, parts)))
+        return tuple(parts)
 
     def learn(self, mold: Mold) -> None:
         """Take an event for the one that the next are like."""
-        self._mold = mold
+        first, *between, last = mold
+        self._mold = (_FIELD + first, *between, last + _END)
+        self._next, self._around = self._mold[-1] + self._mold[0], sum(map(len, self._mold))
+
+
+def _repeated(pieces: list[str], mold: Mold) -> list[str]:
+    """Return the words of pieces that say one in each of their places, as far as they do."""
+    places = ("", *mold[1:-1], "")
+    known, words = sum(map(len, places)), []
+    for piece in pieces:
+        word = piece[: (len(piece) - known) // (len(mold) - 1)]
+        if word.join(places) != piece:
+            break
+        words.append(word)
+    return words
+
+
+def _plain(words: list[str]) -> list[str]:
+    """Return the words that JSON makes nothing else of, as far as they are such."""
+    said = "".join(words)
+    if all(words) and not _marked(said):
+        return words
+    return list(takewhile(lambda word: word and not _marked(word), words))
+
+
+def _marked(text: str) -> bool:
+    return '"' in text or "\\" in text or "\n" in text

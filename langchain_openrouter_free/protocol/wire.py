@@ -208,8 +208,7 @@ class ReplyReader:
         self._body: list[str] = []
         self._tail: list[str] = []
         self._data: list[str] = []
-        self._bare = False
-        self._spoke = False
+        self._bare = self._apart = self._spoke = False
         self._tools, self._halves = ToolIndexer(), Halves()
         self._alike, self._flood = Alike(), Flood()
         self._like = Delta()
@@ -283,17 +282,21 @@ class ReplyReader:
 
     def _events(self, text: str) -> list[Delta]:
         deltas: list[Delta] = []
-        lines, at = self._lines(text), 0
+        text, at = self._lines(text), 0
         try:
-            while at < len(lines):
+            while at < len(text):
                 # What has ended, or holds half of a character, is not looked at by words alone.
-                is_plain = not (self._data or self.ended or self._halves)
-                if is_plain and (alike := self._alike.run(lines, at)):
-                    self._say(alike, deltas)
-                    at += 2 * len(alike)
-                    continue
-                self._line(lines[at], deltas)
-                at += 1
+                if not (self._data or self.ended or self._halves):
+                    alike, at = self._alike.run(text, at)
+                    if alike:
+                        self._say(alike, deltas)
+                        continue
+                end = text.index("\n", at)
+                if not self._data:
+                    # Where the end of an event is still to come, its word is looked for once that is there.
+                    self._apart = not text.startswith("\n", end + 1)
+                self._line(text[at:end], deltas)
+                at = end + 1
         except ReplyError as error:
             error.before = deltas
             raise
@@ -334,28 +337,28 @@ class ReplyReader:
             if not self._flood.joins(deltas, delta):
                 deltas.append(delta)
 
-    def _lines(self, text: str) -> list[str]:
+    def _lines(self, text: str) -> str:
         """Return the lines that are complete now; the rest is kept in pieces until its end comes."""
         held = bool(self._tail) and self._tail[-1].endswith("\r")
         if not held and "\n" not in text and "\r" not in text:
             self._tail.append(text)
-            return []
+            return ""
         text = "".join(self._tail) + text
         last = ""
         if "\r" in text:
             # A lone CR at the end may be half of a CRLF: it waits for the next byte.
             last = "\r" if text.endswith("\r") else ""
             text = text[: len(text) - len(last)].replace("\r\n", "\n").replace("\r", "\n")
-        lines = text.split("\n")
-        self._tail = [lines.pop() + last]
-        return lines
+        end = text.rfind("\n") + 1
+        self._tail = [text[end:] + last]
+        return text[:end]
 
     def _dispatch(self, deltas: list[Delta]) -> None:
         lines, self._data = self._data, []
         self._bare = False
         if self.ended:
             return
-        if len(lines) == 1 and not self._halves and (word := self._alike.word(lines[0])) is not None:
+        if len(lines) == 1 and self._apart and not self._halves and (word := self._alike.word(lines[0])) is not None:
             self._say([word], deltas)
             return
         for payload in objects(lines):
@@ -385,7 +388,7 @@ class ReplyReader:
             return
         # With a longer word in that place it must say that word, and all the rest as before.
         word, flood = f"{said} ", self._flood
-        again = [found for found in objects([mold.filled(word)]) if found]
+        again = [found for found in objects([word.join(mold)]) if found]
         self._flood = Flood()  # nobody has thought this
         if len(again) == 1 and error_of(again[0]) is None and self._delta(again[0]) == _with_word(delta, word):
             self._alike.learn(mold)

@@ -63,17 +63,11 @@ class Sheltered(ABC):
         paid_share: what part of what is left of a budget is kept for this process, which may spend it during an outage;
             0 stops paid calls.
         holder: by what name it is kept.
-        ahead: seconds by which the clock that is shared is ahead of this machine's.
     """
 
     blocking = True
     paid_share = 0.0
     holder = ""
-
-    @property
-    def ahead(self) -> float:
-        """Seconds by which the clock that is shared is ahead of this machine's."""
-        return 0.0
 
     def __init__(
         self,
