@@ -10,6 +10,8 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +45,7 @@ from langchain_openrouter_free.words.messages import lightened, tools_to_wire
 
 log = logging.getLogger("langchain_openrouter_free")
 
+_DISTRIBUTION = "langchain-openrouter-free"
 _UNREACHABLE = "a walk ends in an answer or in an error"
 
 
@@ -80,6 +83,12 @@ class ChatOpenRouterFree(
             super().__init__(**kwargs)
         except ValidationError as error:
             raise ConfigurationError(sentence_of(error)) from error
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Take note for traces of the versions at work: LangChain's, and this package's."""
+        super().model_post_init(context)
+        if (own := _version()) is not None:
+            self._add_version(_DISTRIBUTION, own)
 
     @classmethod
     def from_profile(cls, name: str | None = None, *, dotenv: bool | str | Path = False, **arguments: Any) -> Self:
@@ -300,6 +309,15 @@ class ChatOpenRouterFree(
     async def aclose(self) -> None:
         """Close the HTTP connections of the running event loop; the next call opens new ones."""
         await CLIENTS.aclose()
+
+
+@cache
+def _version() -> str | None:
+    """Return this package's version; None where it is not installed, but lies in the path."""
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return None
 
 
 # LangChain looks for `run_manager` among their parameters at each call, and `inspect` works them out each time.

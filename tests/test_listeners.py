@@ -10,6 +10,7 @@ import pickle
 import random
 from collections.abc import AsyncGenerator, Generator, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -185,6 +186,18 @@ class TestLangChain:
         assert ended["ls_provider"] == started["ls_provider"] == "openrouter"
         assert ended["ls_model_name"] == TWENTY[1]
         assert busy._get_ls_params()["ls_model_name"] == "openrouter-free"
+
+    @pytest.mark.parametrize("path", PATHS)
+    def test_a_trace_names_the_versions_at_work(self, sim: Simulator, path: str) -> None:
+        """LangChain's, and this package's, beside what the caller says; copies say it as well."""
+        said = {"of": "caller"}
+        model = copy.deepcopy(make(sim, metadata=said))
+        client = MagicMock(tracing_queue=None)
+        drive(model, path, config={"callbacks": [LangChainTracer(client=client)]})
+        told = client.create_run.call_args.kwargs["extra"]["metadata"]
+        versions = {name: version(name) for name in ("langchain-core", "langchain-openrouter-free")}
+        assert told["lc_versions"].items() >= versions.items()
+        assert (told["of"], said) == ("caller", {"of": "caller"})
 
 
 @dataclass

@@ -211,6 +211,10 @@ class Fields(BaseModel):
             raise ConfigurationError(f"clock={self.clock!r} is no Clock: it needs now, monotonic, sleep and asleep.")
         return self
 
+    def model_post_init(self, context: Any, /) -> None:
+        """Go on to what other bases do with a new model: pydantic's own, for the private attributes, would end here."""
+        super().model_post_init(context)
+
     def __getstate__(self) -> dict[Any, Any]:
         """Return what is pickled: hooks belong to their process, and the key is known by its mark again."""
         state = super().__getstate__()
