@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import httpx
 import pytest
 from driving import PATHS, Told, asked, drive, make
 from langchain_core.messages import (
@@ -165,6 +166,57 @@ def test_a_chat_model_of_another_package_gets_mended_messages_as_well(path: str)
         drive(router, path, proper)
         sent = [(one["role"], one["content"], one.get("name")) for one in sim.chats()[-1].body["messages"]]
         assert sent == [("user", "u", "ann"), ("assistant", "hm", None), ("user", "v", None)]
+
+
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1,
+    "model": "other",
+    "output": [
+        {
+            "type": "message",
+            "id": "msg_1",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "of Responses", "annotations": []}],
+        }
+    ],
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [],
+}
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_a_model_of_openai_s_responses_gets_no_thoughts_of_others(path: str, version: str) -> None:
+    """It would take them for those of its own older answers, and break; the caller's messages stay as they are."""
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.read().decode())
+        return httpx.Response(200, json=RESPONSE)
+
+    transport = httpx.MockTransport(answer)
+    chat = ChatOpenAI(
+        model="other",
+        api_key=SecretStr("sk-other"),
+        use_responses_api=True,
+        http_client=httpx.Client(transport=transport),
+        http_async_client=httpx.AsyncClient(transport=transport),
+    )
+    paid = PaidModel(chat, prompt_price="0.2", completion_price="0.8")
+    with Simulator(Scenario(scripts={X: [{"do": "ok", "reasoning": "Well, well."}, "503"]})) as sim:
+        router = make(
+            sim, [X], output_version=version, allow_paid=True, budget="$1", paid_models=[paid], max_wait=0, wire="plain"
+        )
+        history = [HumanMessage("u"), conversation_of(drive(router, path, "u")), HumanMessage("v")]
+        before = copy.deepcopy(history)
+        assert drive(router, path, history).text == "of Responses"
+        assert history == before
+        assert history[1].text in sent[0]
+        assert "Well, well." not in sent[0]
 
 
 @pytest.mark.parametrize("path", PATHS)

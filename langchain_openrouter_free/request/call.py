@@ -101,7 +101,7 @@ class Call(Request):
         kwargs = {k: v for k, v in self.params.items() if k in _FOR_OTHERS and v is not None}
         if max_tokens is not None:
             kwargs["max_tokens"] = max_tokens
-        model, messages = self.externals[candidate.index], list(self._mended())
+        model, messages = self.externals[candidate.index], self._mended()
         if self.options.shape is not None:
             kwargs, told = asked(self.options.shape, self._form(candidate), kwargs, [])
             messages += [HumanMessage(message["content"]) for message in told]
@@ -118,11 +118,11 @@ class Call(Request):
                 raise RequestRejected(str(error)) from error
         return self._wire[own]
 
-    def _mended(self) -> Sequence[BaseMessage]:
+    def _mended(self) -> list[BaseMessage]:
         """Return the messages for another package's chat model: the caller's own, unless every model refuses them."""
         wired = self.wire_messages(None)
         mended = formed(wired, Form())
-        return self.messages if mended == wired else convert_to_messages(mended)
+        return to_service.handed_on(self.messages) if mended == wired else convert_to_messages(mended)
 
     # -- the answer
 

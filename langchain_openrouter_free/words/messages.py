@@ -152,6 +152,23 @@ def reasonings(messages: Sequence[BaseMessage]) -> Iterator[Json]:
     return (reasoning for reasoning in found if reasoning)
 
 
+def handed_on(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return messages as a chat model of another package can read them: without thoughts in blocks, not its own.
+
+    Beside blocks, langchain-openai even takes a `reasoning` for the table that its own older answers had there.
+    """
+    return [_without_thoughts(one) if isinstance(one, AIMessage) else one for one in messages]
+
+
+def _without_thoughts(message: AIMessage) -> AIMessage:
+    content, extra = message.content, message.additional_kwargs
+    if isinstance(content, str) or not isinstance(extra.get("reasoning"), str):
+        return message
+    said = [block for block in content if isinstance(block, str) or block.get("type") != "reasoning"]
+    left = {name: value for name, value in extra.items() if name != "reasoning"}
+    return message.model_copy(update={"content": said, "additional_kwargs": left})
+
+
 def needs(messages: Sequence[BaseMessage]) -> frozenset[str]:
     """Name the input modalities other than text that these messages hold.
 
