@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
+from datetime import date
+from enum import Enum
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from driving import PATHS, asked
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
-from pydantic import field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 from wishes import (
     ALL,
     KINDS,
@@ -221,6 +224,46 @@ def test_the_callers_own_rules_count(sim: Simulator) -> None:
     first = answer["raw"].response_metadata["route"]["attempts"][0]
     assert (first["outcome"], "too many cats" in first["reason"]) == ("wrong_object", True)
     assert "input" not in first["reason"]
+
+
+class Mood(Enum):
+    """How somebody feels."""
+
+    GLAD, SAD = "glad", "sad"
+
+
+class Visit(BaseModel):
+    """A visit."""
+
+    model_config = ConfigDict(strict=True)
+
+    mood: Mood
+    day: date
+    spot: tuple[int, str]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("takes", [SCHEMA_ONLY, TOOLS_ONLY, NOTHING])
+def test_a_strict_class_takes_what_json_can_say(sim: Simulator, takes: str, path: str) -> None:
+    """JSON has no enums, dates and tuples."""
+    model = make(sim, serve(sim, one=takes, two=takes))
+    assert isinstance(ask(model.with_structured_output(Visit), path)[1], Visit)
+    assert asked(sim) == [M1]
+
+
+@pytest.mark.parametrize(
+    ("spot", "why"), [(["3", "left"], "spot.0: Input should be a valid integer"), ([3, "\ud83d"], "")]
+)
+def test_what_is_wrong_with_a_strict_object_is_all_that_is_told(sim: Simulator, spot: list[Any], why: str) -> None:
+    """Half a character is no JSON to pydantic: then it says what it can."""
+    said = json.dumps({"mood": "glad", "day": "2026-01-02", "spot": spot})
+    sim.script({M1: {"do": "ok", "text": said, "reasoning": False}})
+    model = make(sim, serve(sim, one=SCHEMA_ONLY))
+    with pytest.raises(NoValidObject) as caught:
+        model.with_structured_output(Visit).invoke(PROMPT)
+    (record,) = caught.value.attempts
+    assert record.reason.startswith(f"the object does not fit Visit: {why or 'mood'}")
+    assert (record.reason.count(";"), "JSON" in record.reason) == (2 * (not why), False)
 
 
 def test_a_refusal_is_told_as_one(sim: Simulator) -> None:

@@ -186,9 +186,24 @@ def _places(text: str) -> Iterator[str]:
 
 
 def _validate(schema: Any, found: Any) -> Any:
-    if issubclass(schema, BaseModel):
+    if not issubclass(schema, BaseModel):
+        return schema.parse_obj(found)
+    try:
         return schema.model_validate(found)
-    return schema.parse_obj(found)
+    except ValidationError as error:
+        return _as_json(schema, found, error)
+
+
+def _as_json(schema: type[BaseModel], found: Any, error: ValidationError) -> BaseModel:
+    """Validate what is said in JSON: there a strict class takes a word for an enum or a date, a list for a tuple."""
+    with contextlib.suppress(TypeError, RecursionError):
+        try:
+            return schema.model_validate_json(json.dumps(found))
+        except ValidationError as closer:
+            # What is no JSON to pydantic (half a character, say) has been told better.
+            if all(item["type"] != "json_invalid" for item in closer.errors(include_url=False)):
+                error = closer
+    raise error
 
 
 def _uncut(schema: Any) -> Any:
