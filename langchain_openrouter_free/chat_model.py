@@ -276,7 +276,8 @@ class ChatOpenRouterFree(
         return super()._get_llm_string(stop=stop, **asked)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
+        own = [self.stop] if isinstance(self.stop, str) else self.stop
+        params = super()._get_ls_params(stop=stop or own, **kwargs)
         params["ls_provider"] = "openrouter"
         params["ls_model_name"] = kwargs.get("model") or self.model_name
         return params

@@ -199,6 +199,20 @@ class TestLangChain:
         assert told["lc_versions"].items() >= versions.items()
         assert (told["of"], said) == ("caller", {"of": "caller"})
 
+    @pytest.mark.parametrize("path", PATHS)
+    @pytest.mark.parametrize(
+        ("own", "call", "told"),
+        [(None, {}, None), ("a", {}, ["a"]), (["a", "b"], {}, ["a", "b"]), (["a"], {"stop": ["c"]}, ["c"])],
+    )
+    def test_a_trace_tells_where_an_answer_ends(
+        self, sim: Simulator, own: Any, call: Any, told: Any, path: str
+    ) -> None:
+        """Where the model's own words say it as well."""
+        client = MagicMock(tracing_queue=None)
+        drive(make(sim, stop=own), path, config={"callbacks": [LangChainTracer(client=client)]}, **call)
+        assert client.create_run.call_args.kwargs["extra"]["metadata"].get("ls_stop") == told
+        assert sim.chats()[-1].body.get("stop") in (told, own)
+
 
 @dataclass
 class Telemetry:
