@@ -7,6 +7,7 @@ rebuilds instances freely.
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
@@ -288,7 +289,9 @@ class ChatOpenRouterFree(
         return {"api_key": "OPENROUTER_API_KEY"}
 
     def get_num_tokens(self, text: str) -> int:
-        """Return an estimate of the tokens of a text; no tokenizer is downloaded."""
+        """Return the tokens of a text, by `custom_get_token_ids` if given: else an estimate, without a tokenizer."""
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
         return count_tokens_approximately([("user", text)])
 
     def get_num_tokens_from_messages(
@@ -296,10 +299,13 @@ class ChatOpenRouterFree(
         messages: list[BaseMessage],
         tools: Sequence[Any] | None = None,
     ) -> int:
-        """Return an estimate of the tokens of messages, and of tools in any form; no tokenizer is downloaded.
+        """Return the tokens of messages, and of tools in any form, counted as those of a text are.
 
-        A file, a sound or a film counts as much as a picture: how many tokens it has, only the model knows.
+        An estimate counts a file, a sound or a film as a picture: how many tokens it has, only the model knows.
         """
+        if self.custom_get_token_ids is not None:
+            described = [json.dumps(tool, ensure_ascii=False) for tool in tools_to_wire(tools or ())]
+            return super().get_num_tokens_from_messages(messages) + sum(map(self.get_num_tokens, described))
         return count_tokens_approximately(lightened(messages), tools=[*tools_to_wire(tools)] if tools else None)
 
     def close(self) -> None:

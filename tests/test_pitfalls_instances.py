@@ -335,6 +335,18 @@ def test_pitfall_15_token_counting_needs_neither_network_nor_tokenizer() -> None
     assert trimmed == [talk[0], talk[3]]
 
 
+def test_pitfall_15_tokens_are_counted_by_the_callers_encoder_where_there_is_one() -> None:
+    """One token a word; whoever counts asks for it: texts, messages, tools, and what is to be trimmed."""
+    url = "http://127.0.0.1:9/api/v1"
+    encode = lambda text: list(range(len(text.split())))  # noqa: E731 - as it is given
+    model = ChatOpenRouterFree(models=[FIRST], api_key="sk-or-v1-offline", base_url=url, custom_get_token_ids=encode)
+    talk: list[BaseMessage] = [HumanMessage("hm " * 99), HumanMessage("extraordinarily incomprehensible")]
+    assert model.get_num_tokens("extraordinarily incomprehensible") == 2
+    assert 101 <= model.get_num_tokens_from_messages(talk) <= 105
+    assert model.get_num_tokens_from_messages(talk, [Small]) > model.get_num_tokens_from_messages(talk)
+    assert trim_messages(talk, max_tokens=4, token_counter=model) == talk[1:]
+
+
 @pytest.mark.parametrize("kind", ["file", "audio", "video", "media", "document", "tool_result"])
 def test_pitfall_15_what_is_no_text_is_not_counted_by_its_characters(kind: str) -> None:
     model = ChatOpenRouterFree(models=[FIRST], api_key="sk-or-v1-offline", base_url="http://127.0.0.1:9/api/v1")
