@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from driving import PATHS, TWENTY, asked, drive
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel, ConfigDict
 from wishes import (
     ALL,
@@ -40,7 +41,7 @@ from langchain_openrouter_free import (
     NoValidObject,
     StreamInterrupted,
 )
-from langchain_openrouter_free.face.structured import shape_of
+from langchain_openrouter_free.face.structured import METHODS, shape_of
 from langchain_openrouter_free.judging.shapes import BEST_FIRST, Shape, instructed
 from langchain_openrouter_free.judging.shapes import asked as asked_in
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -204,6 +205,15 @@ def test_a_wish_pickles_and_says_what_it_is(sim: Simulator) -> None:
     assert "0x" not in repr(shape)
     with pytest.raises(ConfigurationError, match="with_structured_output"):
         make(sim, [M1]).invoke("hi", structured_output=Count)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chain_knows_which_class_it_ends_in(sim: Simulator, method: Any, kind: str) -> None:
+    """What is made of its schema (endpoints, drawings) shows the class; of the others LangChain knows no type."""
+    chain = RunnableLambda(str) | make(sim, [M1]).with_structured_output(KINDS[kind], method=method)
+    assert chain.OutputType == (Count if kind == "pydantic" else Any)
+    assert ("place" in chain.get_output_jsonschema().get("properties", {})) == (kind == "pydantic")
 
 
 def test_strict_goes_only_to_who_can_keep_to_it(sim: Simulator) -> None:

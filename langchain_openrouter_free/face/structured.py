@@ -85,6 +85,12 @@ class StructuredParser(BaseCumulativeTransformOutputParser[Any]):
             raise OutputParserException(f"The answer does not fit {self._name}: {error}", llm_output=text) from error
 
     @property
+    def OutputType(self) -> Any:  # noqa: N802 - LangChain's name
+        """What comes out, for whoever asks a chain for its schema: the class, if it is one of pydantic 2."""
+        schema = self.schema_class
+        return schema if schema is not None and issubclass(schema, BaseModel) else Any
+
+    @property
     def _name(self) -> str:
         if self.schema_class is not None:
             return str(self.schema_class.__name__)
