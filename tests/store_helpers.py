@@ -54,8 +54,8 @@ class Clock:
 
 
 def opened(place: str, **arguments: Any) -> LogStore:
-    """A store at a place: a file, or a server."""
-    return RedisStore(place, **arguments) if "://" in place else SqliteStore(place, **arguments)
+    """A store at a place: a file, or a server, which may be slow where much else runs."""
+    return RedisStore(place, **{"patience": 10.0, **arguments}) if "://" in place else SqliteStore(place, **arguments)
 
 
 def one_more(count: int | None) -> tuple[int, int]:
@@ -109,7 +109,7 @@ def in_other_process(what: str, place: object, log: Path | None = None) -> Any:
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=50, env=os.environ | {"PYTHONPATH": house}
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return json.loads(done.stdout)
 
 

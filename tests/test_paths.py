@@ -183,6 +183,7 @@ def test_a_broken_answer_is_dropped_whole(sim: Simulator, fault: str, path: str)
     assert len(told.outcomes) == 2
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("path", ["stream", "astream"])
 @pytest.mark.parametrize("fault", MIDWAY)
 def test_a_broken_stream_is_never_spliced(sim: Simulator, fault: str, path: str) -> None:
