@@ -115,6 +115,8 @@ class Options:
     @classmethod
     def taken_from(cls, kwargs: dict[str, Any]) -> Options:
         """Take the options out of a call's keyword arguments."""
+        if not kwargs:
+            return cls()
         sticky = kwargs.pop("sticky", None)
         if not isinstance(sticky, bool | None):
             raise ConfigurationError(f"sticky={sticky!r} must be True or False.")

@@ -170,7 +170,7 @@ def needs_of(
         features.add(JSON_MODE)
     features |= {name for name in ("stop", "logprobs") if params.get(name)}
     most, off = params.get("max_tokens"), _is_off(params)
-    spared = frozenset(name for name in LEFT_OUT if name in params and not (off and name == "reasoning"))
+    spared = LEFT_OUT & params.keys() - ({"reasoning"} if off else set())
     return Needs(
         frozenset(features),
         inputs,
@@ -253,7 +253,8 @@ def fitted(params: Mapping[str, Any], takes: frozenset[str] | None, refused: fro
     """Return the parameters without those that a model doesn't take, or has refused, and that may be left out."""
     if takes is None and not refused:
         return dict(params)
-    left_out = {name for name, called in _SPARED.items() if called in refused or not (takes is None or name in takes)}
+    may_go = [name for name in params if name in _SPARED]
+    left_out = {name for name in may_go if _SPARED[name] in refused or not (takes is None or name in takes)}
     left_out |= _choice_left_out(params, takes)
     kept = {name: value for name, value in params.items() if name not in left_out}
     if "tools" in kept and (STRUCTURED in refused or not (takes is None or "structured_outputs" in takes)):
