@@ -13,11 +13,13 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import planted
 import pytest
+from langchain_core.load import dumps
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, OpenRouterFreeError
@@ -92,6 +94,21 @@ def test_a_pickle_has_the_key_by_its_mark_alone(sim: Simulator, monkeypatch: pyt
         [sys.executable, "-c", code], input=written, env=environment, capture_output=True, check=False
     )
     assert b"No API key" in done.stderr
+
+
+def _assigned(model: Any) -> Any:
+    model.api_key = planted.KEY
+    return model
+
+
+@pytest.mark.parametrize("change", [_assigned, lambda model: model.model_copy(update={"api_key": planted.KEY})])
+def test_a_key_that_is_changed_as_plain_text_counts_and_is_hidden(change: Callable[[Any], Any]) -> None:
+    """Whoever rotates keys assigns what they have: the next call uses it, and nothing shows it."""
+    with Simulator(Scenario(keys=[planted.KEY])) as sim:
+        model = change(ChatOpenRouterFree(api_key="sk-x", base_url=sim.base_url, models=[GLM], state="memory"))
+        assert model.invoke("hello").text
+    told = [repr(model), str(model), repr(model.model_dump()), dumps(model), repr(model.to_json())]
+    assert planted.leaks([("pickle", pickle.dumps(model)), *((one, one.encode()) for one in told)]) == []
 
 
 async def _everything(sim: Simulator, folder: Path) -> list[Any]:

@@ -9,7 +9,7 @@ import os
 import random
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import httpx
 from pydantic import (
@@ -215,6 +215,17 @@ class Fields(BaseModel):
         """Go on to what other bases do with a new model: pydantic's own, for the private attributes, would end here."""
         super().model_post_init(context)
 
+    if not TYPE_CHECKING:  # else a type checker would take any name that is assigned to
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Assign to a field; a key in plain text is hidden from then on."""
+            super().__setattr__(name, _hidden(value) if name == "api_key" else value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other fields; a key in plain text is hidden in it."""
+        hidden = {name: _hidden(value) if name == "api_key" else value for name, value in (update or {}).items()}
+        return super().model_copy(update=hidden, deep=deep)
+
     def __getstate__(self) -> dict[Any, Any]:
         """Return what is pickled: hooks belong to their process, and the key is known by its mark again."""
         state = super().__getstate__()
@@ -305,6 +316,10 @@ def check_moves(most: int | None) -> None:
     """Refuse what is no `max_retries`."""
     if most is not None and most < 0:
         raise ConfigurationError(f"max_retries={most!r} must be 0 or more.")
+
+
+def _hidden(key: Any) -> Any:
+    return SecretStr(key) if isinstance(key, str) else key
 
 
 def _secret(name: str) -> SecretStr | None:
