@@ -52,9 +52,9 @@ class World:
     def __post_init__(self) -> None:
         self.play("ok")
 
-    def play(self, behaviour: Any, delay: float = 30.0) -> None:
+    def play(self, behaviour: Any, delay: float = 30.0, **laws: Any) -> None:
         scripts = {TWENTY[0]: "503", DEAR["id"]: behaviour}
-        self.sim.reset(Scenario(models=[DEAR, FLAT, TWENTY[0]], scripts=scripts, generation_delay=delay))
+        self.sim.reset(Scenario(models=[DEAR, FLAT, TWENTY[0]], scripts=scripts, generation_delay=delay, **laws))
 
     def model(self, paid: dict[str, Any] = DEAR, **kwargs: Any) -> ChatOpenRouterFree:
         usual = {**PAYING, "paid_models": [paid["id"]], "state": self.store, "clock": self.clock}

@@ -324,6 +324,20 @@ def test_a_budget_that_holds_the_call_asks_nothing(world: World) -> None:
     assert world.questions() == 0
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_an_account_that_is_not_told_keeps_nobody_else_from_asking(world: World, path: str) -> None:
+    """Two accounts spend one project's budget: who asks in vain for the other's answer asks ever more seldom itself."""
+    world.play([STALL, "ok"], keys=[world.sim.api_key, {"key": "sk-other", "account": "other"}])
+    closed(world)
+    for _ in range(5):
+        world.clock.advance(60)
+        with pytest.raises(BudgetExceeded):
+            drive(world.model(budget="$0.5", api_key="sk-other"), path)
+    assert world.questions() == 3
+    assert drive(world.model(budget="$0.5"), path).meta["route"]["paid"]
+    assert figures(world.model().spending()) == (world.bill, 0, 0, 0)
+
+
 def test_old_disputes_that_nobody_knows_do_not_hide_a_new_one(world: World) -> None:
     """Five answers are lost for ever; of the sixth the service knows that it cost next to nothing."""
     world.play(STALL, delay=NEVER)

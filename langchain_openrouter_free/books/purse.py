@@ -13,7 +13,7 @@ from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from datetime import UTC, date, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from langchain_openrouter_free.books.budget import Budget, dollars
 from langchain_openrouter_free.values import moment_of, value_type
@@ -91,6 +91,7 @@ class Reservation(NamedTuple):
         generation: the service's id of the answer, once known.
         since: Unix seconds at which it was made.
         day: the book's UTC day at that moment.
+        account: whose attempt it is.
     """
 
     amount: int
@@ -98,6 +99,7 @@ class Reservation(NamedTuple):
     generation: str = ""
     since: float = 0.0
     day: str = ""
+    account: str = ""
 
 
 class Dispute(NamedTuple):
@@ -108,12 +110,30 @@ class Dispute(NamedTuple):
         day: the UTC day that it was booked on, as `2026-11-22`.
         since: Unix seconds at which it was.
         again: Unix seconds from which its cost is to be asked for.
+        elsewhere: the same for other accounts, which seldom know it: they may be new keys of the same one.
+        account: whose answer it is; empty where that was not kept.
     """
 
     amount: int
     day: str
     since: float
     again: float = 0.0
+    elsewhere: float = 0.0
+    account: str = ""
+
+    @classmethod
+    def read(cls, kept: list[Any]) -> Dispute:
+        """Return what a page has of one; what is not in older pages is not known."""
+        amount, day, since, again, elsewhere, account = cls(*kept)
+        return cls(int(amount), str(day), moment_of(since), moment_of(again), moment_of(elsewhere), str(account))
+
+    def asked_from(self, account: str) -> float:
+        """Return the moment from which an account is to ask for its cost."""
+        return self.again if self.account in ("", account) else self.elsewhere
+
+    def asked_again(self, account: str, at: float) -> Dispute:
+        """Return it after an account asked in vain: that says nothing to others."""
+        return self._replace(again=at) if self.account in ("", account) else self._replace(elsewhere=at)
 
 
 class Part(NamedTuple):
@@ -173,10 +193,7 @@ class Purse:
                 str(key): Reservation(int(kept[0]), moment_of(kept[1]), *kept[2:])
                 for key, kept in page["reservations"].items()
             }
-            page["disputes"] = {
-                str(key): Dispute(int(kept[0]), str(kept[1]), *map(moment_of, kept[2:]))
-                for key, kept in page.get("disputes", {}).items()
-            }
+            page["disputes"] = {str(key): Dispute.read(kept) for key, kept in page.get("disputes", {}).items()}
             page["parts"] = {
                 str(owner): Part(int(kept[0]), moment_of(kept[1])) for owner, kept in page.get("parts", {}).items()
             }
@@ -249,17 +266,20 @@ class Purse:
         # The last month that has dates has an end as well.
         return opened.replace(day=1).timestamp() + _DAY * monthrange(opened.year, opened.month)[1]
 
-    def due(self, now: float, *, again: bool = False) -> tuple[str, ...]:
+    def due(self, now: float, account: str = "", *, again: bool = False) -> tuple[str, ...]:
         """Return the answers that `GET /generation` may tell the cost of by now, the oldest first.
 
         Those of attempts that never came back are among them: what it tells is told when an answer is over.
 
         Args:
             now: Unix seconds.
-            again: whether those are among them that nobody could tell a short while ago.
+            account: whose key asks.
+            again: whether those are among them that could not be told to it a short while ago.
         """
         since = {kept.generation: kept.since for kept in self.reservations.values() if kept.generation}
-        since |= {name: known.since for name, known in self.disputes.items() if again or known.again <= now}
+        since |= {
+            name: known.since for name, known in self.disputes.items() if again or known.asked_from(account) <= now
+        }
         return tuple(sorted((one for one in since if since[one] + _KNOWN_AFTER <= now), key=lambda one: since[one]))
 
     # -- what changes it
@@ -295,10 +315,10 @@ class Purse:
             or len(self.disputes) > _MOST_DISPUTES
         )
 
-    def reserved_for(self, key: str, amount: int, now: float) -> Purse:
-        """Return the book with `amount` held back under `key`."""
+    def reserved_for(self, key: str, amount: int, now: float, account: str = "") -> Purse:
+        """Return the book with `amount` held back under `key` for an account's attempt."""
         book = self.turned_to(now)
-        held = Reservation(amount, now + LEASE, "", now, book.day)
+        held = Reservation(amount, now + LEASE, "", now, book.day, account)
         return replace(book, reservations={**book.reservations, key: held})
 
     def with_part(self, owner: str, budget: Budget, share: float, now: float) -> Purse:
@@ -372,13 +392,13 @@ class Purse:
         book = replace(book, disputes={name: kept for name, kept in book.disputes.items() if name != generation})
         return _plus(book, cost - known.amount, known.day)
 
-    def unanswered(self, generation: str, now: float) -> Purse:
-        """Return the book after nobody could tell what an answer cost: it is asked for ever more seldom."""
+    def unanswered(self, generation: str, now: float, account: str = "") -> Purse:
+        """Return the book after an account was not told what an answer cost: it asks for that ever more seldom."""
         known = self.disputes.get(generation)
         if known is None:
             return self
         again = now + max(now - known.since, _KNOWN_AFTER)
-        return replace(self, disputes={**self.disputes, generation: known._replace(again=again)})
+        return replace(self, disputes={**self.disputes, generation: known.asked_again(account, again)})
 
 
 def _plus(book: Purse, amount: int, day: str) -> Purse:
@@ -396,7 +416,8 @@ def _booked_unseen(book: Purse, kept: Reservation, day: str, since: float) -> Pu
     book = _plus(book, kept.amount, day)
     if not kept.generation or kept.generation in book.disputes or not kept.amount:
         return replace(book, unknown=book.unknown + kept.amount)
-    return replace(book, disputes={**book.disputes, kept.generation: Dispute(kept.amount, day, since)})
+    disputed = Dispute(kept.amount, day, since, account=kept.account)
+    return replace(book, disputes={**book.disputes, kept.generation: disputed})
 
 
 def _without_old_disputes(book: Purse, now: float) -> Purse:

@@ -123,7 +123,7 @@ class Accounts:
         pockets = [Pocket("project", self.project, self.budget)]
         if self.ceiling is not None:
             pockets.append(Pocket("account", self.account, self.ceiling))
-        return Payments(self.store, tuple(pockets), need)
+        return Payments(self.store, tuple(pockets), need, self.account)
 
 
 @value_type()

@@ -62,11 +62,13 @@ class Payments:
         store: where the pages are.
         pockets: the pages that are changed, in this order.
         need: what a paid attempt could use.
+        account: whose key asks.
     """
 
     store: StateStore
     pockets: tuple[Pocket, ...]
     need: Need
+    account: str = ""
 
     def reserve(self, key: str, prices: Prices, most_tokens: int | None, now: float) -> Held | Shortfall | None:
         """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for.
@@ -125,7 +127,7 @@ class Payments:
             bought, amount = self._afforded(pocket, book, held, prices, now)
             if isinstance(bought, Shortfall):
                 return book, bought
-            book = book.reserved_for(held.key, amount, now)
+            book = book.reserved_for(held.key, amount, now, self.account)
             if self._share and not self._is_degraded:
                 book = book.with_part(self._holder, pocket.budget or Budget(), self._share, now)
             return book, bought
@@ -212,12 +214,14 @@ class Payments:
 
     def disputed(self, now: float, *, again: bool = False) -> tuple[str, ...]:
         """Return the answers whose cost `GET /generation` may tell by now; see `Purse.due`."""
-        return tuple(dict.fromkeys(one for purse in self.look(now) for one in purse.due(now, again=again)))
+        return tuple(
+            dict.fromkeys(one for purse in self.look(now) for one in purse.due(now, self.account, again=again))
+        )
 
     def reconcile(self, generation: str, cost: int | None, now: float) -> None:
         """Book what `GET /generation` told of an answer; None if it told nothing."""
         if cost is None:
-            self._change(self.pockets, partial(Purse.unanswered, generation=generation, now=now))
+            self._change(self.pockets, partial(Purse.unanswered, generation=generation, now=now, account=self.account))
         else:
             self._change(self.pockets, partial(Purse.reconciled, generation=generation, cost=cost, now=now))
 

@@ -84,10 +84,10 @@ def money(state: State, request: Request) -> Reply:
 
 def generation(state: State, request: Request) -> Reply:
     """`GET /generation?id=`: what an answer cost, some time after it was given."""
-    key_of(state, request)
+    account = key_of(state, request).account
     asked = parse_qs(request.query).get("id", [""])[0]
     found = state.generations.get(asked)
-    if found is None or state.clock() < found.known_at:
+    if found is None or found.account is not account or state.clock() < found.known_at:
         raise RefusedError("generation", Failure(404, f"Generation {asked} not found"))
     return json_reply(200, {"data": found.data}, behaviour="generation", Cache_Control=_PRIVATE)
 

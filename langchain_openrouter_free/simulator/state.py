@@ -34,10 +34,11 @@ class BillEntry(NamedTuple):
 
 
 class Generation(NamedTuple):
-    """An answer as `GET /generation` will know it from `known_at` on."""
+    """An answer as `GET /generation` will know it from `known_at` on, for the keys of its account."""
 
     known_at: float
     data: Json
+    account: Account
 
 
 class State:
@@ -128,7 +129,7 @@ class State:
             "upstream_inference_cost": 0,
             "provider_name": row.provider,
         }
-        self.generations[generation] = Generation(now + self.scenario.generation_delay, data)
+        self.generations[generation] = Generation(now + self.scenario.generation_delay, data, key.account)
         if len(self.generations) > _REMEMBERED:
             del self.generations[next(iter(self.generations))]
         return cost
