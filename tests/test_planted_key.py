@@ -111,6 +111,22 @@ def test_a_key_that_is_changed_as_plain_text_counts_and_is_hidden(change: Callab
     assert planted.leaks([("pickle", pickle.dumps(model)), *((one, one.encode()) for one in told)]) == []
 
 
+@pytest.mark.parametrize("fault", ["401", "400-schema", "503", "error-chunk", "200-error"])
+def test_a_key_of_any_form_is_hidden_in_what_a_server_repeats_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    """Gateways give out keys of their own, and some quote those that they refuse."""
+    key, file = "gateway.Token-9988776655", tmp_path / "state.sqlite3"
+    with caplog.at_level(logging.DEBUG), Simulator() as sim:
+        sim.script({GLM: {"do": fault, "message": f"Incorrect API key provided: {key}, see your account"}})
+        model = ChatOpenRouterFree(models=[GLM], api_key=key, base_url=sim.base_url, state=str(file), max_wait=0)
+        with pytest.raises(OpenRouterFreeError) as caught:
+            model.invoke("hello")
+        told = [str(caught.value), repr(caught.value.route), repr(model.history()), caplog.text]
+    assert "Incorrect API key provided: ..., see" in told[1]
+    assert not [one for one in [*told, *(repr(text) for _, text in planted.files(tmp_path))] if key in one]
+
+
 async def _everything(sim: Simulator, folder: Path) -> list[Any]:
     """Call in every way, with success and failure; return what was said, and what a tracer saw."""
     tracer = RunCollectorCallbackHandler()

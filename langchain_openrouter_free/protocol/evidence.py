@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Never, cast
 
+from langchain_openrouter_free.keys import hidden
 from langchain_openrouter_free.values import value_type
 
 Json = dict[str, Any]
@@ -415,7 +416,7 @@ def tidy(text: str) -> str:
     """Shorten a server's text to one line that is safe to log: no user id, no key, no control characters."""
     if len(text) <= _ONE_WORD and text.isascii() and text.isalnum():
         return text
-    text = _SECRET.sub(r"\1...", _USER_ID.sub("", _clipped(text)))
+    text = _SECRET.sub(r"\1...", _USER_ID.sub("", hidden(_clipped(text))))
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
     text = _SPACE.sub(" ", text).strip()

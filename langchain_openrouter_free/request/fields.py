@@ -298,6 +298,7 @@ class Fields(BaseModel):
         own = settings.header_values(self._extra_headers())
         # Nothing else is unpacked; see `unpacking.py`.
         packing = {} if any(name.lower() == "accept-encoding" for name in own) else {"Accept-Encoding": "gzip"}
+        keys.sent(key)
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **packing, **own}
         return Service(url, headers, self.http_client, self.http_async_client)
 
