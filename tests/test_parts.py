@@ -11,7 +11,7 @@ import redis_server
 from driving import PATHS, drive, make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from money_world import FLAT
+from money_world import DEAR, FLAT, STALL
 from redis_server import Server
 from store_helpers import Clock
 
@@ -116,6 +116,60 @@ def test_a_part_has_an_end(later: float, spends: bool, sim: Simulator, server: S
     clock.advance(later)
     one.cut_off()
     assert one.pay() is spends
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_an_answer_in_dispute_has_not_cost_is_nobodys_while_cut_off(path: str, server: Server) -> None:
+    """Each of those who are cut off could ask for it, and would spend the same money: it is asked for when they are
+    back."""
+    server.forget()
+    clock = FakeClock()
+    laws = Scenario(models=[DEAR, FLAT, "test/m01:free"], scripts={"test/m01:free": "503", DEAR["id"]: STALL})
+    with Simulator(laws, clock=clock.now) as sim:
+        one, two = (Machine(server, sim, name, "$3.60 total", 2, clock=clock) for name in ("one", "two"))
+        dear = one.model.model_copy(update={"paid_models": [DEAR["id"]], "max_tokens": 300})
+        for _ in range(2):
+            stream = dear.stream("hi")
+            next(stream)
+            stream.close()  # type: ignore[attr-defined]
+        clock.advance(60)
+        assert two.pay(path)
+        assert one.pay(path)
+        # $2 are left: $1 for each.
+        for machine in (one, two):
+            machine.cut_off()
+        for machine in (one, two):
+            machine.model.reconcile()
+            assert [machine.pay(path) for _ in range(4)] == [True] * 2 + [False] * 2
+        for machine in (one, two):
+            machine.rejoin()
+            machine.model.reconcile()
+        billed = sum(entry.cost for entry in sim.bill)
+        assert Decimal(3) < billed < Decimal("3.1")
+        [told] = [found for found in one.model.spending().windows if found.window == "total"]
+        assert Decimal(told.spent) == billed, "nothing is settled twice"
+
+
+def test_what_others_may_settle_makes_no_room_for_who_is_cut_off(server: Server) -> None:
+    """An answer that ends meanwhile: who still sees the budget finds it held back, asks, and spends the rest."""
+    server.forget()
+    clock = FakeClock()
+    laws = Scenario(models=[DEAR, FLAT, "test/m01:free"], scripts={"test/m01:free": "503"})
+    with Simulator(laws, clock=clock.now) as sim:
+        one, two = (Machine(server, sim, name, "$3.60 total", 2, clock=clock) for name in ("one", "two"))
+        dear = one.model.model_copy(update={"paid_models": [DEAR["id"]], "max_tokens": 300})
+        streams = [dear.stream("hi") for _ in range(2)]
+        for stream in streams:
+            next(stream)
+        assert two.pay()
+        assert one.pay()
+        one.cut_off()
+        for stream in streams:
+            list(stream)
+        clock.advance(60)
+        assert [two.pay() for _ in range(4)] == [True] * 3 + [False]
+        assert [one.pay() for _ in range(3)] == [True] + [False] * 2
+        assert sum(entry.cost for entry in sim.bill) < Decimal("3.6")
 
 
 STEPS = st.lists(st.tuples(st.sampled_from(["pay", "pay", "pay", "cut", "rejoin"]), st.integers(0, 2)), max_size=30)

@@ -219,6 +219,15 @@ class Purse:
         """Return what is settled in a window."""
         return {"call": 0, "day": self.spent_day, "month": self.spent_month, "total": self.spent_total}[window]
 
+    def settled_since(self, seen: Purse) -> int:
+        """Return what an earlier state of the book held back for attempts that are settled in this one."""
+        held = [kept for key, kept in seen.reservations.items() if key not in self.reservations]
+        return sum(kept.amount for kept in held if kept.generation not in self.disputes)
+
+    def named_answers(self) -> set[str]:
+        """Return the answers whose cost may be asked for, now or later."""
+        return {*self.disputes, *(kept.generation for kept in self.reservations.values())}
+
     def shortfall(
         self, budget: Budget, amount: int, now: float, whose: str = "project", *, kept: int = 0
     ) -> Shortfall | None:

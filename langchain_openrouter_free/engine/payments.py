@@ -168,13 +168,20 @@ class Payments:
         if part is None:
             # Nothing may be spent; `_is_blind` finds that out.
             return budget, 0
-        taken = {window: seen.spent(window) + seen.reserved for window in budget.caps() if window != "call"}
+        # What has come back of it since may have come back to the others as well: they settle what seems lost.
+        held = seen.reserved - book.settled_since(seen)
+        taken = {window: seen.spent(window) + held for window in budget.caps() if window != "call"}
         return budget.lowered(taken, part), 0
+
+    def _seen(self, pocket: Pocket) -> Purse:
+        """Return the page as it was when the store lost sight of it."""
+        last_seen = getattr(self.store, "last_seen", None)
+        seen: Purse | None = last_seen(pocket.page) if last_seen else None
+        return seen or Purse()
 
     def _part(self, pocket: Pocket, now: float) -> tuple[Purse, int | None]:
         """Return the page as it was when the store lost sight of it, and what was kept of it for this process then."""
-        last_seen = getattr(self.store, "last_seen", None)
-        seen: Purse = (last_seen(pocket.page) if last_seen else None) or Purse()
+        seen = self._seen(pocket)
         return seen.turned_to(now), seen.part_of(self._holder, now)
 
     def _is_blind(self, pocket: Pocket, now: float) -> bool:
@@ -213,10 +220,16 @@ class Payments:
         return self._booked(partial(Purse.booked, cost=cost, now=now), now)
 
     def disputed(self, now: float, *, again: bool = False) -> tuple[str, ...]:
-        """Return the answers whose cost `GET /generation` may tell by now; see `Purse.due`."""
-        return tuple(
-            dict.fromkeys(one for purse in self.look(now) for one in purse.due(now, self.account, again=again))
-        )
+        """Return the answers whose cost `GET /generation` may tell by now; see `Purse.due`.
+
+        While the store has lost sight of what others do, those that they know are theirs to ask for as well: twice
+        settled, they would be counted twice.
+        """
+        due = dict.fromkeys(one for purse in self.look(now) for one in purse.due(now, self.account, again=again))
+        if not self._is_degraded:
+            return tuple(due)
+        shared = set[str]().union(*(self._seen(pocket).named_answers() for pocket in self.pockets))
+        return tuple(one for one in due if one not in shared)
 
     def reconcile(self, generation: str, cost: int | None, now: float) -> None:
         """Book what `GET /generation` told of an answer; None if it told nothing."""
