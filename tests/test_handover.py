@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from driving import TWENTY, HeldStore, book_of, make
@@ -55,8 +56,7 @@ async def test_cancelled_when_the_thread_had_just_finished() -> None:
     shelf = Shelf()
     shelf.may_go.set()
     task = asyncio.create_task(handed_over(shelf.take, shelf.give_back))
-    for _ in range(2):  # the task begins, and what it shields
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task begins, and what it shields
     assert shelf.asked.wait(10)  # the loop is held meanwhile, so that the task cannot see the end
     for thread in threading.enumerate():
         if thread.name.startswith("asyncio_"):
@@ -65,6 +65,25 @@ async def test_cancelled_when_the_thread_had_just_finished() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await asyncio.to_thread(shelf.back.wait, 10)
+    assert shelf.given == ["slot"]
+
+
+def test_cancelled_as_its_loop_ends() -> None:
+    """What no thread has begun by then is done all the same: it may be what books a call that is over."""
+    shelf, others = Shelf(), threading.Event()
+    shelf.may_go.set()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        loop.run_in_executor(None, others.wait, 10)
+        task = asyncio.create_task(handed_over(shelf.take, shelf.give_back))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        threading.Timer(0.1, others.set).start()
+
+    asyncio.run(run())
     assert shelf.given == ["slot"]
 
 

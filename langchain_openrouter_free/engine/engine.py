@@ -21,7 +21,7 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.engine.attempt import Attempt
 from langchain_openrouter_free.engine.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.engine.delivery import Delivery
-from langchain_openrouter_free.engine.handover import handed_over
+from langchain_openrouter_free.engine.handover import handed_over, off_loop
 from langchain_openrouter_free.engine.narration import Narration
 from langchain_openrouter_free.engine.portal import PORTAL, bridged
 from langchain_openrouter_free.engine.race import Hedge, Race
@@ -356,9 +356,7 @@ class Attempts(Narration):
 
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Run `work` where it may block, to its end: a cancelled task does not stop it."""
-        if not self.books.accounts.store.blocking:
-            return work()
-        return await asyncio.shield(asyncio.to_thread(work))
+        return await off_loop(work) if self.books.accounts.store.blocking else work()
 
     def settle(self, attempt: Attempt, how: Verdict, *, is_last: bool = False) -> Verdict:
         """Book and record how an attempt ended; return its reading. An attempt that ends the call ends its record.

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+async def off_loop(work: Callable[[], T]) -> T:
+    """Return what `work` returns, which may block, in a thread of the loop's executor.
+
+    It is begun whatever becomes of the task, and of its loop: what `asyncio.to_thread` has not begun yet is cancelled
+    by an `asyncio.run` that ends.
+    """
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    return await asyncio.shield(loop.run_in_executor(None, context.run, work))
 
 
 async def handed_over(work: Callable[[], T], give_back: Callable[[T], None]) -> T:
@@ -34,7 +45,7 @@ async def handed_over(work: Callable[[], T], give_back: Callable[[T], None]) -> 
         return got
 
     try:
-        return await asyncio.shield(asyncio.to_thread(run))
+        return await off_loop(run)
     except asyncio.CancelledError:
         with lock:
             cancelled = True
