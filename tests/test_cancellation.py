@@ -32,12 +32,16 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "moved": ({TWENTY[0]: "503"}, {}),
     "broken off": ({TWENTY[0]: BROKEN}, {"on_interrupt": "restart"}),
     "hedged": ({TWENTY[0]: {"do": "ok", "latency": 0.1}}, {"hedge_after": 0.01}),
+    "hedged, moved": ({TWENTY[0]: "503"}, {"hedge_after": 5}),
 }
 
 
 @types.coroutine
-def _cancelled(work: Coroutine[Any, Any, None], at: int) -> Generator[Any, Any, bool]:
-    """Do the work, and cancel its task as it is suspended for the so manieth time; tell whether it came to that."""
+def _cancelled(work: Coroutine[Any, Any, None], at: int, *, again: bool) -> Generator[Any, Any, bool]:
+    """Do the work, and cancel its task as it is suspended for the so manieth time; tell whether it came to that.
+
+    `again`: and whenever it is from then on, as a scope of anyio does until its tasks are over.
+    """
     task, error = asyncio.current_task(), None
     assert task is not None
     for suspended in itertools.count(1):
@@ -45,7 +49,7 @@ def _cancelled(work: Coroutine[Any, Any, None], at: int) -> Generator[Any, Any, 
             awaited = work.send(None) if error is None else work.throw(error)
         except StopIteration:
             return suspended > at
-        if suspended == at:
+        if suspended == at or (again and suspended > at):
             task.cancel()
         error = None
         try:
@@ -55,7 +59,7 @@ def _cancelled(work: Coroutine[Any, Any, None], at: int) -> Generator[Any, Any, 
     raise AssertionError
 
 
-async def _cancel(model: ChatOpenRouterFree, at: int) -> bool:
+async def _cancel(model: ChatOpenRouterFree, at: int, *, again: bool) -> bool:
     """Cancel a streamed call, and look at the loop's connections; tell whether it was over before."""
 
     async def consume() -> None:
@@ -63,7 +67,7 @@ async def _cancel(model: ChatOpenRouterFree, at: int) -> bool:
             pass
 
     async def cancelled() -> None:
-        assert not await _cancelled(consume(), at), "a cancellation was swallowed"
+        assert not await _cancelled(consume(), at, again=again), "a cancellation was swallowed"
 
     task = asyncio.create_task(cancelled())
     await asyncio.wait([task])
@@ -79,10 +83,11 @@ async def _cancel(model: ChatOpenRouterFree, at: int) -> bool:
     return not task.cancelled()
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again"])
 @pytest.mark.parametrize("blocking", [False, True], ids=["memory", "file"])
 @pytest.mark.parametrize(("scripts", "arguments"), WAYS.values(), ids=WAYS)
 def test_a_stream_that_is_cancelled_anywhere(
-    sim: Simulator, scripts: dict[str, Any], arguments: dict[str, Any], tmp_path: Path, *, blocking: bool
+    sim: Simulator, scripts: dict[str, Any], arguments: dict[str, Any], tmp_path: Path, *, blocking: bool, again: bool
 ) -> None:
     """All connections are closed or idle, no slot is lost but for a request that may have left; one row tells of it."""
     for at in itertools.count(1):
@@ -91,7 +96,7 @@ def test_a_stream_that_is_cancelled_anywhere(
         LISTINGS.clear()
         store = SqliteStore(tmp_path / f"{at}.sqlite3") if blocking else MemoryStore()
         model = make(sim, TWENTY[:2], state=store, **arguments)
-        is_over = asyncio.run(_cancel(model, at))
+        is_over = asyncio.run(_cancel(model, at, again=again))
         taken = max(model._accounts().look().windows.days.values(), default=0)
         # What was sent last before may have arrived just now.
         seen = [chat for chat in sim.chats() if chat.body["messages"][-1]["content"] == f"hi {at}"]

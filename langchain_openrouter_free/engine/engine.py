@@ -21,7 +21,7 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.engine.attempt import Attempt
 from langchain_openrouter_free.engine.bookkeeping import Books, Settled, Turn
 from langchain_openrouter_free.engine.delivery import Delivery
-from langchain_openrouter_free.engine.handover import handed_over, off_loop
+from langchain_openrouter_free.engine.handover import handed_over, off_loop, to_its_end
 from langchain_openrouter_free.engine.narration import Narration
 from langchain_openrouter_free.engine.portal import PORTAL, bridged
 from langchain_openrouter_free.engine.race import Hedge, Race
@@ -136,7 +136,7 @@ class Attempts(Narration):
         while True:
             match await self._next_off_loop():
                 case Turn() as turn:
-                    attempt = await self._aattempt(turn)
+                    attempt, self._has_ended = await self._raced(turn), False
                     if attempt is not None:
                         return attempt
                 case Wait() as wait:
@@ -249,7 +249,8 @@ class Attempts(Narration):
             return self._opened(turn)
         self.roads = bridged(self.roads)
         self._has_ended = True
-        return PORTAL.run(self._aattempt(turn), undo=self._unwanted)
+        attempt, self._has_ended = PORTAL.run(self._raced(turn), undo=self._unwanted), False
+        return attempt
 
     @staticmethod
     async def _unwanted(attempt: Attempt | None) -> None:
@@ -257,17 +258,22 @@ class Attempts(Narration):
         if attempt is not None:
             await attempt.__aexit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 
-    async def _aattempt(self, turn: Turn) -> Attempt | None:
-        """Begin an attempt; where it is hedged, return the one that has spoken first, or None if none has."""
+    async def _raced(self, turn: Turn) -> Attempt | None:
+        """Begin an attempt; where it is hedged, return the one that has spoken first, or None if none has.
+
+        Until somebody has it, nobody else tells of it: its race does, if it is broken off.
+        """
         self._may_send = False
         silence = None if self.hedge is None else self.hedge.silence(turn)
-        attempt: Attempt | None = self._opened(turn)
-        if attempt is not None and silence is not None:
-            # Who breaks a race off is told of one of its attempts.
-            self._has_ended = True
-            attempt = await Race(self).run(attempt, silence)
-        self._has_ended = False
-        return attempt
+        attempt = self._opened(turn)
+        if silence is None:
+            return attempt
+        self._has_ended, race = True, Race(self)
+        try:
+            return await race.run(attempt, silence)
+        except BaseException:
+            self._has_ended = race.is_told
+            raise
 
     def _opened(self, turn: Turn) -> Attempt:
         """Begin an attempt, or give back what its turn took: nobody else knows of that by now."""
@@ -379,7 +385,10 @@ class Attempts(Narration):
         # Where money or the list of models is booked beside, one update is not all.
         is_all = attempt.bill is None and not attempt.turn.candidate.paid and how.kind is not Kind.DELISTED
         read = at_once(store, work) if is_all else None
-        if read is None:
+        if read is None and self._has_ended:
+            # Whoever breaks off a race tells of all that ran in it.
+            read = await to_its_end(self.off_loop(work))
+        elif read is None:
             read = await handed_over(work, lambda _: self.break_off()) if store.blocking else work()
         fold = self.books.tidying()
         try:

@@ -1,12 +1,15 @@
-"""Work done in a thread for a task that may be cancelled meanwhile: what it got is then given back."""
+"""Work for a task that may be cancelled meanwhile: what a thread got is then given back.
+
+What lets go of something is done to its end.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -54,3 +57,20 @@ async def handed_over(work: Callable[[], T], give_back: Callable[[T], None]) -> 
             # The loop may be closing, and its executor with it: a thread of its own.
             threading.Thread(target=give_back, args=(got,)).start()
         raise
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do what lets go of something, to its end; a cancellation that comes meanwhile is passed on afterwards.
+
+    Who is cancelled may be so again and again: a scope of anyio does it at each turn of the loop, a timeout once more.
+    """
+    task, cancelled = asyncio.create_task(work), None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failure = None if task.cancelled() else task.exception()
+    if cancelled is not None:
+        raise cancelled from failure
+    return task.result()

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from langchain_openrouter_free.engine.attempt import Attempt
 from langchain_openrouter_free.engine.bookkeeping import Turn
+from langchain_openrouter_free.engine.handover import to_its_end
 from langchain_openrouter_free.values import value_type
 
 Silence = float | Literal["p95"]
@@ -51,9 +52,14 @@ class Course(Protocol):
 
 
 class Race:
-    """A race of one or two attempts to the first content. Whoever does not win is closed and settled."""
+    """A race of one or two attempts to the first content. Whoever does not win is closed and settled.
+
+    Attributes:
+        is_told: one of its attempts was told that the caller has broken off the race.
+    """
 
     def __init__(self, course: Course) -> None:
+        self.is_told = False
         self._course = course
         self._running: dict[asyncio.Task[None], Attempt] = {}
 
@@ -73,10 +79,8 @@ class Race:
                     await self._lose([task for task in self._running if task is not winner])
                     return self._running.pop(winner)
         except BaseException as error:
-            await self._break_off(error)
+            await to_its_end(self._break_off(error))
             raise
-        finally:
-            await self._lose(list(self._running))
         return None
 
     def _enter(self, attempt: Attempt) -> None:
@@ -96,10 +100,13 @@ class Race:
     async def _break_off(self, error: BaseException) -> None:
         """Leave all attempts for an error of the caller's, above all a cancellation: it is told of one of them."""
         tasks = list(self._running)
-        await self._lose(tasks[:-1])
-        for last in tasks[-1:]:
-            attempt, _ = await self._stopped(last)
-            await attempt.__aexit__(type(error), error, error.__traceback__)
+        try:
+            await self._lose(tasks[:-1])
+        finally:
+            for last in tasks[-1:]:
+                attempt, _ = await self._stopped(last)
+                self.is_told = True
+                await attempt.__aexit__(type(error), error, error.__traceback__)
 
     async def _lose(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
