@@ -247,15 +247,29 @@ class Attempts(Narration):
         if self.hedge is None or not self.hedge.bridged or turn.candidate.paid or PORTAL.is_here():
             self._may_send = False
             return self._opened(turn)
-        self.roads = bridged(self.roads)
-        self._has_ended = True
-        attempt, self._has_ended = PORTAL.run(self._raced(turn), undo=self._unwanted), False
+        # Given back by whoever breaks the walk off, until it is taken.
+        self.roads, self._further = bridged(self.roads), turn
+        attempt, self._has_ended = PORTAL.run(self._lent(), undo=self._unwanted), False
         return attempt
 
-    @staticmethod
-    async def _unwanted(attempt: Attempt | None) -> None:
+    async def _lent(self) -> Attempt | None:
+        """Begin an attempt on the portal. From then on it is told of here: whoever waits for it may go away."""
+        turn, self._further = self._further, None
+        if turn is None:
+            raise asyncio.CancelledError
+        try:
+            attempt, self._has_ended = await self._raced(turn), True
+        except BaseException:
+            await self.abreak_off()
+            raise
+        return attempt
+
+    async def _unwanted(self, attempt: Attempt | None) -> None:
         """Leave an attempt that nobody waits for any more."""
-        if attempt is not None:
+        if attempt is None:
+            self._has_ended = False
+            await self.abreak_off()
+        else:
             await attempt.__aexit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 
     async def _raced(self, turn: Turn) -> Attempt | None:

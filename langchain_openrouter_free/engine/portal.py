@@ -96,7 +96,9 @@ class Portal:
         except BaseException:
             # Of an interruption that comes as it is handed over nobody knows whether it is on the loop by now.
             has_failed = future is not None and future.done() and future.exception() is not None
-            if handed.loop is not None and not has_failed:
+            if handed.loop is None:
+                work.close()
+            elif not has_failed:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     handed.loop.call_soon_threadsafe(handed.leave)
             raise
@@ -104,7 +106,6 @@ class Portal:
     def _hand_over(self, handed: _Handed[T], home: asyncio.AbstractEventLoop | None) -> Future[T]:
         loop = self._loop()
         if home not in (None, loop):
-            handed.work.close()
             raise _closed()
         handed.loop = loop
         return asyncio.run_coroutine_threadsafe(handed.run(), loop)

@@ -1,0 +1,66 @@
+"""Who is interrupted while a loop in another thread works for him: nothing is left behind, or told twice."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import pytest
+from driving import TWENTY, book_of, make
+
+from langchain_openrouter_free import MemoryStore
+from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.engine.portal import PORTAL
+from langchain_openrouter_free.simulator import Simulator
+
+pytestmark = pytest.mark.one_simulator
+
+HANGS, SPOKE = "hang-before-headers", {"do": "stall", "after": 2, "reasoning": False}
+
+
+@pytest.mark.wall_clock
+@pytest.mark.parametrize(
+    ("scripts", "number", "late", "outcomes"),
+    [
+        pytest.param({TWENTY[0]: "503"}, 2, None, ["overloaded"], id="before it is handed over"),
+        pytest.param({TWENTY[0]: HANGS, TWENTY[1]: SPOKE}, 1, 0.6, ["abandoned"] * 2, id="when the second has spoken"),
+    ],
+)
+def test_a_call_that_is_interrupted_on_the_portal_is_told_once(
+    sim: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    scripts: dict[str, Any],
+    number: int,
+    late: float | None,
+    outcomes: list[str],
+) -> None:
+    """With all that was asked in it, and no slot is lost of what was not; the interruption comes out, and nothing else.
+
+    It comes with what is handed to the portal for the so manieth time, so many seconds later; None: before that.
+    """
+    sim.script(scripts)
+    store, hand_over, handed = MemoryStore(), asyncio.run_coroutine_threadsafe, itertools.count(1)
+    model = make(sim, hedge_after=0.1, state=store)
+    model.refresh()
+
+    def interrupted(*arguments: Any) -> Any:
+        is_now = next(handed) == number
+        if is_now and late is None:
+            arguments[0].close()
+            raise KeyboardInterrupt
+        future = hand_over(*arguments)
+        if is_now and late is not None:
+            time.sleep(late)
+            raise KeyboardInterrupt
+        return future
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.invoke("hi")
+    PORTAL.run(asyncio.sleep(0.2))
+    assert [[one.outcome for one in call.attempts] for call in model.history()] == [outcomes]
+    assert book_of(store).windows.used(time.time())[1] == len(sim.chats()) == len(outcomes)
+    assert all(one.under_way == 0 for one in PORTAL.run(CLIENTS._of_loop()).clients)
