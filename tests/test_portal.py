@@ -26,6 +26,7 @@ HANGS, SPOKE = "hang-before-headers", {"do": "stall", "after": 2, "reasoning": F
     [
         pytest.param({TWENTY[0]: "503"}, 2, None, ["overloaded"], id="before it is handed over"),
         pytest.param({TWENTY[0]: HANGS, TWENTY[1]: SPOKE}, 1, 0.6, ["abandoned"] * 2, id="when the second has spoken"),
+        pytest.param({TWENTY[0]: SPOKE}, 2, 0.1, ["abandoned"], id="as it is read"),
     ],
 )
 def test_a_call_that_is_interrupted_on_the_portal_is_told_once(

@@ -184,6 +184,7 @@ class Bridged:
         self._inner = inner
         self._portal = portal
         self._home: asyncio.AbstractEventLoop | None = None
+        self._reading: asyncio.Task[Any] | None = None
 
     @property
     def status(self) -> int | None:
@@ -224,15 +225,21 @@ class Bridged:
 
     async def aread(self) -> list[Delta] | None:
         """The same on the loop."""
-        self._home = asyncio.get_running_loop()
-        return await self._inner.aread()
+        self._home, self._reading = asyncio.get_running_loop(), asyncio.current_task()
+        try:
+            return await self._inner.aread()
+        finally:
+            self._reading = None
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._portal.leave(self._inner.aclose(), self._home)
+        self._portal.leave(self.aclose(), self._home)
 
     async def aclose(self) -> None:
         """The same on the loop."""
+        if self._reading is not None:
+            # Who was interrupted as it read may not have come out of it yet.
+            await asyncio.wait([self._reading])
         await self._inner.aclose()
 
 
