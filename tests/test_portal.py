@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
+import threading
 import time
 from typing import Any
 
@@ -12,6 +14,7 @@ from driving import TWENTY, book_of, make
 
 from langchain_openrouter_free import MemoryStore
 from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.engine import portal
 from langchain_openrouter_free.engine.portal import PORTAL
 from langchain_openrouter_free.simulator import Simulator
 
@@ -65,3 +68,22 @@ def test_a_call_that_is_interrupted_on_the_portal_is_told_once(
     assert [[one.outcome for one in call.attempts] for call in model.history()] == [outcomes]
     assert book_of(store).windows.used(time.time())[1] == len(sim.chats()) == len(outcomes)
     assert all(one.under_way == 0 for one in PORTAL.run(CLIENTS._of_loop()).clients)
+
+
+def test_an_interruption_as_the_portal_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread ends, for nobody would know of it; and what was to be done is not."""
+    own, start = portal.Portal(), threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    started: list[threading.Thread] = []
+    work = asyncio.sleep(0)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        own.run(work)
+    started[0].join(5)
+    assert not started[0].is_alive()
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED

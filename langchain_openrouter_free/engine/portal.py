@@ -131,8 +131,13 @@ class Portal:
         if self._running is None or self._running[0] != os.getpid():
             loop = asyncio.new_event_loop()
             thread = threading.Thread(target=_serve, args=(loop,), name="openrouter-free-hedging", daemon=True)
-            thread.start()
-            self._running = (os.getpid(), thread, loop)
+            try:
+                thread.start()
+                self._running = (os.getpid(), thread, loop)
+            except BaseException:
+                # Who is interrupted as it starts has no use for it, and nobody else knows of it.
+                loop.call_soon_threadsafe(loop.stop)
+                raise
         return self._running[2]
 
     def forked(self) -> None:
