@@ -8,11 +8,13 @@ import gc
 from collections.abc import Iterator
 from typing import Any
 
+import httpcore
 import planted
 import pytest
 from driving import PATHS, TWENTY, drive, make
 
 from langchain_openrouter_free import ChatOpenRouterFree, OpenRouterFreeError
+from langchain_openrouter_free.connections.network import AsyncDeadlineBackend
 from langchain_openrouter_free.engine.attempt import Attempt
 from langchain_openrouter_free.engine.engine import Attempts
 from langchain_openrouter_free.engine.sources import ServiceSource
@@ -123,3 +125,32 @@ def test_nothing_is_left_of_an_object_of_the_wrong_form(sim: Simulator) -> None:
     with contextlib.suppress(OpenRouterFreeError):
         make(sim).with_structured_output(schema).invoke("tell me a word")
     assert held() == []
+
+
+def test_nothing_is_left_of_a_connection_that_is_made_as_they_are_closed(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its call is answered all the same, and the loop keeps no socket for it."""
+    model, connect = make(sim), AsyncDeadlineBackend.connect_tcp
+    model.refresh()
+
+    async def run() -> int:
+        connected, closed, sockets = asyncio.Event(), asyncio.Event(), []
+
+        async def slow(self: AsyncDeadlineBackend, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
+            stream = await connect(self, *args, **kwargs)
+            sockets.append(stream.get_extra_info("socket"))
+            connected.set()
+            await closed.wait()
+            return stream
+
+        monkeypatch.setattr(AsyncDeadlineBackend, "connect_tcp", slow)
+        call = asyncio.create_task(model.ainvoke("hi"))
+        await connected.wait()
+        await model.aclose()
+        closed.set()
+        assert (await call).text
+        (used,) = sockets
+        return int(used.fileno())
+
+    assert asyncio.run(run()) == -1

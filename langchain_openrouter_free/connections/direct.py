@@ -130,12 +130,15 @@ class AsyncDirect(httpx.AsyncClient):
             await _close_forgotten(pool)
             raise
         know_reader(reply)
-        return Opened(reply.status, reply.headers, reply.stream, partial(_let_go, reply, pool))
+        return Opened(reply.status, reply.headers, reply.stream, partial(self._let_go, reply, pool))
 
-
-async def _let_go(reply: httpcore.Response, pool: object) -> None:
-    await reply.aclose()
-    await _close_forgotten(pool)
+    async def _let_go(self, reply: httpcore.Response, pool: object) -> None:
+        await reply.aclose()
+        await _close_forgotten(pool)
+        stream = reply.extensions.get("network_stream")
+        if self.is_closed and isinstance(stream, httpcore.AsyncNetworkStream):
+            # Made as the client was being closed, its pool does not know it any more.
+            await stream.aclose()
 
 
 async def _close_forgotten(pool: object) -> None:
