@@ -30,6 +30,9 @@ _TERMS = {
     if isinstance(term, type) and issubclass(term, Exception) and hasattr(httpx, name)
 }
 
+# Whose errors a pool passes on as they are, where a Ctrl-C has left a connection between two replies.
+_READER = "h11"
+
 S = TypeVar("S")
 E = TypeVar("E")
 
@@ -207,4 +210,6 @@ def _aopened(reply: httpx.Response) -> OpenedAsyncReply:
 
 def in_httpx(raised: type[BaseException]) -> type[BaseException]:
     """Return httpx's class for what a pool of connections raises; any other class as it is."""
+    if raised.__module__.partition(".")[0] == _READER:
+        return getattr(httpx, raised.__name__, raised)
     return next((_TERMS[kind] for kind in raised.__mro__ if kind in _TERMS), raised)

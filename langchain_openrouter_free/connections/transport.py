@@ -30,6 +30,15 @@ else:
 # What an attempt may run into below HTTP; anything else is a bug and passes through. A host's name (of a proxy, say) of
 # which a part is empty or too long is a UnicodeError where it is looked up.
 _FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError, OSError)
+# After these nothing has left; a connection that takes no request is one of them.
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+    UnicodeError,
+)
 
 
 class TransportFault(Exception):
@@ -75,8 +84,7 @@ def _fault_of(kind: type[BaseException], error: BaseException, deadline: Deadlin
         return TransportFault(Kind.UNREACHABLE, "no connection of the HTTP client was free in time")
     if issubclass(kind, httpx.TimeoutException):
         return _late(deadline)
-    unreachable = httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol | httpx.InvalidURL | UnicodeError
-    if issubclass(kind, unreachable):
+    if issubclass(kind, _NEVER_SENT):
         return TransportFault(Kind.UNREACHABLE, f"no connection to the service: {_words(error)}")
     if issubclass(kind, httpx.DecodingError):
         return TransportFault(Kind.BROKEN, f"the reply cannot be decompressed: {_words(error)}")
