@@ -121,7 +121,9 @@ def test_two_workers_share_one_day_and_end_together(sim: Simulator, start: Start
     first, second = workers = children(process.pid)
     os.kill(first, signal.SIGKILL)
     until(lambda: len(now := children(process.pid)) == 2 and first not in now and second in now)
-    assert {httpx.get(url.replace("/v1", "/health"), headers=bearer()).status_code for _ in range(10)} == {200}
+    assert {httpx.get(url.replace("/v1", "/health"), headers=bearer(), timeout=30).status_code for _ in range(10)} == {
+        200
+    }
     workers = [*workers, *children(process.pid)]
     process.terminate()
     out, err = process.communicate(timeout=20)
@@ -133,7 +135,7 @@ def test_two_workers_share_one_day_and_end_together(sim: Simulator, start: Start
 def test_workers_follow_a_supervisor_that_is_killed(start: Start) -> None:
     """Nobody is left who holds the port, and whom nobody would end."""
     process, url = start("--workers", "2", OPENROUTER_FREE_TOKEN=TOKEN)
-    assert httpx.get(url.replace("/v1", "/health"), headers=bearer()).status_code == 200
+    assert httpx.get(url.replace("/v1", "/health"), headers=bearer(), timeout=30).status_code == 200
     workers = children(process.pid)
     assert len(workers) == 2
     process.kill()
@@ -162,7 +164,7 @@ def children(pid: int) -> list[int]:
 
 
 def until(happened: Callable[[], bool]) -> None:
-    for _ in range(200):
+    for _ in range(600):
         if happened():
             return
         time.sleep(0.05)
