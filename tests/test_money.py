@@ -265,6 +265,26 @@ def test_the_second_road_does_not_retry_by_itself(sim: Simulator, path: str) -> 
     assert caught.value.attempts[-1].status == 503
 
 
+@pytest.mark.parametrize(
+    ("fault", "outcome"), [("reset", "cut"), ("cut", "cut"), ("503", "overloaded"), (None, "unreachable")]
+)
+@pytest.mark.parametrize("path", PATHS)
+def test_what_breaks_off_on_the_second_road_may_have_cost_money(
+    sim: Simulator, path: str, fault: str | None, outcome: str
+) -> None:
+    """It is booked at its worst case, as on the service's road; only what never left, or was refused, costs nothing."""
+    sim.script({TWENTY[0]: "503", PAID: fault or "ok"})
+    with Simulator() as gone:
+        dead = gone
+    model = make(sim, TWENTY[:1], **paying(sim, paid_models=[openai_road(sim if fault else dead)]))
+    with pytest.raises((AllModelsFailed, StreamInterrupted)) as caught:
+        drive(model, path)
+    assert caught.value.attempts[-1].outcome == outcome
+    spent = model.spending()
+    assert (Decimal(spent.windows[0].spent) > 0) == (outcome == "cut")
+    assert spent.unknown == spent.windows[0].spent
+
+
 @pytest.mark.parametrize("road", [lambda _: PAID, openai_road], ids=["the service", "another provider"])
 @pytest.mark.parametrize(("fault", "outcome"), [("429-generic", "rate_limit"), ("429-account-day", "day_limit")])
 @pytest.mark.parametrize("path", PATHS)

@@ -24,6 +24,11 @@ from langchain_openrouter_free.protocol.evidence import tidy
 from langchain_openrouter_free.protocol.wire import Delta, ReplyError
 from langchain_openrouter_free.words.replies import completion_of_message
 
+# After errors of these names nothing has left, whichever of the HTTP clients they are of; all else may have cost money.
+_NEVER_SENT = frozenset(
+    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "ConnectionRefusedError", "ClientConnectorError"}
+)
+
 
 def without_retries(model: Any, label: str) -> BaseChatModel:
     """Return the chat model with its own retries turned off.
@@ -241,8 +246,22 @@ def failure_of(error: Exception) -> Exception:
         return ReplyError(status, dict(headers), body)
     words = tidy(f"{type(error).__name__}: {error}")
     name = type(error).__name__.lower()
+    if _was_never_sent(error):
+        return TransportFault(Kind.UNREACHABLE, words)
     if "timeout" in name:
         return TransportFault(Kind.TIMED_OUT, words)
     if "connection" in name:
-        return TransportFault(Kind.UNREACHABLE, words)
+        return TransportFault(Kind.CUT, words)
     return TransportFault(Kind.BROKEN, words)
+
+
+def _was_never_sent(error: BaseException | None) -> bool:
+    """Tell whether a package says that there was no connection: one that broke off has another name for it.
+
+    What an error was merely raised amid may be the caller's own, so that only its causes are looked at.
+    """
+    while error is not None:
+        if any(kind.__name__ in _NEVER_SENT for kind in type(error).__mro__):
+            return True
+        error = error.__cause__
+    return False
