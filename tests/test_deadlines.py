@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import product
 from typing import Any
 
@@ -121,6 +123,29 @@ def test_deadlines_hold_for_another_packages_model(sim: Simulator, path: str, wi
         drive(model, path)
     assert [one.outcome for one in caught.value.attempts] == ["overloaded", "timed_out"]
     assert 0.39 <= time.monotonic() - began < 1.5
+
+
+@pytest.mark.wall_clock
+@pytest.mark.parametrize("path", PATHS)
+def test_another_packages_connection_is_had_in_time(sim: Simulator, path: str) -> None:
+    """A host that takes no connection is left by the deadline for it, not by that for the first word, and unpaid."""
+    sim.script({TWENTY[0]: "503"})
+    with ExitStack() as open_, socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            waiting = open_.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        other = ChatOpenAI(model=DEAR["id"], api_key=SecretStr("sk-other"), base_url=url)
+        paid = PaidModel(other, prompt_price="0.1", completion_price="0.4")
+        patience = {"connect": 0.3, "first_token": 3}
+        model = make(sim, TWENTY[:1], timeouts=patience, **{**PAYING, "paid_models": [paid]})
+        with pytest.raises(AllModelsFailed) as caught:
+            drive(model, path)
+    assert [one.outcome for one in caught.value.attempts] == ["overloaded", "unreachable"]
+    assert model.spending().windows[0].spent == "0"
 
 
 # -- for whom

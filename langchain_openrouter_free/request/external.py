@@ -57,15 +57,16 @@ def without_retries(model: Any, label: str) -> BaseChatModel:
     return model
 
 
-async def on_this_loop(model: BaseChatModel) -> BaseChatModel:
-    """Return the chat model with this event loop's HTTP client.
+async def on_this_loop(model: BaseChatModel, watch: Stopwatch) -> BaseChatModel:
+    """Return the chat model with this event loop's HTTP client, whose connections keep to the attempt's deadlines.
 
     The clients of the OpenAI package are shared by all loops and fail on the second one.
     """
     root = getattr(model, "root_async_client", None)
     if root is None or getattr(model, "http_async_client", None) is not None:
         return model
-    aroot = root.with_options(http_client=await CLIENTS.asynchronous_to_keep())
+    client = await CLIENTS.asynchronous_to_keep()
+    aroot = root.with_options(http_client=client, timeout=timeout_of(watch.connect, watch.read))
     return model.model_copy(update={"root_async_client": aroot, "async_client": aroot.chat.completions})
 
 
@@ -158,7 +159,7 @@ class ExternalSource:
         self._watch.enter()
         try:
             if self._achunks is None:
-                self._model = await on_this_loop(self._model)
+                self._model = await on_this_loop(self._model, self._watch)
             while not self._over:
                 async with asyncio.timeout(max(self._watch.read.remaining(), 0.001)):
                     said = await self._next_async()
