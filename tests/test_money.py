@@ -176,6 +176,7 @@ TOKENS = {"prompt_tokens": 5, "completion_tokens": 1}
 BY_OWN_KEY = {**TOKENS, "cost": 0.02, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.3}}
 USAGES = {
     "by a key of one's own": (BY_OWN_KEY, Decimal("0.32")),
+    "by one's own, without what it bills": ({**BY_OWN_KEY, "cost": 0, "cost_details": {}}, Decimal("0.000007")),
     "by the service's": ({**BY_OWN_KEY, "is_byok": False}, Decimal("0.02")),
     "a counter beyond belief": ({**TOKENS, "prompt_tokens": 10**30}, None),
 }

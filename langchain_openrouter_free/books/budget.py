@@ -240,9 +240,9 @@ def stated_cost(usage: Mapping[str, Any] | None) -> int | None:
 
 
 def with_upstream(fee: object, upstream: object, *, own_key: object) -> int | None:
-    """Return a cost in nano-dollars, with what a provider bills to a key of the user's own; None for no amount."""
-    cost = nano(fee)
-    return cost if cost is None or own_key is not True else cost + (nano(upstream) or 0)
+    """Return a cost in nano-dollars, with what a provider bills to the user's own key; None where it is not told."""
+    cost, billed = nano(fee), nano(upstream) if own_key is True else 0
+    return None if cost is None or billed is None else cost + billed
 
 
 def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None, need: Need, now: float) -> int | None:
