@@ -178,6 +178,7 @@ USAGES = {
     "by a key of one's own": (BY_OWN_KEY, Decimal("0.32")),
     "by one's own, without what it bills": ({**BY_OWN_KEY, "cost": 0, "cost_details": {}}, Decimal("0.000007")),
     "by the service's": ({**BY_OWN_KEY, "is_byok": False}, Decimal("0.02")),
+    "thoughts that only the sum holds": ({**TOKENS, "total_tokens": 16}, Decimal("0.000027")),
     "a counter beyond belief": ({**TOKENS, "prompt_tokens": 10**30}, None),
 }
 

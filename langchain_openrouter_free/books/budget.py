@@ -253,6 +253,9 @@ def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None, need: Need, 
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not isinstance(prompt, int) or not isinstance(completion, int) or min(prompt, completion) < 0:
         return None
+    # Some providers count thoughts in the sum alone (Gemini's and Grok's, by OpenAI's dialect).
+    total = usage.get("total_tokens")
+    completion = max(completion, total - prompt) if isinstance(total, int) else completion
     if max(prompt, completion) > _MOST_TOKENS:
         return None
     counted = Need(prompt, need.images, need.sound)
