@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from driving import PATHS, TWENTY, at_once, drive, make
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
-from langchain_openrouter_free import AllModelsFailed, BudgetExceeded
+from langchain_openrouter_free import AllModelsFailed, BudgetExceeded, PaidModel
 from langchain_openrouter_free.books.purse import Purse
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import PageRef
@@ -27,6 +31,8 @@ PAYING: dict[str, Any] = {
     "project": "wall",
     "max_wait": 0,
 }
+
+CLIENTS_OF_OPENAI: dict[str, Any] = {"http_client": httpx.Client, "http_async_client": httpx.AsyncClient}
 
 EIGHT_PROCESSES = """
 import os, sys
@@ -138,3 +144,28 @@ def test_a_file_that_comes_back_can_be_paid_from_again(tmp_path: Path) -> None:
         clock.advance(60)
         assert model.invoke("hi").response_metadata["route"]["paid"]
         agree(sim, file)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("by_responses", [False, True])
+def test_another_packages_model_says_no_more_than_is_held_back_for(path: str, *, by_responses: bool) -> None:
+    """It is asked for one answer of that length, whatever it was made for: limit and number were its own once."""
+    bodies: list[dict[str, Any]] = []
+
+    def keep(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return httpx.Response(503, json={"error": {"message": "down", "code": 503}})
+
+    many = {} if by_responses else {"n": 3}
+    clients = {name: kind(transport=httpx.MockTransport(keep)) for name, kind in CLIENTS_OF_OPENAI.items()}
+    other = ChatOpenAI(
+        model="dear", api_key=SecretStr("k"), max_tokens=9000, use_responses_api=by_responses, **many, **clients
+    )
+    paid = [PaidModel(other, prompt_price=1, completion_price=2)]
+    with Simulator(LAWS) as sim:
+        model = make(sim, [TWENTY[0]], **{**PAYING, "paid_models": paid, "max_tokens": 123})
+        with pytest.raises(AllModelsFailed):
+            drive(model, path)
+    [body] = bodies
+    assert body["max_output_tokens" if by_responses else "max_completion_tokens"] == 123
+    assert body.get("n", 1) == 1

@@ -99,9 +99,9 @@ class Call(Request):
         if not self._streams(candidate):
             watch.awaits_whole()
         kwargs = {k: v for k, v in self.params.items() if k in _FOR_OTHERS and v is not None}
-        if max_tokens is not None:
-            kwargs["max_tokens"] = max_tokens
         model, messages = self.externals[candidate.index], self._mended()
+        if max_tokens is not None:
+            model, kwargs["max_tokens"] = external.within(model, max_tokens), max_tokens
         if self.options.shape is not None:
             kwargs, told = asked(self.options.shape, self._form(candidate), kwargs, [])
             messages += [HumanMessage(message["content"]) for message in told]

@@ -31,13 +31,15 @@ _NEVER_SENT = frozenset(
 
 
 def without_retries(model: Any, label: str) -> BaseChatModel:
-    """Return the chat model with its own retries turned off.
+    """Return the chat model with its own retries turned off, and for one answer: no more is held back for it.
 
     Raises:
         ConfigurationError: if it is none, or has retries that cannot be turned off from outside.
     """
     if not isinstance(model, BaseChatModel):
         raise ConfigurationError(f"paid_models: {model!r} is no model id; write 'author/name'.")
+    if (getattr(model, "n", None) or 1) != 1:
+        model = model.model_copy(update={"n": 1})
     if not hasattr(model, "max_retries"):
         return model
     root, aroot = getattr(model, "root_client", None), getattr(model, "root_async_client", None)
@@ -55,6 +57,13 @@ def without_retries(model: Any, label: str) -> BaseChatModel:
     if model.max_retries != 0:
         raise ConfigurationError(f"paid_models: construct {label} with max_retries=0; the router decides on retries.")
     return model
+
+
+def within(model: BaseChatModel, max_tokens: int) -> BaseChatModel:
+    """Return the chat model with a limit of its own that is no higher: in OpenAI's Responses API it is what counts."""
+    own = getattr(model, "max_tokens", None) if "max_tokens" in type(model).model_fields else None
+    is_higher = isinstance(own, int) and own > max_tokens
+    return model.model_copy(update={"max_tokens": max_tokens}) if is_higher else model
 
 
 async def on_this_loop(model: BaseChatModel, watch: Stopwatch) -> BaseChatModel:
