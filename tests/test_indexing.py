@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from wire_table import event, sse
 
-from langchain_openrouter_free.protocol.wire import Assembly, ReplyReader, ToolDelta
+from langchain_openrouter_free.protocol.wire import Assembly, Delta, ReplyReader, ToolDelta
 
 
 def piece(index: int | None, call_id: str | None, name: str | None, arguments: str) -> dict[str, Any]:
@@ -25,10 +25,16 @@ def calls(pieces: list[dict[str, Any]]) -> list[ToolDelta]:
 
 def read(raw: str, kind: str = "text/event-stream") -> list[ToolDelta]:
     """Return the calls that a reply makes."""
-    reader, said = ReplyReader(200, {"content-type": kind}), Assembly()
-    for delta in [*reader.feed(raw.encode()), *reader.end()]:
+    said = Assembly()
+    for delta in deltas(raw, kind):
         said.add(delta)
     return said.completion().tool_calls
+
+
+def deltas(raw: str, kind: str = "text/event-stream") -> list[Delta]:
+    """Return the pieces that a reply is read as."""
+    reader = ReplyReader(200, {"content-type": kind})
+    return [*reader.feed(raw.encode()), *reader.end()]
 
 
 NO = None
@@ -42,6 +48,8 @@ STREAMS: dict[str, list[tuple[Any, ...]]] = {
     "index 0, mixed": [(0, "a", "f", '{"x":'), (0, "b", "g", '{"y":'), (0, "a", NO, " 1}"), (0, "b", NO, " 2}")],
     "index 0, no ids": [(0, NO, "f", '{"x":'), (0, NO, NO, " 1}"), (0, NO, "g", '{"y":'), (0, NO, NO, " 2}")],
     "names again": [(0, "a", "f", '{"x":'), (0, "a", "f", " 1}"), (0, "b", "g", '{"y":'), (0, "b", "g", " 2}")],
+    "the id first": [(0, "a", NO, ""), (0, NO, "f", '{"x": 1}'), (1, "b", NO, ""), (1, "b", "g", '{"y": 2}')],
+    "the id last": [(0, NO, "f", '{"x":'), (0, "a", NO, " 1}"), (1, NO, "g", '{"y":'), (1, "b", "g", " 2}")],
     "one id": [(NO, "a", "f", '{"x": 1}'), (NO, "a", "g", '{"y": 2}')],
 }  # fmt: skip
 
@@ -50,6 +58,20 @@ STREAMS: dict[str, list[tuple[Any, ...]]] = {
 def test_two_calls_stay_two(name: str) -> None:
     found = [(call.name, json.loads(call.arguments)) for call in calls([piece(*one) for one in STREAMS[name]])]
     assert found == [("f", {"x": 1}), ("g", {"y": 2})]
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_call_is_told_its_id_and_its_name_once(name: str) -> None:
+    """Who adds pieces up joins their texts: an id that is said twice would be another id, which no result names."""
+    told = [
+        one
+        for delta in deltas(sse(*(event({"tool_calls": [piece(*said)]}) for said in STREAMS[name])))
+        for one in delta.tool_calls
+    ]
+    for call in calls([piece(*one) for one in STREAMS[name]]):
+        own = [one for one in told if one.index == call.index]
+        assert "".join(one.id or "" for one in own) == call.id
+        assert "".join(one.name or "" for one in own) == call.name
 
 
 WHOLE: dict[str, list[tuple[Any, ...]]] = {

@@ -13,6 +13,8 @@ class ToolIndexer:
         self._places: dict[int, int] = {}
         self._highest = -1
         self._names: dict[int, str] = {}
+        # Calls whose id was handed out.
+        self._told: set[int] = set()
         # Stated index -> the call that it means by now, where it was used for a second one.
         self._meant: dict[int, int] = {}
         # Calls that were named in the list of pieces that is being read: each of them stands there whole.
@@ -29,6 +31,13 @@ class ToolIndexer:
             return None
         self._names[at] = name
         return name
+
+    def first_id(self, at: int, call_id: str | None) -> str | None:
+        """Return the id if the call was handed none before, for the same reason."""
+        if call_id is None or at in self._told:
+            return None
+        self._told.add(at)
+        return call_id
 
     def index(self, stated: object, call_id: str | None, name: str | None) -> int:
         """Return the index of a piece: the stated one unless another call already owns it."""

@@ -456,7 +456,7 @@ class ReplyReader:
         if name is not None and call_id is None:
             # A result must be able to name its call; the reply's own id keeps it unique over a conversation.
             call_id = f"call_{(reply_id or 'reply')[-16:]}_{at}"
-        return ToolDelta(at, call_id, name, self._halves.whole(at, arguments))
+        return ToolDelta(at, self._tools.first_id(at, call_id), name, self._halves.whole(at, arguments))
 
 
 _NO_CHOICE = Json()
