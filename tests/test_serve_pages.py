@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from langchain_openrouter_free import AttemptRecord
 from langchain_openrouter_free.books.history import CallRecord
-from langchain_openrouter_free.protocol.wire import Completion, Delta
+from langchain_openrouter_free.protocol.wire import Completion, Delta, ToolDelta
 from langchain_openrouter_free.serve.answering import Pieces, completion_of
 from langchain_openrouter_free.serve.app import application
 from langchain_openrouter_free.serve.backend import Backend
@@ -30,6 +30,7 @@ from langchain_openrouter_free.stores import HistoryLog
 
 PROBABLE = {"content": [{"token": "hi", "logprob": -0.1}]}
 SOURCE = {"type": "url_citation", "url_citation": {"url": "https://a.example"}}
+CALL = ToolDelta(0, "c1", "add", "{}")
 SIGNED = {"type": "reasoning.encrypted", "data": "c2lnbmF0dXJl", "index": 0}
 
 
@@ -45,6 +46,26 @@ def test_what_openrouter_adds_is_kept_streamed_or_not() -> None:
     assert pieces.content(Delta(text="hi", logprobs=PROBABLE))["choices"][0]["logprobs"] == PROBABLE
     last = pieces.last(said, {})["choices"][0]["delta"]
     assert last == {"annotations": [SOURCE], "reasoning_details": [SIGNED]}
+
+
+@pytest.mark.parametrize(
+    ("said", "calls", "told"),
+    [
+        (None, [CALL], "tool_calls"),
+        ("stop", [CALL], "tool_calls"),
+        ("length", [CALL], "length"),
+        (None, [], "stop"),
+        ("tool_calls", [], "stop"),
+        ("length", [], "length"),
+    ],
+)
+def test_an_answer_ends_for_calls_where_it_has_some(said: str | None, calls: list[ToolDelta], told: str) -> None:
+    """An agent that is told of calls looks for them; what the provider said stands beside it."""
+    whole = Completion(text="hi", tool_calls=calls, finish_reason=said, native_finish_reason="ITS OWN")
+    (plain,) = completion_of(whole, ident="x", created=1, model=A, route={})["choices"]
+    (streamed,) = Pieces(ident="x", created=1, model=A).last(whole, {})["choices"]
+    for choice in (plain, streamed):
+        assert (choice["finish_reason"], choice["native_finish_reason"]) == (told, "ITS OWN")
 
 
 @pytest.mark.parametrize("counted", [{"stream_options": {"include_usage": True}}, {"usage": {"include": True}}, {}])

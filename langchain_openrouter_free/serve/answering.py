@@ -86,7 +86,10 @@ def completion_of(said: Completion, *, ident: str, created: int, model: str, rou
 
 
 def _finish(said: Completion) -> str:
-    return said.finish_reason or ("tool_calls" if said.tool_calls else "stop")
+    """Return why the answer ended. Clients go by it: whether they look for calls must not hang on a provider's word."""
+    if said.tool_calls:
+        return "tool_calls" if said.finish_reason in (None, "stop") else said.finish_reason
+    return "stop" if said.finish_reason in (None, "tool_calls") else said.finish_reason
 
 
 def _nothing_counted() -> Json:
