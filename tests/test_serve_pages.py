@@ -92,6 +92,15 @@ def endpoint(sim: Simulator) -> Iterator[Callable[..., str]]:
         yield make
 
 
+def test_a_piece_is_one_line_to_whoever_reads_lines(sim: Simulator, endpoint: Callable[..., str]) -> None:
+    said = "one\u2028two\x85three\u2029 four"
+    sim.script({A: {"do": "ok", "text": said}})
+    body = {"model": "auto", "messages": HELLO, "stream": True}
+    with httpx.stream("POST", f"{endpoint()}/chat/completions", json=body) as reply:
+        pieces = [json.loads(line[6:]) for line in reply.iter_lines() if line.startswith("data: {")]
+    assert "".join(piece["choices"][0]["delta"].get("content", "") for piece in pieces) == said
+
+
 @pytest.mark.parametrize("call", [{"function": "add"}, {"function": ["add"]}, {"function": {"name": 5}}, "add"])
 def test_a_call_that_is_none_is_told(sim: Simulator, endpoint: Callable[..., str], call: Any) -> None:
     """It is the client's mistake, wherever in a conversation it stands."""

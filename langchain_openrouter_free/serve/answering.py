@@ -150,11 +150,16 @@ def _tool_piece(piece: Any) -> Json:
     return told
 
 
+# To many readers they end a line (Python's `splitlines`, HTTPX's `iter_lines`), though not to an event stream or JSON.
+_LINE_ENDS = {end: json.dumps(end).strip('"') for end in "\x85\u2028\u2029"}
+
+
 def event(payload: Json) -> bytes:
-    """Write a piece as a server-sent event."""
-    return (
-        b"data: " + json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
-    )
+    """Write a piece as a server-sent event: on one line, whoever reads it."""
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    for end, escaped in _LINE_ENDS.items():
+        text = text.replace(end, escaped)
+    return b"data: " + text.encode("utf-8", "replace") + b"\n\n"
 
 
 DONE = b"data: [DONE]\n\n"
