@@ -11,12 +11,21 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 
+# A pipe whose reader has gone before anything is written.
+GONE = ">gone"
+
 
 @pytest.mark.parametrize(
     ("command", "streams", "code"),
     [
         ("completion bash", ">/dev/full", 1),
         ("completion bash --json", ">/dev/full", 1),
+        ("--help", ">/dev/full", 1),
+        ("--version", ">/dev/full", 1),
+        ("completion bash", GONE, 0),
+        ("completion bash --json", GONE, 0),
+        ("config --all", GONE, 0),
+        ("config --all --json", GONE, 0),
         ("completion bash", ">&-", 0),
         ("completion bash --json", ">&-", 0),
         ("completion tcsh", "2>&-", 2),
@@ -25,6 +34,9 @@ pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this sys
     ],
 )
 def test_streams_that_take_nothing(command: str, streams: str, code: int, tmp_path: Path) -> None:
+    if streams == GONE:
+        os.mkfifo(tmp_path / "gone")
+        streams = "3<>gone >gone 4<gone 3<&- 4<&-"
     asked = f'exec "$0" -m langchain_openrouter_free {command} {streams}'
     home = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1]), "PATH": os.environ["PATH"]}
     done = subprocess.run(

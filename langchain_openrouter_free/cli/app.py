@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
+from langchain_openrouter_free.cli.main import drop_output
 from langchain_openrouter_free.cli.output import log_shown
 from langchain_openrouter_free.cli.start import Options, is_blind
 
@@ -51,13 +51,12 @@ def run(command: str, options: Options, **arguments: Any) -> None:
         out.fail(type(error).__name__, str(error), 1)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # who reads has seen enough
+        drop_output()
         raise typer.Exit(0) from None
     except OSError as error:
         out.note(f"error: {error}", "red")
-        with contextlib.suppress(OSError):  # what could not be written would be tried, and told, again at the very end
-            sys.stdout.close()
+        drop_output()
         raise typer.Exit(1) from None
 
 

@@ -6,6 +6,7 @@ configuration; 3 a key is needed; 4 an extra is needed; 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -31,4 +32,15 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     from langchain_openrouter_free.cli.app import app  # noqa: PLC0415 - it needs the extra
 
-    app()
+    try:
+        app()
+    except OSError as error:  # of help and the like; what a command fails in, it tells itself
+        sys.stderr.write(f"error: {error}\n")
+        drop_output()
+        sys.exit(1)
+
+
+def drop_output() -> None:
+    """Close standard output where it takes nothing: what is left of it would be tried, and told, again at the end."""
+    with contextlib.suppress(OSError):
+        sys.stdout.close()

@@ -150,10 +150,16 @@ def log_shown(out: Output) -> Iterator[None]:
         log.propagate = before[1]
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        # The command ends in one way, whether it was a table or JSON that nobody reads to its end.
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     terminal = stream.isatty()
-    return Console(
+    return _Console(
         stderr=stderr,
         force_terminal=None if terminal else False,
         no_color=True if "NO_COLOR" in os.environ or not terminal else None,
