@@ -469,3 +469,13 @@ def test_a_terminal_without_a_letter_gets_the_rest(used: Path, sim: Simulator) -
         assert done.returncode == 0, done.stderr
         # The drawing library's own text is no ASCII, in its newer versions at least.
         assert ("h?llo" if words[0] == "chat" else "</html>") in done.stdout.decode()
+
+
+def test_a_piped_text_of_another_encoding_is_asked_all_the_same(used: Path, sim: Simulator) -> None:
+    named = {"OPENROUTER_API_BASE": sim.base_url, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": ROOT}
+    command = [sys.executable, "-m", "langchain_openrouter_free", "chat"]
+    done = subprocess.run(
+        command, input=b"caf\xe9?", env={**os.environ, **named}, capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert sim.chats()[-1].body["messages"][-1]["content"] == "caf\ufffd?"

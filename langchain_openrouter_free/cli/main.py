@@ -30,6 +30,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         # An answer may hold any character; one that the encoding does not have must not cost the rest of it.
         sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors == "strict":
+        sys.stdin.reconfigure(errors="replace")  # a piped text may be in another encoding
     from langchain_openrouter_free.cli.app import app  # noqa: PLC0415 - it needs the extra
 
     try:
