@@ -281,6 +281,26 @@ def test_init_appends_to_a_pyproject(run: Run, folder: Path) -> None:
     assert run("init", "--user").exit_code == 0
 
 
+@pytest.mark.parametrize("room", [0, 500])
+def test_init_leaves_a_pyproject_whole_where_the_rest_finds_no_room(folder: Path, room: int) -> None:
+    """Nor does it change how its lines end."""
+    file, before = folder / "pyproject.toml", b'[project]\r\nname = "x"\r\n'
+    file.write_bytes(before)
+    code = (
+        "import resource, signal, sys; from langchain_openrouter_free.cli.main import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + room}, resource.RLIM_INFINITY))\n"
+        "sys.argv[1:] = ['init', '--pyproject', '--json']; main()"
+    )
+    command = [sys.executable, "-B", "-c", code]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": ROOT}, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["error"]["kind"]) == (1, "CannotWrite")
+    assert file.read_bytes() == before
+    assert CliRunner().invoke(app, ["init", "--pyproject"]).exit_code == 0
+    assert file.read_bytes().startswith(before + b"\r\n## ")
+    assert b"\n" not in file.read_bytes().replace(b"\r\n", b"")
+
+
 SECRETS = {
     "redis://me:hunter2secret@localhost/0": "STATE",
     "redis://h/0?db=1&password=hunter2secret": "STATE",
@@ -474,8 +494,6 @@ def test_a_terminal_without_a_letter_gets_the_rest(used: Path, sim: Simulator) -
 def test_a_piped_text_of_another_encoding_is_asked_all_the_same(used: Path, sim: Simulator) -> None:
     named = {"OPENROUTER_API_BASE": sim.base_url, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": ROOT}
     command = [sys.executable, "-m", "langchain_openrouter_free", "chat"]
-    done = subprocess.run(
-        command, input=b"caf\xe9?", env={**os.environ, **named}, capture_output=True, check=False, timeout=60
-    )
+    done = subprocess.run(command, input=b"caf\xe9?", env={**os.environ, **named}, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sim.chats()[-1].body["messages"][-1]["content"] == "caf\ufffd?"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from langchain_openrouter_free.cli.start import Options
@@ -26,14 +28,33 @@ def run(options: Options, *, pyproject: bool, user: bool, force: bool) -> None:
     if pyproject:
         if document(path) is not None:
             out.fail("FileExists", f"{path} has a table [tool.openrouter-free] already.", 1)
-        before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n" if path.exists() else ""
-        text = before + template("tool.openrouter-free")
-    else:
-        if path.exists() and not force:
-            out.fail("FileExists", f"{path} is there already: --force overwrites it.", 1)
-        text = template()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    elif path.exists() and not force:
+        out.fail("FileExists", f"{path} is there already: --force overwrites it.", 1)
+    try:
+        if pyproject:
+            _append(path, template("tool.openrouter-free"))
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(template(), encoding="utf-8")
+    except OSError as error:
+        out.fail("CannotWrite", f"{path} cannot be written: {error.strerror}", 1)
     if not out.result({"written": path}):
         out.say(f"Wrote {path}. All in it is commented out: take away the # of what you want to set.")
         out.say("Next: openrouter-free doctor")
+
+
+def _append(path: Path, text: str) -> None:
+    """Write a text behind what is there, which stays as it is, also where the rest finds no room."""
+    before = path.read_bytes() if path.exists() else b""
+    newline = "\r\n" if b"\r\n" in before else "\n"
+    gap = newline * (2 - before.endswith(b"\n")) if before else ""
+    added = (gap + text.replace("\n", newline)).encode()
+    with path.open("ab", buffering=0) as file:
+        written = 0
+        try:
+            written = file.write(added)
+        finally:
+            if written < len(added):
+                file.truncate(len(before))
+    if written < len(added):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
