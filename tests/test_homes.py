@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,3 +91,34 @@ def test_paths_are_shown_from_a_folder_that_is_gone(tmp_path: Path, monkeypatch:
     gone.rmdir()
     assert near("/a/path") == "/a/path"
     assert CliRunner().invoke(app, ["config"]).exit_code == 0
+
+
+def test_a_folder_that_is_closed_to_its_user_holds_nothing(tmp_path: Path) -> None:
+    """A service that has given up its rights stands where it began, often in the home of another user."""
+    code = (
+        "import os, sys\n"
+        "from langchain_openrouter_free import ChatOpenRouterFree\n"
+        "from langchain_openrouter_free.cli.app import app\n"
+        "ask = lambda: app(['doctor', '--offline', '--json'], standalone_mode=False)\n"
+        "ask()\n"  # loads all that may be closed as well
+        "os.chmod('.', 0)\n"
+        "if os.geteuid() == 0: os.seteuid(65534)\n"
+        "os.environ['OPENROUTER_FREE_STATE'] = os.path.abspath('state.sqlite3')\n"
+        "sys.modules['__main__'].__file__ = os.path.abspath('program.py')\n"
+        "ChatOpenRouterFree(api_key='sk-or-v1-a')\n"
+        "sys.exit(ask())"
+    )
+    home = {"HOME": str(tmp_path), "OPENROUTER_FREE_CONFIG": "/dev/null"}
+    (tmp_path / "closed").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **home, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=tmp_path / "closed",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (tmp_path / "closed").chmod(0o700)
+    assert done.returncode == 1, done.stderr  # a state that cannot be used is not well
+    assert done.stderr.count("Permission denied") == 1
+    assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,7 @@ _PATIENCE = 2.0
 
 def repository(folder: Path) -> Path | None:
     """Return the nearest folder, from this one upwards, that holds a `.git`; None where there is none."""
-    return next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
+    return next((one for one in (folder, *folder.parents) if _is_there(one / ".git")), None)
 
 
 def in_version_control(file: Path) -> bool:
@@ -24,9 +25,14 @@ def in_version_control(file: Path) -> bool:
     git is missing, fails or takes longer than two seconds, the answer is yes.
     """
     file = file.resolve()
-    if any((folder / name).exists() for folder in file.parents for name in _OTHERS):
+    if any(_is_there(folder / name) for folder in file.parents for name in _OTHERS):
         return True
     return repository(file.parent) is not None and not _ignored(file)
+
+
+def _is_there(path: Path) -> bool:
+    # The path's own question raises, in older versions of Python, where this user may not look into the folder.
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def _ignored(file: Path) -> bool:

@@ -105,7 +105,7 @@ def confirm(file: Path, table: Mapping[str, Any], confirmed: Path) -> None:
 def _runs_from(folder: Path) -> bool:
     """Tell whether the program is the folder's own: not what is typed or piped there, nor what is installed in it."""
     program = getattr(sys.modules.get("__main__"), "__file__", None)
-    if program is None or not Path(program).is_file():
+    if program is None or not os.path.isfile(program):  # noqa: PTH113 - raises nothing
         return False
     path = Path(program).resolve()
     installed = any(path.is_relative_to(Path(prefix).resolve()) for prefix in {sys.prefix, sys.exec_prefix})

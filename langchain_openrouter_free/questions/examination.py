@@ -125,8 +125,9 @@ def of_the_state(store: StateStore, look: Callable[[], object], warnings: list[s
     look()
     path: Path | None = getattr(store, "path", None)
     mode = None
-    if path is not None and path.exists():
-        mode = stat.S_IMODE(path.stat().st_mode)
+    if path is not None:
+        with contextlib.suppress(OSError):  # not there, or in a folder that is closed to this user
+            mode = stat.S_IMODE(path.stat().st_mode)
     troubles = warnings or (["The state cannot be used."] if is_degraded(store) else [])
     shared = path is not None or store.blocking
     yield from checkup.state(None if path is None else str(path), mode, troubles, shared=shared)
