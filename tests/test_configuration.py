@@ -200,6 +200,8 @@ def test_paid_ids_with_prices_can_be_written_in_a_file(place: Place) -> None:
         ("budget = true", ["{file}:2: budget must be a number or a text"]),
         ('models = ["x/y"]', ["{file}:2: models: 'x/y' does not end in ':free'"]),
         ("temperature = nan", ["{file}:2: temperature=nan is no finite number"]),
+        ("extra_body = {a = [{b = [inf]}]}", ["{file}:2: extra_body['a'][0]['b'][0]=inf is no finite number"]),
+        ("provider = {order = [2026-11-28]}", ["{file}:2: provider['order'][0]=2026-11-28 is a date or a time"]),
         ('paid_models = [{model = "x/y", prise = 1}]', ["{file}:2: unknown key 'prise'"]),
         ("[tool.openrouter-free.profiles.b]\nmax_wiat = 5", ["{file}:3: unknown key 'max_wiat' (did you"]),
         ("[tool.openrouter-free.profiles.batch]\nmodels = []", ["{file}:3: models is empty"]),

@@ -151,7 +151,7 @@ def check(params: Mapping[str, Any]) -> None:
     Raises:
         ConfigurationError: for NaN, infinity, what is no number, or one out of the common range.
     """
-    settings.finite(params)
+    settings.finite({name: value for name, value in params.items() if name != "tools"})  # they may be large
     tools, stop = params.get("tools"), params.get("stop")
     if tools is not None and not (isinstance(tools, list | tuple) and all(_is_tool(tool) for tool in tools)):
         raise ConfigurationError(f"tools={tools!r} must be a list of tables, as bind_tools makes them.")

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import date, time
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -291,12 +292,17 @@ def account(key: str, url: str) -> str:
 
 
 def finite(values: Mapping[str, object], depth: int = 0) -> None:
-    """Refuse numbers that JSON cannot carry (NaN, infinity), wherever they stand, and tables without end."""
+    """Refuse what JSON cannot carry (NaN, infinity, a date of TOML's), wherever it stands, and tables without end."""
     for name, value in values.items():
         if depth > _DEEPEST:
             raise ConfigurationError(f"{name.partition('[')[0]} holds itself, or tables {_DEEPEST} deep in each other.")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigurationError(f"{name}={value!r} is no finite number.")
+        if isinstance(value, date | time):
+            raise ConfigurationError(f"{name}={value} is a date or a time, which JSON does not have: write a text.")
+        if isinstance(value, list | tuple):
+            inside = {number: inner for number, inner in enumerate(value) if not isinstance(inner, str)}
+            finite({f"{name}[{number}]": inner for number, inner in inside.items()}, depth + 1)
         if isinstance(value, Mapping):
             finite({f"{name}[{key!r}]": inner for key, inner in value.items()}, depth + 1)
 
