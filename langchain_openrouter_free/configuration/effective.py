@@ -89,7 +89,8 @@ def project_document() -> Document | None:
     """
     for folder in _folders():
         for name in (OWN_FILE, PYPROJECT):
-            found = document(folder / name)
+            # What anybody's folder may hold beside files never ends, or waits for somebody to write.
+            found = document(folder / name) if os.path.isfile(folder / name) else None  # noqa: PTH113 - raises nothing
             if found is not None:
                 return found
     return None

@@ -84,15 +84,20 @@ def document(path: Path) -> Document | None:
 
 @lru_cache(maxsize=64)
 def _document(path: Path, *_: int) -> Document | None:
+    at = _IN_PYPROJECT if path.name == PYPROJECT else ()
     try:
-        text = path.read_bytes()[:_MOST_BYTES].decode("utf-8-sig")
+        with path.open("rb") as file:
+            written = file.read(_MOST_BYTES + 1)
+        whole = len(written) <= _MOST_BYTES
+        text = written.decode("utf-8-sig", errors="strict" if whole else "replace")
     except IsADirectoryError:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
-    at = _IN_PYPROJECT if path.name == PYPROJECT else ()
     if at and at[-1] not in text:
         return None
+    if not whole:
+        raise ConfigurationError(f"{path}: cannot be read: it is larger than {_MOST_BYTES // 1_000_000} MB.")
     try:
         table: Any = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
