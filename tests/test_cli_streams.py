@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this sys
 
 # A pipe whose reader has gone before anything is written.
 GONE = ">gone"
+TRUST = "config --trust --yes"
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,25 @@ def test_streams_that_take_nothing(command: str, streams: str, code: int, tmp_pa
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize(("command", "kind"), [("init", "FileNotFoundError"), (TRUST, "NotADirectoryError")])
+def test_what_the_system_refuses_is_json_as_well(command: str, kind: str, tmp_path: Path) -> None:
+    """A working directory that is gone; a folder for what is confirmed that cannot be made."""
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "openrouter-free.toml").write_text("allow_paid = false")
+    home = {"HOME": str(tmp_path), "OPENROUTER_FREE_CONFIG": "/dev/null/x/config.toml", "PATH": os.environ["PATH"]}
+    leave = "" if command == TRUST else "rm -r ../place; "
+    asked = f'{leave}exec "$0" -m langchain_openrouter_free {command} --json'
+    done = subprocess.run(
+        ["sh", "-c", asked, sys.executable],
+        env={**home, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = json.loads(done.stdout)["error"]
+    assert (said["kind"], said["exit_code"]) == (kind, done.returncode)
+    assert done.stderr == ""

@@ -55,9 +55,13 @@ def run(command: str, options: Options, **arguments: Any) -> None:
         drop_output()
         raise typer.Exit(0) from None
     except OSError as error:
-        out.note(f"error: {error}", "red")
-        drop_output()
-        raise typer.Exit(1) from None
+        try:
+            out.fail(type(error).__name__, str(error), 1)
+        except OSError:  # it is standard output itself that takes nothing
+            out.note(f"error: {error}", "red")
+            raise typer.Exit(1) from None
+        finally:
+            drop_output()
 
 
 def _version(wanted: bool) -> None:
@@ -189,7 +193,9 @@ def watch(
     as_json: Json = False,
     profile: Profile = None,
     dotenv: Dotenv = None,
-    interval: Annotated[float, typer.Option("--interval", min=0.2, help="Seconds between two looks.")] = 2.0,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.2, max=86_400, help="Seconds between two looks.")
+    ] = 2.0,
     count: Annotated[int | None, typer.Option("--count", min=1, help="So many looks; without a terminal 1.")] = None,
 ) -> None:
     """Watch models, quota, spending and the last calls as they change."""
