@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -65,6 +66,24 @@ def test_a_list_that_never_comes_leaves_time_to_ask(path: str) -> None:
         saying(sim, lambda _: Reply(200, wait=FOREVER))
         told = drive(make(sim, TWENTY[:2], timeouts={"call": 1.0}), path)
         assert told.outcomes == ["ok"]
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("ends", [{"timeouts": {"call": 1.0}}, {"timeouts": {"attempt": 1.0}}])
+def test_whoever_fetches_the_first_list_is_not_waited_for_longer(colour: str, ends: Any) -> None:
+    """Another call fetches, and has more time: a short one is answered in its own, by what is known without it."""
+    with Simulator() as sim:
+        model = make(sim, TWENTY[:1], **ends)
+        account = model._lookup().shelf.account
+
+        async def call() -> Any:
+            async with LISTINGS.turn_on_this_loop(account):  # it hangs
+                return await asyncio.wait_for(model.ainvoke("hi"), 5)
+
+        with ThreadPoolExecutor() as pool, LISTINGS.turn(account):
+            told = pool.submit(model.invoke, "hi").result(5) if colour == "sync" else asyncio.run(call())
+        assert told.text
+        assert not lists(sim)
 
 
 @pytest.mark.parametrize("colour", COLOURS)

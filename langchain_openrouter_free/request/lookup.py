@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from urllib.parse import quote
 
 from langchain_openrouter_free.books.budget import with_upstream
@@ -84,7 +85,7 @@ class ServiceLookup:
     def ask(self, topic: Topic, left: float) -> Finding:
         """Ask about a topic, within the seconds that are left; None where nobody says."""
         if topic is Topic.LISTING:
-            return self._listing()
+            return self._listing(left)
         if topic is Topic.NEWS:
             return self._news(left)
         return _found(topic, [self._fetch(path) for path in _PATHS[topic]])
@@ -92,26 +93,39 @@ class ServiceLookup:
     async def aask(self, topic: Topic, left: float) -> Finding:
         """The same on an event loop."""
         if topic is Topic.LISTING:
-            return await self._alisting()
+            return await self._alisting(left)
         if topic is Topic.NEWS:
             return await self._anews(left)
         return _found(topic, [await self._afetch(path) for path in _PATHS[topic]])
 
-    def _listing(self) -> Listing | None:
-        account, since = self.shelf.account, self.clock.now()
-        with LISTINGS.turn(account):
+    def _listing(self, left: float = inf) -> Listing | None:
+        """Return the list that serves a call; half of what is left of the call is for asking a model."""
+        account, since, ends = self.shelf.account, self.clock.now(), self._end(left / 2, _LIST_PATIENCE)
+        turn = LISTINGS.turn(account)
+        # Who fetches meanwhile may have more patience than this call.
+        if not turn.acquire(timeout=self._until(ends).call):
+            return LISTINGS.last(account)
+        try:
             if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
             copy = self._kept(self.shelf.load())
-            return self._fetched() if copy is None else self._served(copy)
+            return self._fetched(self._until(ends, _LIST_PATIENCE)) if copy is None else self._served(copy)
+        finally:
+            turn.release()
 
-    async def _alisting(self) -> Listing | None:
-        account, since = self.shelf.account, self.clock.now()
-        async with LISTINGS.turn_on_this_loop(account):
+    async def _alisting(self, left: float) -> Listing | None:
+        """The same on an event loop."""
+        account, since, ends = self.shelf.account, self.clock.now(), self._end(left / 2, _LIST_PATIENCE)
+        turn = LISTINGS.turn_on_this_loop(account)
+        if not await self._got(turn, ends):
+            return LISTINGS.last(account)
+        try:
             if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
             copy = self._kept(await asyncio.to_thread(self.shelf.load))
-            return await self._afetched() if copy is None else self._served(copy)
+            return await self._afetched(self._until(ends, _LIST_PATIENCE)) if copy is None else self._served(copy)
+        finally:
+            turn.release()
 
     def _served(self, copy: Listing) -> Listing:
         """Have a copy from the state renewed where it is old: this process may make one call and end."""
@@ -121,7 +135,7 @@ class ServiceLookup:
 
     def _news(self, left: float) -> Listing | None:
         """Return a list without what the service says is gone, if there is one in time."""
-        account, since, ends = self.shelf.account, self.clock.now(), self._end_of_news(left)
+        account, since, ends = self.shelf.account, self.clock.now(), self._end(left, _PATIENCE)
         turn = LISTINGS.turn(account)
         # Who fetches in the background has more patience than a call.
         if not turn.acquire(timeout=self._until(ends).call):
@@ -135,12 +149,9 @@ class ServiceLookup:
 
     async def _anews(self, left: float) -> Listing | None:
         """The same on an event loop."""
-        account, since, ends = self.shelf.account, self.clock.now(), self._end_of_news(left)
+        account, since, ends = self.shelf.account, self.clock.now(), self._end(left, _PATIENCE)
         turn = LISTINGS.turn_on_this_loop(account)
-        try:
-            async with asyncio.timeout(self._until(ends).call):
-                await turn.acquire()
-        except TimeoutError:
+        if not await self._got(turn, ends):
             return LISTINGS.last(account)
         try:
             self._kept(await asyncio.to_thread(self.shelf.load))
@@ -149,11 +160,19 @@ class ServiceLookup:
         finally:
             turn.release()
 
-    def _end_of_news(self, left: float) -> float:
-        return self.clock.monotonic() + min(left, self.most, _PATIENCE.call)
+    async def _got(self, turn: asyncio.Lock, ends: float) -> bool:
+        """Wait for a turn, at most until a moment; tell whether it is had."""
+        try:
+            async with asyncio.timeout(self._until(ends).call):
+                return await turn.acquire()
+        except TimeoutError:
+            return False
 
-    def _until(self, ends: float) -> Timeouts:
-        return replace(_PATIENCE, call=max(ends - self.clock.monotonic(), 0.0))
+    def _end(self, left: float, patience: Timeouts) -> float:
+        return self.clock.monotonic() + min(left, self.most, patience.call)
+
+    def _until(self, ends: float, patience: Timeouts = _PATIENCE) -> Timeouts:
+        return replace(patience, call=max(ends - self.clock.monotonic(), 0.0))
 
     def refresh(self) -> None:
         """Fetch the list now."""
