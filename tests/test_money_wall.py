@@ -156,11 +156,11 @@ def test_another_packages_model_says_no_more_than_is_held_back_for(path: str, *,
         bodies.append(json.loads(request.content))
         return httpx.Response(503, json={"error": {"message": "down", "code": 503}})
 
-    many = {} if by_responses else {"n": 3}
-    clients = {name: kind(transport=httpx.MockTransport(keep)) for name, kind in CLIENTS_OF_OPENAI.items()}
-    other = ChatOpenAI(
-        model="dear", api_key=SecretStr("k"), max_tokens=9000, use_responses_api=by_responses, **many, **clients
-    )
+    many: dict[str, Any] = {"max_tokens": 9000} if by_responses else {"max_tokens": 9000, "n": 3}
+    clients: dict[str, Any] = {
+        name: kind(transport=httpx.MockTransport(keep)) for name, kind in CLIENTS_OF_OPENAI.items()
+    }
+    other = ChatOpenAI(model="dear", api_key=SecretStr("k"), use_responses_api=by_responses, **many, **clients)
     paid = [PaidModel(other, prompt_price=1, completion_price=2)]
     with Simulator(LAWS) as sim:
         model = make(sim, [TWENTY[0]], **{**PAYING, "paid_models": paid, "max_tokens": 123})

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from langchain_openrouter_free.cli.main import drop_output
-from langchain_openrouter_free.cli.output import log_shown
+from langchain_openrouter_free.cli.output import drop_output, log_shown
 from langchain_openrouter_free.cli.start import Options, is_blind
 
 app = typer.Typer(

@@ -6,7 +6,6 @@ configuration; 3 a key is needed; 4 an extra is needed; 130 interrupted.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
@@ -33,6 +32,7 @@ def main() -> None:
     if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors == "strict":
         sys.stdin.reconfigure(errors="replace")  # a piped text may be in another encoding
     from langchain_openrouter_free.cli.app import app  # noqa: PLC0415 - it needs the extra
+    from langchain_openrouter_free.cli.output import drop_output  # noqa: PLC0415
 
     try:
         app()
@@ -40,9 +40,3 @@ def main() -> None:
         sys.stderr.write(f"error: {error}\n")
         drop_output()
         sys.exit(1)
-
-
-def drop_output() -> None:
-    """Close standard output where it takes nothing: what is left of it would be tried, and told, again at the end."""
-    with contextlib.suppress(OSError):
-        sys.stdout.close()

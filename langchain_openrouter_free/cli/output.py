@@ -150,6 +150,12 @@ def log_shown(out: Output) -> Iterator[None]:
         log.propagate = before[1]
 
 
+def drop_output() -> None:
+    """Close standard output where it takes nothing: what is left of it would be tried, and told, again at the end."""
+    with contextlib.suppress(OSError):
+        sys.stdout.close()
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> NoReturn:
         # The command ends in one way, whether it was a table or JSON that nobody reads to its end.

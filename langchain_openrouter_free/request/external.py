@@ -39,7 +39,7 @@ def without_retries(model: Any, label: str) -> BaseChatModel:
     if not isinstance(model, BaseChatModel):
         raise ConfigurationError(f"paid_models: {model!r} is no model id; write 'author/name'.")
     if (getattr(model, "n", None) or 1) != 1:
-        model = model.model_copy(update={"n": 1})
+        return without_retries(model.model_copy(update={"n": 1}), label)
     if not hasattr(model, "max_retries"):
         return model
     root, aroot = getattr(model, "root_client", None), getattr(model, "root_async_client", None)
