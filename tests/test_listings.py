@@ -16,7 +16,7 @@ from driving import PATHS, TWENTY, asked, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore, NoSuitableModel, OpenRouterFreeError
 from langchain_openrouter_free.catalogue.catalogue import FRESH, Listing
-from langchain_openrouter_free.catalogue.listings import LISTINGS, USABLE, decode, encode
+from langchain_openrouter_free.catalogue.listings import LISTINGS, USABLE, YOUNG, decode, encode
 from langchain_openrouter_free.request import lookup
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.sqlite import SqliteStore
@@ -49,6 +49,18 @@ def failing(sim: Simulator, *paths: str, status: int = 500) -> None:
         if request.path in paths:
             return json_reply(status, {"error": {"message": "no"}}) if status else Reply(200, wait=FOREVER)
         return honest(request)
+
+    world.answer = answer  # type: ignore[method-assign]
+
+
+def slow(sim: Simulator, seconds: float) -> None:
+    """Let the simulator think before it gives a list."""
+    world = sim._service.world
+    honest = world.answer
+
+    def answer(request: Any) -> Any:
+        reply = honest(request)
+        return replace(reply, wait=seconds) if request.path in (USER, ALL) else reply
 
     world.answer = answer  # type: ignore[method-assign]
 
@@ -119,6 +131,35 @@ def test_nobody_waits_while_a_usable_copy_exists(path: str) -> None:
         assert len(lists(sim)) == 1
         assert drive(model, path).outcomes == ["ok"]
         assert asked(sim) == [TWENTY[0], TWENTY[1], TWENTY[1]]
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("script", ["ok", ["ok", "404-delisted"]])
+def test_a_list_takes_its_time_in_the_background(path: str, script: Any) -> None:
+    """However short the call that had it fetched, because it was old or because a model has gone."""
+    clock = FakeClock()
+    with Simulator(Scenario(models=TWENTY[:2], scripts={TWENTY[0]: script}), clock=clock.now) as sim:
+        model = make(sim, TWENTY[:2], clock=clock, sticky=False, timeouts={"call": 1.0})
+        drive(model, path)
+        sim.offer(TWENTY[2])
+        slow(sim, 0.8)
+        clock.advance(FRESH + 1 if script == "ok" else YOUNG + 1)
+        drive(model, path)
+        settled()
+        assert TWENTY[2] in {facts.id for facts in model.catalogue}
+
+
+@pytest.mark.wall_clock
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_a_first_list_takes_its_time_in_the_background(path: str) -> None:
+    """A call that has less is answered by what is known without it, and the next ones know it."""
+    with Simulator(Scenario(models=TWENTY[:2])) as sim:
+        slow(sim, 1.2)
+        model = make(sim, TWENTY[:1], timeouts={"call": 2.0})
+        assert drive(model, path).text
+        assert TWENTY[1] not in {facts.id for facts in model.catalogue}
+        settled()
+        assert TWENTY[1] in {facts.id for facts in model.catalogue}
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 from urllib.parse import quote
 
@@ -71,8 +72,13 @@ class ServiceLookup:
         """
         listing, is_stale = LISTINGS.usable(self.shelf.account, ids, self.paid, self.clock.now(), only=only)
         if is_stale:
-            LISTINGS.in_background(self.shelf.account, self._renewed)
+            LISTINGS.in_background(self.shelf.account, self._patient.renew)
         return listing
+
+    @property
+    def _patient(self) -> ServiceLookup:
+        """The same with all the time that a list may take: nobody waits for who fetches in the background."""
+        return replace(self, most=_LIST_PATIENCE.call)
 
     def at_hand(self) -> Listing:
         """Return what is known without a request: this process's copy, the state's, or what came with the package."""
@@ -80,7 +86,7 @@ class ServiceLookup:
 
     def outdated(self) -> None:
         """Have the list fetched anew in the background: an id that it has is not offered any more."""
-        LISTINGS.in_background(self.shelf.account, self._listing)
+        LISTINGS.in_background(self.shelf.account, partial(self._patient.ask, Topic.LISTING, inf))
 
     def ask(self, topic: Topic, left: float) -> Finding:
         """Ask about a topic, within the seconds that are left; None where nobody says."""
@@ -98,7 +104,7 @@ class ServiceLookup:
             return await self._anews(left)
         return _found(topic, [await self._afetch(path) for path in _PATHS[topic]])
 
-    def _listing(self, left: float = inf) -> Listing | None:
+    def _listing(self, left: float) -> Listing | None:
         """Return the list that serves a call; half of what is left of the call is for asking a model."""
         account, since, ends = self.shelf.account, self.clock.now(), self._end(left / 2, _LIST_PATIENCE)
         turn = LISTINGS.turn(account)
@@ -109,7 +115,9 @@ class ServiceLookup:
             if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
             copy = self._kept(self.shelf.load())
-            return self._fetched(self._until(ends, _LIST_PATIENCE)) if copy is None else self._served(copy)
+            if copy is not None:
+                return self._served(copy)
+            return self._followed_up(self._fetched(self._until(ends, _LIST_PATIENCE)), ends)
         finally:
             turn.release()
 
@@ -123,15 +131,23 @@ class ServiceLookup:
             if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
             copy = self._kept(await asyncio.to_thread(self.shelf.load))
-            return await self._afetched(self._until(ends, _LIST_PATIENCE)) if copy is None else self._served(copy)
+            if copy is not None:
+                return self._served(copy)
+            return self._followed_up(await self._afetched(self._until(ends, _LIST_PATIENCE)), ends)
         finally:
             turn.release()
 
     def _served(self, copy: Listing) -> Listing:
         """Have a copy from the state renewed where it is old: this process may make one call and end."""
         if self.clock.now() - copy.at >= FRESH:
-            LISTINGS.in_background(self.shelf.account, self._renewed)
+            LISTINGS.in_background(self.shelf.account, self._patient.renew)
         return copy
+
+    def _followed_up(self, found: Listing | None, ends: float) -> Listing | None:
+        """Have the list fetched for later calls, where this one's time was too short for it."""
+        if self.most < _LIST_PATIENCE.call and self.clock.monotonic() >= ends:
+            LISTINGS.in_background(self.shelf.account, self._patient.renew)
+        return found
 
     def _news(self, left: float) -> Listing | None:
         """Return a list without what the service says is gone, if there is one in time."""
@@ -186,7 +202,7 @@ class ServiceLookup:
             self._kept(await asyncio.to_thread(self.shelf.load))
             await self._afetched()
 
-    def _renewed(self) -> None:
+    def renew(self) -> None:
         """Fetch the list, unless another process just has."""
         with LISTINGS.turn(self.shelf.account):
             copy = self._kept(self.shelf.load())
