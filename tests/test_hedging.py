@@ -16,7 +16,6 @@ from money_world import DEAR, PAYING
 
 from langchain_openrouter_free import AllModelsFailed, ConfigurationError, MemoryStore, StreamInterrupted
 from langchain_openrouter_free.books.history import CallRecord
-from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.connections.transport import TransportFault
 from langchain_openrouter_free.engine import portal
 from langchain_openrouter_free.engine.portal import PORTAL
@@ -459,30 +458,3 @@ def test_a_call_may_say_it(sim: Simulator, path: str) -> None:
     sim.script({TWENTY[0]: {"do": "ok", "latency": 0.5}})
     assert drive(make(sim), path, hedge_after=0.1).outcomes == ["abandoned", "ok"]
     assert drive(make(sim, hedge_after=0.1), path, hedge_after=None).outcomes == ["ok"]
-
-
-@pytest.mark.parametrize("late", [0.0, 0.3], ids=["at once", "when somebody has spoken"])
-def test_an_interruption_as_it_is_handed_to_the_portal(
-    sim: Simulator, monkeypatch: pytest.MonkeyPatch, late: float
-) -> None:
-    """Ctrl-C often comes just there, where a thread lets others run: nothing of the call goes on."""
-    sim.script({"*": {"do": "stall", "after": 2, "reasoning": False}})
-    store, hand_over = MemoryStore(), asyncio.run_coroutine_threadsafe
-    model = make(sim, hedge_after=5, state=store)
-    model.refresh()
-
-    def interrupted(*arguments: Any) -> None:
-        hand_over(*arguments)
-        time.sleep(late)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            model.invoke("hi")
-    PORTAL.run(asyncio.sleep(0.2))
-    assert [chat.disconnected_at is not None for chat in sim.chats()] == [True] * len(sim.chats())
-    # "At once" its request may be on its way, and then counts, or not.
-    assert len(sim.chats()) <= len(model.history()) <= 1
-    assert not late or model.history()
-    assert all(one.under_way == 0 for one in PORTAL.run(CLIENTS._of_loop()).clients)

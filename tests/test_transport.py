@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import socket
 import threading
 import time
@@ -14,7 +13,6 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, Self
 
-import h11
 import httpcore
 import httpx
 import pytest
@@ -480,24 +478,6 @@ def test_what_a_pool_raises_is_read_as_what_httpx_makes_of_it() -> None:
     assert {name: kind.__name__ for name, kind in told.items()} == {name: name for name in told}
     assert all(issubclass(kind, httpx.HTTPError) for kind in told.values())
     assert direct.in_httpx(KeyError) is KeyError
-
-
-@pytest.mark.parametrize("path", ["invoke", "stream"])
-def test_a_connection_that_an_interruption_has_left_between_two_replies_is_nobodys_fault(
-    sim: Simulator, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    """It takes no request: none leaves, no model rests for it, and the next call is answered all the same."""
-    sim.reset()
-    model = make(sim)
-    assert drive(model, path).text
-    with monkeypatch.context() as patch:
-        patch.setattr(h11.Connection, "start_next_cycle", lambda _: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            drive(model, path)
-    assert drive(model, path).text
-    assert drive(model, path).text
-    assert [attempt.outcome for attempt in model.history(1)[0].attempts] == ["ok"]
-    assert asked(sim)[2:] == [TWENTY[1], TWENTY[0]]
 
 
 @pytest.mark.parametrize("path", ["invoke", "stream"])

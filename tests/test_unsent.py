@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
+import h11
 import httpx
 import pytest
 from driving import PATHS, TWENTY, asked, book_of, drive, make
@@ -71,3 +73,21 @@ def test_a_client_of_your_own_whose_connections_are_all_in_use(sim: Simulator) -
         assert asked(sim) == [TWENTY[0], TWENTY[3]]
         assert _used(store, clock.now()) == 1, "the first call's"
         assert drive(model, "invoke").outcomes == ["ok"]
+
+
+@pytest.mark.parametrize("path", ["invoke", "stream"])
+def test_a_connection_that_an_interruption_has_left_between_two_replies_is_nobodys_fault(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """It takes no request: none leaves, no model rests for it, and the next call is answered all the same."""
+    sim.reset()
+    model = make(sim)
+    assert drive(model, path).text
+    with monkeypatch.context() as patch:
+        patch.setattr(h11.Connection, "start_next_cycle", lambda _: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            drive(model, path)
+    assert drive(model, path).text
+    assert drive(model, path).text
+    assert [attempt.outcome for attempt in model.history(1)[0].attempts] == ["ok"]
+    assert asked(sim)[2:] == [TWENTY[1], TWENTY[0]]
