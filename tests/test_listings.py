@@ -226,7 +226,7 @@ def test_whoever_else_fetches_is_not_waited_for_longer(colour: str) -> None:
         model = make(sim, TWENTY[:4], state=MemoryStore(), sticky=False, timeouts={"call": 1.0})
         for one in TWENTY[:3]:
             model.invoke("hi", model=one)
-        account = next(iter(LISTINGS._kept))
+        account = model._lookup().shelf.account
 
         async def call() -> Any:
             async with LISTINGS.turn_on_this_loop(account):  # it hangs
@@ -247,7 +247,7 @@ def test_calls_at_once_look_at_the_same_newer_list(monkeypatch: pytest.MonkeyPat
 
         async def calls() -> None:
             model.refresh()
-            turn = LISTINGS.turn_on_this_loop(next(iter(LISTINGS._kept)))
+            turn = LISTINGS.turn_on_this_loop(model._lookup().shelf.account)
             async with turn:
                 waiting = [asyncio.create_task(model.ainvoke("hi")) for _ in range(5)]
                 while sum(not task.done() for task in waiting) != len(turn._waiters or ()):  # noqa: ASYNC110 - it has no event

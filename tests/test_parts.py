@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import redis_server
@@ -35,8 +35,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close the connections of the test's machines: the garbage collector may come to them in another test."""
+    yield
+    while Machine.made:
+        Machine.made.pop().store.close()
+
+
 class Machine:
     """One of those who share the server; it can be cut off."""
+
+    made: ClassVar[list[Machine]] = []
 
     def __init__(self, server: Server, sim: Simulator, name: str, budget: str, machines: int, **kwargs: Any) -> None:
         self._server, self._name, self._clock = server, name, Clock()
@@ -47,6 +57,7 @@ class Machine:
         )
         paid = {"allow_paid": True, "paid_models": [FLAT["id"]], "budget": budget, "project": "team", "max_wait": 0}
         self.model = make(sim, ["test/m01:free"], state=self.store, **paid, **kwargs)
+        self.made.append(self)
 
     def _acl(self, *rules: str) -> None:
         with self._server.client() as client:
