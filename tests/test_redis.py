@@ -7,6 +7,7 @@ import copy
 import logging
 import pickle
 import time
+import weakref
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -258,6 +259,9 @@ class TestOutage:
         clock.now = 31.0
         assert store.update(ADDED, one_more) == 4  # what was there before is gone with the server, but known here
         assert not store.degraded
+        kept = weakref.ref(store)
+        del store
+        assert kept() is None  # nothing of the outage holds it, so its connection is closed at once
 
     def test_read_only(self, own: Server, said: list[str]) -> None:
         store = RedisStore(own.url, warn=said.append, monotonic=(clock := Clock()))

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import random
 import re
-import socket
 import time
 import uuid
 from collections import deque
@@ -24,6 +23,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from langchain_openrouter_free.stores import ancestry, scripts
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Answer, Change, Fold, Page, PageRef, Row
+from langchain_openrouter_free.stores.impatience import impatient
 from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable
 
 try:
@@ -39,8 +39,6 @@ except ImportError as missing:  # pragma: no cover - told in words
 
 PREFIX = "openrouter-free"
 PATIENCE = 0.5
-# One answer may take so many times as long as the server may be silent in it.
-_IN_ALL = 10
 # A total budget must outlive a quiet year; rows of calls are folded after two weeks, in seconds.
 _PAGE_KEPT = 400 * 86_400
 _ROWS_KEPT = 60 * 86_400
@@ -79,56 +77,9 @@ class _Stand(NamedTuple):
     is_kept: bool
 
 
-class _Impatient:
-    """A socket to a server that must have answered in time, however little silence there is between the pieces."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock, self._silence, self._ends = sock, sock.gettimeout(), 0.0
-
-    def settimeout(self, silence: float | None) -> None:
-        self._silence = silence
-        self._sock.settimeout(silence)
-
-    def sendall(self, data: bytes) -> None:
-        if self._sock.gettimeout() != self._silence:
-            self._sock.settimeout(self._silence)
-        self._sock.sendall(data)
-        self._ends = time.monotonic() + (self._silence or 0.0) * _IN_ALL
-
-    def recv(self, size: int) -> bytes:
-        self._hurry()
-        return self._sock.recv(size)
-
-    def recv_into(self, buffer: Any) -> int:
-        self._hurry()
-        return self._sock.recv_into(buffer)
-
-    def _hurry(self) -> None:
-        if not self._silence:
-            return
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if left < self._silence:
-            self._sock.settimeout(left)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-
-def _impatient(kind: type[Any]) -> type[Any]:
-    """Return a class of the client's connections, with such sockets."""
-
-    class Connection(kind):  # type: ignore[misc]
-        def _connect(self) -> Any:
-            return _Impatient(super()._connect())
-
-    return Connection
-
-
 class _Pool(redis.ConnectionPool):
     def __init__(self, connection_class: type[Any] = redis.Connection, **options: Any) -> None:
-        super().__init__(_impatient(connection_class), **options)
+        super().__init__(impatient(connection_class), **options)
 
 
 class RedisStore(Sheltered):
@@ -236,7 +187,7 @@ class RedisStore(Sheltered):
         try:
             # Nothing is connected: only so is an option that is wrong found now, and not by the first call.
             pool.connection_class(**pool.connection_kwargs)
-            pool.connection_class = _impatient(pool.connection_class)
+            pool.connection_class = impatient(pool.connection_class)
         except (TypeError, redis.RedisError) as error:
             known = f"of its own this package knows {', '.join(_OPTIONS)}"
             raise ValueError(f"an option in it cannot be ({error}); {known}") from None
