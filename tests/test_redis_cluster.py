@@ -73,6 +73,30 @@ def test_processes_and_forks(nodes: list[Server], named: int, tmp_path: Path) ->
     assert in_other_process("forking_in_a_crowd", nodes[named].url, log) == 400
 
 
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_no_connection_is_left(nodes: list[Server], *, is_closed: bool) -> None:
+    """Of a store that is closed, or that nobody has any more; nor of the client that asked first."""
+    before = connected(nodes)
+    stores = [RedisStore(node.url, warn=fail) for node in nodes]
+    for store in stores:
+        for ref in PAGES:
+            store.update(ref, one_more)
+    assert connected(nodes) > before
+    if is_closed:
+        for store in stores:
+            store.close()
+    del stores, store
+    assert connected(nodes) <= before
+
+
+def connected(nodes: list[Server]) -> int:
+    count = 0
+    for node in nodes:
+        with node.client() as client:
+            count += len(client.client_list())
+    return count
+
+
 def test_a_node_goes_and_comes_back(nodes: list[Server]) -> None:
     """What it had is counted on here, and added when it is back; the other keys' node is asked all the while."""
     said: list[str] = []

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -229,7 +230,15 @@ class RedisStore(Sheltered):
         return self._known[key].page if key in self._known else None
 
     def _let_go(self) -> None:
+        if isinstance(self._client, RedisCluster):
+            # One that was made from an address leaves its nodes' connections open.
+            self._client.disconnect_connection_pools()  # type: ignore[no-untyped-call]
         self._client.close()
+
+    def __del__(self) -> None:
+        # A client for clusters holds itself in circles: its sockets would be left to the collector.
+        with suppress(Exception):
+            self._let_go()
 
     # -- keys
 
@@ -250,6 +259,7 @@ class RedisStore(Sheltered):
             try:
                 said = self._script(script)(keys=list(keys), args=list(arguments))
             except MovedError:
+                self._let_go()
                 self._client, self._scripts = self._made_for_cluster(), {}
                 said = self._script(script)(keys=list(keys), args=list(arguments))
         except Exception as error:  # noqa: BLE001 - over an answer that is none the client stumbles in any way
