@@ -16,7 +16,7 @@ import pytest
 from driving import drive, make
 from money_world import FLAT
 from redis_server import Server
-from store_helpers import ADDED, LOG, Clock, counted, fail, one_more
+from store_helpers import ADDED, COUNT, LOG, Clock, counted, fail, one_more
 
 from langchain_openrouter_free import AllModelsFailed
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -81,6 +81,23 @@ def test_a_server_that_stands_still_for_a_while(own: Server) -> None:
     for _ in range(2):
         store.update(ADDED, one_more)
     assert counted(RedisStore(own.url, warn=fail), ADDED) == 6
+
+
+def test_an_answer_that_nobody_waits_for_is_not_the_next(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C has come before it was read."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    store = RedisStore(own.url, warn=fail)
+    for ref in (ADDED, COUNT):
+        store.update(ref, one_more)
+    with monkeypatch.context() as patch:
+        patch.setattr("redis.Redis.parse_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.update(ADDED, one_more)
+    assert [store.update(ref, one_more) for ref in (COUNT, ADDED)] == [2, 3]
+    assert counted(RedisStore(own.url, warn=fail), ADDED) == 3
 
 
 @pytest.mark.parametrize("lost", range(7))

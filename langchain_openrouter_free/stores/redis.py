@@ -264,6 +264,11 @@ class RedisStore(Sheltered):
                 said = self._script(script)(keys=list(keys), args=list(arguments))
         except Exception as error:  # noqa: BLE001 - over an answer that is none the client stumbles in any way
             raise Unusable(type(error).__name__, f"cannot be used: {self._told(error)}") from None
+        except BaseException:
+            # What is read next of a connection that was interrupted may be the answer to what was asked before.
+            self._let_go()
+            self._client, self._scripts = self._made(self.url), {}
+            raise
         if not scripts.is_answer(script, said):
             raise Unusable("foreign", "cannot be used: what it answers is not what Redis would")
         took = self._monotonic() - began
