@@ -6,6 +6,7 @@ import asyncio
 import copy
 import logging
 import pickle
+import re
 import time
 import weakref
 from collections.abc import Callable
@@ -220,6 +221,23 @@ class TestAddress:
             assert store.degraded
             assert "geheim" not in "".join(said) + repr(store)
             assert RedisStore(server.url.replace("://", "://:right@"), warn=fail).update(COUNT, one_more) == 1
+
+    def test_the_rights_that_are_told_suffice(self, sim: Simulator, own: Server, said: list[str]) -> None:
+        readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+        told = re.search(r"A user of its own there needs `([^`]+)`", readme)
+        assert told is not None
+        with own.client() as client:
+            client.execute_command("ACL", "SETUSER", "router", "on", ">right", *told[1].split())
+            client.hset("openrouter-free:{count}:count", mapping={"version": "x", "text": "no number"})
+        address = own.url.replace("://", "://router:right@")
+        other, store = RedisStore(address, warn=said.append), RedisStore(address, warn=fail)
+        assert [kept.update(COUNT, one_more) for kept in (other, store)] == [1, 2]
+        assert ["cannot be read" in warning for warning in said] == [True]
+        store.append(LOG, 1.0, "told")
+        assert [text for _, text in store.recent(LOG)] == ["told"]
+        assert store.fold(LOG, 2.0, FOLDED, gathered) == 1
+        assert drive(make(sim, state=store), "invoke").text
+        assert not store.degraded
 
 
 class TestOutage:
