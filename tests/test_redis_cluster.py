@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis_server
 from driving import PATHS, drive, make
 from redis_server import Server
-from store_helpers import LOG, Clock, counted, fail, in_other_process, needs_fork, one_more
+from store_helpers import ADDED, LOG, Clock, counted, fail, in_other_process, needs_fork, one_more
 
 from langchain_openrouter_free import FreeQuotaExhausted
 from langchain_openrouter_free.simulator import Simulator
@@ -71,6 +72,23 @@ def test_processes_and_forks(nodes: list[Server], named: int, tmp_path: Path) ->
     for node in nodes:
         node.forget()
     assert in_other_process("forking_in_a_crowd", nodes[named].url, log) == 400
+
+
+def test_a_key_is_on_its_way_to_another_node(nodes: list[Server]) -> None:
+    """Whoever is asked first; and when it has come there."""
+    with nodes[0].client() as first, nodes[1].client() as second:
+        ask: list[Any] = [first.execute_command, second.execute_command]  # the client's own types do not tell
+        ids, slot = [told("CLUSTER", "MYID") for told in ask], ask[0]("CLUSTER", "KEYSLOT", "{added}")
+        here = 0 if slot < 8192 else 1
+        try:
+            ask[1 - here]("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[here])
+            ask[here]("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1 - here])
+            stores = [RedisStore(node.url, warn=fail) for node in nodes]
+            assert [store.update(ADDED, one_more) for store in stores] == [1, 2]
+        finally:
+            for told in ask:
+                told("CLUSTER", "SETSLOT", slot, "NODE", ids[1 - here])
+        assert [store.update(ADDED, one_more) for store in stores] == [3, 4]
 
 
 @pytest.mark.parametrize("is_closed", [True, False])

@@ -31,7 +31,7 @@ try:
     import redis
     from redis.backoff import NoBackoff
     from redis.cluster import RedisCluster
-    from redis.exceptions import MovedError
+    from redis.exceptions import AskError
     from redis.retry import Retry
 except ImportError as missing:  # pragma: no cover - told in words
     raise ImportError(
@@ -258,7 +258,7 @@ class RedisStore(Sheltered):
         try:
             try:
                 said = self._script(script)(keys=list(keys), args=list(arguments))
-            except MovedError:
+            except AskError:  # which `MovedError` is as well: this key has another node, or will have
                 self._let_go()
                 self._client, self._scripts = self._made_for_cluster(), {}
                 said = self._script(script)(keys=list(keys), args=list(arguments))
