@@ -73,3 +73,20 @@ def moment_of(written: Any) -> float:
     if not -_FARTHEST < moment < _FARTHEST:
         raise ValueError(f"{written!r} is no moment")
     return moment
+
+
+class Newer(ValueError):
+    """A page of the state was written by a newer version of this package: no damage, and nothing to be replaced."""
+
+
+def check_version(written: Any, known: int, *, least: int | None = None) -> None:
+    """Check the version that a page of the state says it is of: from `least` to `known`, or `known` alone.
+
+    Raises:
+        Newer: for a later one.
+        ValueError: for any other.
+    """
+    if type(written) is int and written > known:
+        raise Newer(f"version {written}; known: {known}")
+    if type(written) is not int or written < (known if least is None else least):
+        raise ValueError(f"{written!r} is no version that is known")

@@ -18,7 +18,7 @@ from typing import Any
 from langchain_openrouter_free.books.budget import NANO
 from langchain_openrouter_free.books.quota import Quota
 from langchain_openrouter_free.errors import AttemptRecord, route_facts
-from langchain_openrouter_free.values import moment_of, value_type
+from langchain_openrouter_free.values import check_version, moment_of, value_type
 
 # Rows older than this are folded, and counts of days older than that are dropped, in seconds.
 ROWS_KEPT = 14 * 86_400.0
@@ -170,12 +170,11 @@ class Totals:
         """Read them from text.
 
         Raises:
-            ValueError: if it is no such page, or one of another version.
+            ValueError: if it is no such page, or one of another version; `Newer` for a later one.
         """
         try:
             page: dict[str, Any] = json.loads(text)
-            if page["v"] != VERSION:
-                raise ValueError(f"totals of version {page['v']!r}")
+            check_version(page["v"], VERSION)
             return cls(page["days"], int(page["unread"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no totals: {error!r}") from error

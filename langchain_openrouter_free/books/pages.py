@@ -19,7 +19,7 @@ from langchain_openrouter_free.books.quota import Use, Windows
 from langchain_openrouter_free.books.tripwire import Quarantine
 from langchain_openrouter_free.judging.traits import Traits
 from langchain_openrouter_free.judging.verdicts import Kind
-from langchain_openrouter_free.values import moment_of, value_type
+from langchain_openrouter_free.values import check_version, moment_of, value_type
 
 VERSION = 2
 
@@ -52,13 +52,12 @@ def decode(text: str) -> Ledger:
     """Read a book from text.
 
     Raises:
-        ValueError: if it is no book, or one of another version.
+        ValueError: if it is no book, or one of another version; `Newer` for a later one.
     """
     line, newline, rest = text.partition("\n")
     try:
         head = json.loads(line)
-        if head["v"] != VERSION:
-            raise ValueError(f"a ledger of version {head['v']!r}")
+        check_version(head["v"], VERSION)
         unsaid, models = head["unsaid"], _TAIL.decode(newline + rest)
         row, rate = head.get("paid") or ((0.0, 0.0), None)
         since = head.get("held_since") or {}

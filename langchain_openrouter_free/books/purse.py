@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from langchain_openrouter_free.books.budget import Budget, dollars
-from langchain_openrouter_free.values import moment_of, value_type
+from langchain_openrouter_free.values import check_version, moment_of, value_type
 
 # A reservation whose attempt never came back counts as spent when this has passed, in seconds.
 LEASE = 3600.0
@@ -183,12 +183,11 @@ class Purse:
         """Read a book from text; one of version 1 knew no disputes.
 
         Raises:
-            ValueError: if it is no book, or one of another version.
+            ValueError: if it is no book, or one of another version; `Newer` for a later one.
         """
         try:
             page = json.loads(text)
-            if page.pop("v") not in (1, VERSION):
-                raise ValueError("a purse of another version")
+            check_version(page.pop("v"), VERSION, least=1)
             page["reservations"] = {
                 str(key): Reservation(int(kept[0]), moment_of(kept[1]), *kept[2:])
                 for key, kept in page["reservations"].items()

@@ -25,7 +25,7 @@ class PageRef(Generic[Page]):
     Attributes:
         key: the page's name, e.g. `account:<hash>`.
         encode: page -> text.
-        decode: text -> page; raises ValueError for a text that it cannot read.
+        decode: text -> page; raises ValueError for a text that it cannot read, `Newer` for a later version's.
         merge: (base, mine, there) -> page: joins what was counted apart from others, since `base` was last seen, with
             what is there by then; None where a page of its own is not worth being joined.
     """

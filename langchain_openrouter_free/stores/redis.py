@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from langchain_openrouter_free.stores import ancestry, scripts
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.impatience import impatient
-from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable
+from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable, read
 
 try:
     import redis
@@ -314,11 +314,10 @@ class RedisStore(Sheltered):
 
     def _decoded(self, ref: PageRef[Page], text: bytes) -> Page | None:
         """Read a page; None, and its text set aside, where that cannot be."""
-        try:
-            return ref.decode(text.decode("utf-8"))
-        except (ValueError, RecursionError):
+        page = read(ref, text)
+        if page is None:
             self._set_aside(ref.key, text)
-            return None
+        return page
 
     def _set_aside(self, key: str, text: bytes) -> None:
         name = f"{self._page_key(key)}:set-aside"

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from langchain_openrouter_free import forks
 from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.memory import MemoryStore
+from langchain_openrouter_free.values import Newer
 
 logger = logging.getLogger("langchain_openrouter_free")
 
@@ -48,6 +49,20 @@ class Unusable(Exception):
         self.kind = kind
         self.unheard: tuple[str, str, Any] | None = None
         self.row = ""
+
+
+def read(ref: PageRef[Page], text: str | bytes) -> Page | None:
+    """Return what a page's text says; None where nobody can read it.
+
+    Raises:
+        Unusable: a newer version of this package can.
+    """
+    try:
+        return ref.decode(text if isinstance(text, str) else text.decode("utf-8"))
+    except Newer as newer:
+        raise Unusable("newer", f"has a page of a newer version of this package ({ref.key}: {newer})") from newer
+    except (ValueError, RecursionError):
+        return None
 
 
 class Sheltered(ABC):

@@ -24,7 +24,7 @@ from langchain_openrouter_free.stores import files
 from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.connection import BUSY, SCHEMA, Connection, code
 from langchain_openrouter_free.stores.files import default_path
-from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable
+from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable, read
 
 __all__ = ["MEMORY", "SCHEMA", "SqliteStore", "default_path"]
 
@@ -61,14 +61,14 @@ class SqliteStore(Sheltered):
     transaction: those of a process wait for each other on a lock of its own, those of several on the file's.
 
     The file never breaks a call. Where it cannot be used (locked for longer than `patience`, read-only, full,
-    in a place that cannot be written, of a newer version, not ours), a warning is given, once for each kind of
-    trouble and store, and the pages are kept in memory, beginning with those last seen in the file; logs begin
-    empty there, and keep their last 1000 rows. After `retry_after` the file is tried again; see `Sheltered` for
-    what comes back into it. A damaged file is moved to `<name>.corrupt-<UTC time>` and a new one begun. A single
-    page that cannot be read is begun anew and its text kept in the table `set_aside`: of each the first megabyte,
-    and of all the newest 16. After either, a page whose owner says how to join pages begins with what this process
-    last saw of it. A file that is deleted or replaced while in use is noticed at the next update, which goes to the
-    new one.
+    in a place that cannot be written, of a newer version or with a page of one, not ours), a warning is given, once
+    for each kind of trouble and store, and the pages are kept in memory, beginning with those last seen in the file;
+    logs begin empty there, and keep their last 1000 rows. After `retry_after` the file is tried again; see
+    `Sheltered` for what comes back into it. A damaged file is moved to `<name>.corrupt-<UTC time>` and a new one
+    begun. A single page that cannot be read is begun anew and its text kept in the table `set_aside`: of each the
+    first megabyte, and of all the newest 16. After either, a page whose owner says how to join pages begins with what
+    this process last saw of it. A file that is deleted or replaced while in use is noticed at the next update, which
+    goes to the new one.
 
     In the file a log has no end but that of the disk: somebody has to fold it.
 
@@ -269,11 +269,9 @@ class SqliteStore(Sheltered):
         last: Page | None = None if ref.merge is None else self._last_seen(ref.key)
         if text is None:
             return None, last if ref.key in self._saved else None
-        try:
-            if isinstance(text, str):
-                return text, ref.decode(text)
-        except (ValueError, RecursionError):
-            pass
+        page = read(ref, text) if isinstance(text, str) else None
+        if isinstance(text, str) and page is not None:
+            return text, page
         file.set_aside(ref.key, text)
         what = f"has a page that cannot be read ({ref.key})"
         self._warn_once("page", f"{what}: it is begun anew, and its text is kept in the table set_aside.")
