@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from driving import TWENTY, book_of, drive, make
 
@@ -78,6 +80,32 @@ def test_a_jump_back_makes_no_long_day(jump: str) -> None:
         assert isinstance(found, Slot) or found.until <= now + DAY
     _, found = windows.admitted(limits, MIDNIGHT + 2 * DAY + 2, 0)
     assert isinstance(found, Slot)
+
+
+@pytest.mark.parametrize("jump", [DAY, 3 * DAY, 4 * DAY, 10 * DAY, 400 * DAY])
+@pytest.mark.parametrize("whose", ["the account's", "a project's"])
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_a_day_that_was_used_up_ahead_is_over_after_days(path: str, whose: str, jump: float) -> None:
+    """What a clock that is ahead has counted shuts the account, or the share, for three days at most, whoever asks."""
+    clock, server = FakeClock(now=START + jump), FakeClock(now=START)
+    share = {"limits": {"per_day": 2}} if whose == "the account's" else {"daily_share": 2, "limits": {"per_day": 9}}
+    with Simulator(Scenario(per_day=9), clock=server.now) as sim:
+        model = make(sim, TWENTY[:1], clock=clock, max_wait=0, project="one", **share)
+
+        def answers() -> bool:
+            with contextlib.suppress(FreeQuotaExhausted):
+                return bool(drive(model, path).text)
+            return False
+
+        assert [answers() for _ in range(3)] == [True, True, False]
+        clock.advance(-jump)
+        days = []
+        for _ in range(5):
+            days.append(answers())
+            clock.advance(DAY)
+            server.advance(DAY)
+    assert days[0] is False, "what was counted by a wrong clock counts today"
+    assert days.index(True) <= (1 if jump > 3 * DAY else 4)
 
 
 @pytest.mark.parametrize("jump", JUMPS)

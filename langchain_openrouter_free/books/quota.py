@@ -21,8 +21,9 @@ _MINUTES_A_DAY = int(DAY // MINUTE)
 # leaves this long before the end of a minute, or after its beginning, in seconds, is counted in both.
 BEFORE_END = 2.0
 AFTER_START = 1.5
-# A slot booked further ahead, in minutes, was booked by a clock that was wrong.
-_FARTHEST_BOOKED = 3 * _MINUTES_A_DAY
+# A slot booked further ahead, in days and in minutes, was booked by a clock that was wrong.
+_FARTHEST_DAYS = 3
+_FARTHEST_BOOKED = _FARTHEST_DAYS * _MINUTES_A_DAY
 # What nothing is changed in: values of this module are tuples, which are made in half the time under the lock.
 _NOTHING: dict[Any, Any] = {}
 # A project that was not seen for so many days has no claim to a share any more.
@@ -97,6 +98,10 @@ class Use(NamedTuple):
         if day < self.day:
             return self.used + self.ahead
         return self.used if day == self.day else self.ahead if day == self.day + 1 else 0
+
+    def seen_by(self, today: int) -> Use:
+        """Return it as it is today: what was taken on a day that is too far ahead is today's."""
+        return self if self.day <= today + _FARTHEST_DAYS else Use(today, self.on(today), 0, self.kept)
 
     def plus(self, slot: Slot, number: int, today: int) -> Use:
         """Return it with `number` more (or less) requests on the day of a slot; at midnight, on the new one."""
@@ -217,16 +222,25 @@ class Windows(NamedTuple):
         """Return the windows at `now`: past ones are closed, and what a wrong clock counted is today's."""
         first, day = int(now // MINUTE) - 1, int(now // DAY)
         last = first + _FARTHEST_BOOKED
-        if _within(self.days, day - 1, day + 3) and _within(self.minutes, first, last):
+        if _within(self.days, day - 1, day + _FARTHEST_DAYS) and _within(self.minutes, first, last):
             return self
         # Yesterday is kept: a clock that is set right at midnight must not find it empty.
-        days = {number: taken for number, taken in self.days.items() if day - 1 <= number <= day + 3}
-        stray = sum(taken for number, taken in self.days.items() if number > day + 3)
+        days = {number: taken for number, taken in self.days.items() if day - 1 <= number <= day + _FARTHEST_DAYS}
+        stray = sum(taken for number, taken in self.days.items() if number > day + _FARTHEST_DAYS)
         if stray:
             days[day] = days.get(day, 0) + stray
         minutes = {number: taken for number, taken in self.minutes.items() if first <= number <= last}
-        projects = {name: use for name, use in self.projects.items() if abs(day - use.day) <= _FORGOTTEN_DAYS}
+        seen = {name: use.seen_by(day) for name, use in self.projects.items()}
+        projects = {name: use for name, use in seen.items() if day - use.day <= _FORGOTTEN_DAYS}
         return Windows(minutes, days, projects)
+
+    def set_right(self, now: float) -> Windows:
+        """Return the windows with what a clock that was far ahead has counted taken for today's, else as they are.
+
+        Whoever finds no slot keeps no windows: found anew each day, what it had counted would shut every day until its
+        own.
+        """
+        return self.turned_to(now) if max(self.days, default=0) > now // DAY + _FARTHEST_DAYS else self
 
     def on(self, day: int) -> int:
         """Return what is taken of a day.

@@ -40,7 +40,9 @@ class Route(Walked):
         Returns:
             The book after the decision, and the decision.
         """
-        booked = self._slot
+        windows, booked = book.windows.set_right(now), self._slot
+        if windows is not book.windows:
+            book = book._replace(windows=windows)
         if booked is not None and self._is_lost(booked, now):
             book, booked = book.released(booked, now), None
         self._booked = booked
