@@ -95,9 +95,13 @@ def __getattr__(name: str) -> Any:
         globals()[name] = found
         return found
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - slow, and rarely asked
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow, and rarely asked
 
-        return version("langchain-openrouter-free")
+        try:
+            return version("langchain-openrouter-free")
+        except PackageNotFoundError:
+            # Not installed, but in the path. `hasattr`, and what looks at all of a module, expect no other error.
+            return "0+unknown"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -13,6 +14,7 @@ from typing import Any, get_type_hints
 import pytest
 from langchain_core.tools import StructuredTool
 
+import langchain_openrouter_free
 from langchain_openrouter_free import ChatOpenRouterFree
 from langchain_openrouter_free.later import Later
 
@@ -93,3 +95,10 @@ def test_a_module_that_is_read_later_is_the_module() -> None:
         _ = later.nothing
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         _ = Later("no_such_module").anything
+
+
+def test_a_package_that_is_not_installed_can_be_looked_at_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tools read all of a module's attributes, and take no error but AttributeError for an answer."""
+    monkeypatch.setattr(metadata.Distribution, "discover", lambda **_: iter(()))
+    found = dict(inspect.getmembers(langchain_openrouter_free))
+    assert found["__version__"] == "0+unknown"
