@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
@@ -104,9 +105,9 @@ class Portal:
             raise
 
     def _hand_over(self, handed: _Handed[T], home: asyncio.AbstractEventLoop | None) -> Future[T]:
-        loop = self._loop()
-        if home not in (None, loop):
+        if home not in (None, self._present()):
             raise _closed()
+        loop = self._loop()
         handed.loop = loop
         return asyncio.run_coroutine_threadsafe(handed.run(), loop)
 
@@ -128,7 +129,11 @@ class Portal:
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop of this process, under the lock; a forked child starts its own."""
-        if self._running is None or self._running[0] != os.getpid():
+        loop = self._present()
+        if loop is None:
+            if sys.is_finalizing():
+                # No thread begins any more: who started one would wait for it for ever.
+                raise _closed()
             loop = asyncio.new_event_loop()
             thread = threading.Thread(target=_serve, args=(loop,), name="openrouter-free-hedging", daemon=True)
             try:
@@ -138,7 +143,12 @@ class Portal:
                 # Who is interrupted as it starts has no use for it, and nobody else knows of it.
                 loop.call_soon_threadsafe(loop.stop)
                 raise
-        return self._running[2]
+        return loop
+
+    def _present(self) -> asyncio.AbstractEventLoop | None:
+        """Return the loop of this process, if it has one."""
+        running = self._running
+        return running[2] if running is not None and running[0] == os.getpid() else None
 
     def forked(self) -> None:
         """Go on in a forked process."""
