@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,22 +114,3 @@ def test_an_interruption_as_the_portal_starts(monkeypatch: pytest.MonkeyPatch) -
     started[0].join(5)
     assert not started[0].is_alive()
     assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
-
-
-LEFT_OPEN = """
-import sys
-from langchain_openrouter_free import ChatOpenRouterFree
-
-url, key, state = sys.argv[1:]
-model = ChatOpenRouterFree(models=["test/m01:free"], api_key=key, base_url=url, state=state, hedge_after=5)
-chunks = model.stream("hi")
-print(next(chunks).text)
-"""
-
-
-def test_a_hedged_stream_that_is_left_open_holds_up_no_exit(sim: Simulator, tmp_path: Path) -> None:
-    """The interpreter lets go of it when no thread begins any more, and says nothing."""
-    sim.script({TWENTY[0]: {"do": "stall", "after": 2, "reasoning": False}})
-    program = [sys.executable, "-c", LEFT_OPEN, sim.base_url, sim.api_key, str(tmp_path / "state.sqlite3")]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=50, check=True)
-    assert (bool(done.stdout.strip()), done.stderr) == (True, "")

@@ -184,8 +184,11 @@ class Clients:
                 known = self._loops.get(id(loop))
                 if known is not None and known.pools is pools:
                     del self._loops[id(loop)]
-            for counted in pools.clients:
-                await counted.client.aclose()
+            # A loop that does not watch over its generators, as that of `nest_asyncio`, leaves this to the garbage
+            # collector: nothing can be awaited then.
+            if _is_in_a_loop():
+                for counted in pools.clients:
+                    await counted.client.aclose()
 
     def forked(self) -> None:
         """Go on in a forked process."""
@@ -209,6 +212,14 @@ class Clients:
             known = self._loops.pop(id(asyncio.get_running_loop()), None)
         if known is not None:
             await known.guardian.aclose()
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 CLIENTS = Clients()
