@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free.books import pages
+from langchain_openrouter_free.books.budget import Budget
 from langchain_openrouter_free.books.joining import joined_books, joined_purses
 from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.books.purse import Purse
@@ -107,6 +108,16 @@ def test_what_one_side_has_settled_is_not_open_again(closed_by: str) -> None:
     mine, there = (closed, open_) if closed_by == "mine" else (open_, closed)
     joined = joined_purses(base, mine, there)
     assert (joined.reserved, joined.spent_total) == (0, 35)
+
+
+@pytest.mark.parametrize("turned_by", ["mine", "there"])
+def test_a_warning_of_yesterday_is_none_of_today(turned_by: str) -> None:
+    budget = Budget.parse("$1/day, $1.6/month")
+    base, _ = Purse().booked(8 * 10**8, NOON).crossed(budget, NOON)
+    today = base.turned_to(NOON + 86_400).booked(5 * 10**8, NOON + 86_400)
+    joined = joined_purses(base, *((today, base) if turned_by == "mine" else (base, today)))
+    told = joined.crossed(budget, NOON + 86_400)[1]
+    assert [(warning.window, warning.percent) for warning in told] == [("day", 50), ("month", 80)]
 
 
 def test_slots_of_one_project_add_up() -> None:
