@@ -147,8 +147,18 @@ def test_a_file_that_comes_back_can_be_paid_from_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("by_responses", [False, True])
-def test_another_packages_model_says_no_more_than_is_held_back_for(path: str, *, by_responses: bool) -> None:
+@pytest.mark.parametrize(
+    ("length", "many"),
+    [
+        ("max_completion_tokens", {"max_tokens": 9000, "n": 3}),
+        ("max_completion_tokens", {"extra_body": {"max_completion_tokens": 9000, "max_tokens": 9000, "n": 3}}),
+        ("max_output_tokens", {"max_tokens": 9000, "use_responses_api": True}),
+        ("max_output_tokens", {"extra_body": {"max_output_tokens": 9000}, "use_responses_api": True}),
+    ],
+)
+def test_another_packages_model_says_no_more_than_is_held_back_for(
+    path: str, length: str, many: dict[str, Any]
+) -> None:
     """It is asked for one answer of that length, whatever it was made for: limit and number were its own once."""
     bodies: list[dict[str, Any]] = []
 
@@ -156,16 +166,14 @@ def test_another_packages_model_says_no_more_than_is_held_back_for(path: str, *,
         bodies.append(json.loads(request.content))
         return httpx.Response(503, json={"error": {"message": "down", "code": 503}})
 
-    many: dict[str, Any] = {"max_tokens": 9000} if by_responses else {"max_tokens": 9000, "n": 3}
     clients: dict[str, Any] = {
         name: kind(transport=httpx.MockTransport(keep)) for name, kind in CLIENTS_OF_OPENAI.items()
     }
-    other = ChatOpenAI(model="dear", api_key=SecretStr("k"), use_responses_api=by_responses, **many, **clients)
+    other = ChatOpenAI(model="dear", api_key=SecretStr("k"), **many, **clients)
     paid = [PaidModel(other, prompt_price=1, completion_price=2)]
     with Simulator(LAWS) as sim:
         model = make(sim, [TWENTY[0]], **{**PAYING, "paid_models": paid, "max_tokens": 123})
         with pytest.raises(AllModelsFailed):
             drive(model, path)
     [body] = bodies
-    assert body["max_output_tokens" if by_responses else "max_completion_tokens"] == 123
-    assert body.get("n", 1) == 1
+    assert (body[length], body.get("max_tokens", 123), body.get("n", 1)) == (123, 123, 1)

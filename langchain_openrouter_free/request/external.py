@@ -29,6 +29,9 @@ _NEVER_SENT = frozenset(
     {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "ConnectionRefusedError", "ClientConnectorError"}
 )
 
+# By which names a body of OpenAI's kind limits an answer.
+_LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+
 
 def without_retries(model: Any, label: str) -> BaseChatModel:
     """Return the chat model with its own retries turned off, and for one answer: no more is held back for it.
@@ -60,10 +63,23 @@ def without_retries(model: Any, label: str) -> BaseChatModel:
 
 
 def within(model: BaseChatModel, max_tokens: int) -> BaseChatModel:
-    """Return the chat model with a limit of its own that is no higher: in OpenAI's Responses API it is what counts."""
-    own = getattr(model, "max_tokens", None) if "max_tokens" in type(model).model_fields else None
-    is_higher = isinstance(own, int) and own > max_tokens
-    return model.model_copy(update={"max_tokens": max_tokens}) if is_higher else model
+    """Return the chat model with no limit of its own that is higher: in OpenAI's Responses API it is what counts.
+
+    So is its `extra_body`, which is laid over what is asked for; that must not ask for several answers either.
+    """
+    fields = type(model).model_fields
+    own = getattr(model, "max_tokens", None) if "max_tokens" in fields else None
+    extra = dict(getattr(model, "extra_body", None) or {}) if "extra_body" in fields else {}
+    longer = {name: max_tokens for name in _LENGTHS & extra.keys() if not _is_within(extra[name], max_tokens)}
+    several = {"n": 1} if extra.get("n", 1) != 1 else {}
+    changed: dict[str, Any] = {"extra_body": extra | longer | several} if longer or several else {}
+    if isinstance(own, int) and own > max_tokens:
+        changed["max_tokens"] = max_tokens
+    return model.model_copy(update=changed) if changed else model
+
+
+def _is_within(said: object, most: int) -> bool:
+    return isinstance(said, int) and 0 < said <= most
 
 
 async def on_this_loop(model: BaseChatModel, watch: Stopwatch) -> BaseChatModel:
