@@ -372,6 +372,13 @@ def test_a_dispute_about_nothing_ends_as_well() -> None:
     assert purse.due(NOW + 10 * DAY) == ()
 
 
+def test_what_is_told_of_an_answer_that_is_settled_or_another_books_changes_nothing() -> None:
+    """Two ask for its cost at once, or the account's page has it and the project's has not."""
+    book = Purse().reserved_for("r", 5, NOW)
+    assert book == book.named("other", "gen") == book.settled("other", None, NOW, "gen")
+    assert book == book.unanswered("gen", NOW) == book.reconciled("gen", 3, NOW)
+
+
 @pytest.mark.parametrize("told", ["named", "reconcile"])
 def test_a_lost_reservation_is_warned_of(told: str) -> None:
     """A crash spent 60 % of the cap: the next call says so, whatever finds it out."""
