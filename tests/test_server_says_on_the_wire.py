@@ -150,6 +150,7 @@ METERS: dict[str, tuple[dict[str, str], tuple[str, int] | None]] = {
     "a day that is used up": ({"limit": "50", "remaining": "0", "reset": milliseconds(5 * HOUR)}, ("day", 50)),
     "a minute with room": ({"limit": "20", "remaining": "1", "reset": milliseconds(30)}, None),
     "a single model's minute": ({"limit": "8", "remaining": "0", "reset": milliseconds(30)}, None),
+    "nothing of what is left": ({"limit": "20", "reset": milliseconds(30)}, None),
     "no reset": ({"limit": "20", "remaining": "0"}, None),
     "a reset in the past": ({"limit": "20", "remaining": "0", "reset": milliseconds(-30)}, None),
     "less than nothing left": ({"limit": "20", "remaining": "-1", "reset": milliseconds(30)}, None),

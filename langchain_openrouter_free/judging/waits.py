@@ -100,8 +100,6 @@ def _moment(value: float, now: float, *, relative: bool = False) -> float | None
     X-RateLimit-Reset is epoch milliseconds (recorded 2025-04 to 2026-10); the other units are seen behind
     proxies. A moment that is over, is now, or is over 25 hours ahead is no information.
     """
-    if value < 0:
-        return None
     if relative or value < 1e8:
         value = now + value
     elif value > 1e11:
