@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 from money_world import FLAT
-from store_helpers import Clock, counted, opened
+from store_helpers import COUNT, Clock, counted, one_more, opened
 
 from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree, FreeQuotaExhausted
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -324,3 +324,15 @@ def test_a_budget_outlives_the_damage_of_its_file(tmp_path: Path, sim: Simulator
     assert other.spending().windows[2].spent == "0.5"
     model.forget_everything()
     assert [one.spending().windows[2].spent for one in (model, other)] == ["0", "0"]
+
+
+def test_a_state_that_is_begun_anew_in_an_outage_is_new(tmp_path: Path) -> None:
+    """The file was not ours; what was counted beside it is forgotten with it, and the new one is used at once."""
+    place = tmp_path / "state.sqlite3"
+    with contextlib.closing(sqlite3.connect(place)) as foreign:
+        foreign.execute("CREATE TABLE theirs (it)")
+    store = SqliteStore(place, warn=lambda _: None)
+    assert (store.update(COUNT, one_more), store.degraded) == (1, True)
+    assert Path(str(store.begin_anew())).is_file()
+    assert not store.degraded
+    assert (store.update(COUNT, one_more), store.degraded, place.is_file()) == (1, False, True)

@@ -229,8 +229,7 @@ class Sheltered(ABC):
         self._let_go()
         self._unsure = trouble.row or _ALONE
         if self._back_at is None:
-            self._memory = MemoryStore()
-            self._astray, self._rows, self._unheard = {}, deque(maxlen=_MOST_KEPT), {}
+            self._forget_outage()
         key, name, page = trouble.unheard or ("", "", None)
         if page is not None:
             unheard = self._unheard.setdefault(key, {})
@@ -242,6 +241,11 @@ class Sheltered(ABC):
         means = "the state is kept in this process's memory, unknown to others"
         again = f"it is tried again every {self._retry_after:g} s"
         self._warn_once(trouble.kind, f"{trouble}: {means}; {again}.")
+
+    def _forget_outage(self) -> None:
+        """Keep nothing of an outage, as if there had been none."""
+        self._back_at, self._memory = None, MemoryStore()
+        self._astray, self._rows, self._unheard = {}, deque(maxlen=_MOST_KEPT), {}
 
     def _update_astray(
         self,

@@ -188,7 +188,10 @@ class SqliteStore(Sheltered):
         with self._lock:
             self.close()
             self._seen, self._saved = {}, set()
-            return files.move_aside(self.path, files.identity(self.path), "reset")
+            kept_as = files.move_aside(self.path, files.identity(self.path), "reset")
+            if kept_as is not None:
+                self._forget_outage()
+            return kept_as
 
     def _let_go(self) -> None:
         file, self._file, self._seized = self._file, None, False
