@@ -34,3 +34,15 @@ def expanded(place: str | Path, what: str) -> Path:
         return Path(place).expanduser()
     except RuntimeError as error:
         raise ConfigurationError(f"{what}={str(place)!r}: {error}") from None
+
+
+def absolute(place: str | Path, what: str) -> Path:
+    """Return a path from the root on, with the folder that its `~` stands for.
+
+    Raises:
+        ConfigurationError: as for `expanded`, or if it begins with the working directory and that was deleted.
+    """
+    try:
+        return expanded(place, what).absolute()
+    except OSError:
+        raise ConfigurationError(f"{what}={str(place)!r}: the working directory is not there any more.") from None

@@ -49,7 +49,14 @@ def test_streams_that_take_nothing(command: str, streams: str, code: int, tmp_pa
     assert "Exception" not in done.stderr
 
 
-@pytest.mark.parametrize(("command", "kind"), [("init", "FileNotFoundError"), (TRUST, "NotADirectoryError")])
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        ("init", "FileNotFoundError"),
+        ("models --dotenv .env", "ConfigurationError"),
+        (TRUST, "NotADirectoryError"),
+    ],
+)
 def test_what_the_system_refuses_is_json_as_well(command: str, kind: str, tmp_path: Path) -> None:
     """A working directory that is gone; a folder for what is confirmed that cannot be made."""
     place = tmp_path / "place"

@@ -20,7 +20,7 @@ from langchain_openrouter_free.configuration.layers import Layer, Origin, Settin
 from langchain_openrouter_free.configuration.reading import OWN_FILE, PYPROJECT, Document, document
 from langchain_openrouter_free.configuration.secrecy import in_version_control, repository
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.homes import expanded
+from langchain_openrouter_free.homes import absolute, expanded
 from langchain_openrouter_free.request import settings
 from langchain_openrouter_free.values import value_type
 
@@ -114,7 +114,7 @@ def user_file() -> Path | None:
     """
     named = os.environ.get(environment.CONFIG)
     if named:
-        return expanded(named, environment.CONFIG).absolute()
+        return absolute(named, environment.CONFIG)
     import platformdirs  # noqa: PLC0415 - as for the state file
 
     folder = homes.own(platformdirs.user_config_path)
@@ -163,7 +163,7 @@ def _dotenv(asked: object) -> list[Layer]:
     """Return the layer of a `.env` file: it is as much, or as little, the user's as a project's file."""
     if not asked:
         return []
-    path = expanded(".env" if asked is True or asked in ("1", "true") else str(asked), ".env").absolute()
+    path = absolute(".env" if asked is True or asked in ("1", "true") else str(asked), ".env")
     layer = environment.layer(environment.dotenv(path), Source.DOTENV, str(path))
     if "api_key" in layer and in_version_control(path):
         _warn_once(f"{path}: the key is not read from a file that is, or may come, under version control.")

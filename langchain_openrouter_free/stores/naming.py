@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.homes import expanded
+from langchain_openrouter_free.homes import absolute
 from langchain_openrouter_free.stores.base import StateStore, is_store
 from langchain_openrouter_free.stores.memory import MemoryStore
 
@@ -58,7 +58,7 @@ def store_of(state: object) -> StateStore:
         scheme = state.partition(":")[0]
         raise ConfigurationError(f"state: {scheme}: names no server that is known; write redis://host:6379/0.")
     if isinstance(state, Path) or (isinstance(state, str) and _PATH_LIKE.search(state)):
-        return _file_store(expanded(state, "state").absolute())
+        return _file_store(absolute(state, "state"))
     raise ConfigurationError(
         f"state={state!r} is neither 'memory', nor the path of a file, nor redis://..., nor a StateStore."
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
-from langchain_openrouter_free.homes import expanded
+from langchain_openrouter_free.homes import absolute
 from langchain_openrouter_free.stores import files
 from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.connection import BUSY, SCHEMA, Connection, code
@@ -105,7 +105,7 @@ class SqliteStore(Sheltered):
         Raises:
             ConfigurationError: if the home that a path begins with, or the user's own, is not known.
         """
-        self.path = None if path == MEMORY else expanded(default_path() if path is None else path, "state").absolute()
+        self.path = None if path == MEMORY else absolute(default_path() if path is None else path, "state")
         super().__init__(warn=warn, retry_after=retry_after, monotonic=monotonic)
         self._patience = patience
         self._place = str(self.path)
