@@ -76,3 +76,19 @@ def test_what_the_system_refuses_is_json_as_well(command: str, kind: str, tmp_pa
     said = json.loads(done.stdout)["error"]
     assert (said["kind"], said["exit_code"]) == (kind, done.returncode)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("words", "name"), [("--pyproject", "pyproject.toml"), ("--force", "openrouter-free.toml")])
+def test_a_pipe_is_no_file_to_write_a_configuration_into(words: str, name: str, tmp_path: Path) -> None:
+    """Whoever opened it would wait for somebody at its other end."""
+    os.mkfifo(tmp_path / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "langchain_openrouter_free", "init", words],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, "it is a pipe" in " ".join(done.stderr.split())) == (1, True)

@@ -6,6 +6,7 @@ import errno
 import os
 from pathlib import Path
 
+from langchain_openrouter_free.cli.output import Output
 from langchain_openrouter_free.cli.start import Options
 from langchain_openrouter_free.configuration.effective import NO_HOME, project_document, user_file
 from langchain_openrouter_free.configuration.reading import OWN_FILE, PYPROJECT, document
@@ -25,11 +26,7 @@ def run(options: Options, *, pyproject: bool, user: bool, force: bool) -> None:
     if other is not None and other.path != path:
         found = f"{other.path} has settings of this project, and of two such files only one counts"
         out.fail("FileExists", f"{found}: change that one, or --force writes {path.name} all the same.", 1)
-    if pyproject:
-        if document(path) is not None:
-            out.fail("FileExists", f"{path} has a table [tool.openrouter-free] already.", 1)
-    elif path.exists() and not force:
-        out.fail("FileExists", f"{path} is there already: --force overwrites it.", 1)
+    _check_free(out, path, pyproject=pyproject, force=force)
     try:
         if pyproject:
             _append(path, template("tool.openrouter-free"))
@@ -41,6 +38,17 @@ def run(options: Options, *, pyproject: bool, user: bool, force: bool) -> None:
     if not out.result({"written": path}):
         out.say(f"Wrote {path}. All in it is commented out: take away the # of what you want to set.")
         out.say("Next: openrouter-free doctor")
+
+
+def _check_free(out: Output, path: Path, *, pyproject: bool, force: bool) -> None:
+    """End the command where the file must not be written, or cannot: a pipe waits for whom nobody has asked."""
+    if path.is_fifo():
+        out.fail("CannotWrite", f"{path} cannot be written: it is a pipe.", 1)
+    if pyproject:
+        if document(path) is not None:
+            out.fail("FileExists", f"{path} has a table [tool.openrouter-free] already.", 1)
+    elif path.exists() and not force:
+        out.fail("FileExists", f"{path} is there already: --force overwrites it.", 1)
 
 
 def _append(path: Path, text: str) -> None:
