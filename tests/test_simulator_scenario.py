@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -216,3 +217,20 @@ pytest_plugins = ["langchain_openrouter_free.simulator.pytest_plugin"]
 def test_fixture(openrouter_simulator: Simulator) -> None:
     """The fixture yields a simulator that runs."""
     assert httpx.get(f"{openrouter_simulator.base_url}/models", trust_env=False).status_code == 200
+
+
+def test_the_scenarios_are_found_in_an_archive(tmp_path: Path) -> None:
+    """The package may be imported from one."""
+    package = Path(langchain_openrouter_free.simulator.__file__).parent
+    with zipfile.ZipFile(tmp_path / "it.zip", "w") as archive:
+        for file in [package.parent / "__init__.py", *package.rglob("*.py"), *package.rglob("*.toml")]:
+            archive.write(file, file.relative_to(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-m", "langchain_openrouter_free.simulator", "--list"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "it.zip")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr, "rush-hour" in done.stdout) == (0, "", True)

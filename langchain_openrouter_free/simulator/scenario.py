@@ -40,6 +40,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +155,11 @@ def from_table(table: Mapping[str, Any], where: str = "scenario") -> Scenario:
         raise ScenarioError(f"{where}: a value has the wrong type ({error})") from None
 
 
-def bundled() -> dict[str, Path]:
-    """The scenarios that come with the package, by name."""
+def bundled() -> dict[str, Traversable]:
+    """The scenarios that come with the package, were it imported from an archive, by name."""
     folder = resources.files("langchain_openrouter_free.simulator") / "scenarios"
-    files = [Path(str(entry)) for entry in folder.iterdir()]
-    return {file.stem: file for file in sorted(files) if file.suffix == ".toml"}
+    files = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    return {file.name.removesuffix(".toml"): file for file in files if file.name.endswith(".toml")}
 
 
 def load(name: str) -> Scenario:
@@ -168,11 +169,11 @@ def load(name: str) -> Scenario:
         ScenarioError: no such scenario, or the file cannot be played.
     """
     shipped = bundled()
-    path = shipped.get(name, Path(name))
+    path: Traversable = shipped.get(name, Path(name))
     if not path.is_file():
         raise ScenarioError(unknown("scenario", name, shipped) + f" (bundled: {', '.join(shipped)})")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: not TOML: {error}") from None
-    return from_table({"name": path.stem} | table, str(path))
+    return from_table({"name": Path(path.name).stem} | table, str(path))
