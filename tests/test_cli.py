@@ -437,7 +437,9 @@ def test_a_list_that_cannot_be_fetched_is_told_to_scripts(run: Run, monkeypatch:
     assert run("models").exit_code == 0
 
 
-@pytest.mark.parametrize("words", ["budget", "quota --json", "route", "report -o -", "reset cooldowns --yes"])
+@pytest.mark.parametrize(
+    "words", ["budget", "quota --json", "route", "report -o -", "reset cooldowns --yes", "models", "explain", "watch"]
+)
 def test_books_that_cannot_be_seen_are_told_to_scripts(run: Run, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     monkeypatch.setenv("OPENROUTER_FREE_STATE", "/dev/null/state.sqlite3")
     assert run(*words.split()).exit_code == 1

@@ -30,7 +30,7 @@ Image = Annotated[bool, typer.Option("--image", help="The request has an image."
 Structured = Annotated[bool, typer.Option("--structured", help="The request asks for structured output.")]
 
 # What these tell is wrong where the state cannot be used: a warning says so to people, the exit code to scripts.
-_OF_BOOKS = {"budget", "quota", "report", "reset", "route"}
+_OF_BOOKS = {"budget", "explain", "models", "quota", "report", "reset", "route", "watch"}
 
 
 def run(command: str, options: Options, **arguments: Any) -> None:
