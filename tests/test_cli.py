@@ -196,11 +196,6 @@ def test_failures_have_exit_codes_and_words(run: Run, words: str, code: int, kin
     assert (said["error"]["kind"], said["error"]["exit_code"]) == (kind, code)
 
 
-def test_wrong_words_are_a_usage_error(run: Run) -> None:
-    wrong = ("modles", "models --jsn", "route --last 0", "watch --interval inf --count 2")
-    assert [run(*words.split()).exit_code for words in wrong] == [2] * 4
-
-
 # -- the way things look
 
 

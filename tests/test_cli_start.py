@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from langchain_openrouter_free.cli.app import app
 
 ROOT = str(Path(__file__).resolve().parents[1])
 
@@ -47,3 +51,15 @@ def test_a_shell_is_told_how_a_word_may_end(shell: str, asked: dict[str, str]) -
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "models" in done.stdout
     assert "quota" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", ["modles", "models --jsn", "route --last 0", "watch --interval inf", "chat a b", "reset"]
+)
+def test_wrong_words_are_a_usage_error(words: str) -> None:
+    """For scripts as well."""
+    told, as_json = CliRunner().invoke(app, words.split()), CliRunner().invoke(app, [*words.split(), "--json"])
+    assert (told.exit_code, told.stdout, as_json.exit_code, as_json.stderr) == (2, "", 2, "")
+    said = json.loads(as_json.stdout)["error"]
+    assert (said["kind"], said["exit_code"]) == ("UsageError", 2)
+    assert said["message"] in " ".join(told.stderr.replace("│", "").split())

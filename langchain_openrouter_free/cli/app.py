@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from langchain_openrouter_free.cli.output import drop_output, log_shown
 from langchain_openrouter_free.cli.start import Options, is_blind
 
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class _Commands(TyperGroup):
+    """The commands; a mistake in their words is told as JSON where that was asked for."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **how: Any) -> Any:
+        said = sys.argv[1:] if args is None else args
+        if "--json" not in said or not how.get("standalone_mode", True):
+            return super().main(args, *more, **how)
+        try:
+            ended = super().main(args, *more, **{**how, "standalone_mode": False})
+        except _UsageError as error:
+            ended = 2
+            with contextlib.suppress(typer.Exit):
+                Options(as_json=True).output().fail("UsageError", error.format_message(), ended)  # type: ignore[attr-defined]
+        sys.exit(ended if isinstance(ended, int) else 0)
+
+
 app = typer.Typer(
     name="openrouter-free",
+    cls=_Commands,
     help="OpenRouter's free models for LangChain: set up, looked at, tried out.",
     epilog="Exit codes: 0 all is well; 1 something is not, or nobody answered; 2 wrong use or configuration; "
     "3 a key is needed; 4 an extra is needed; 130 interrupted. Every command takes --json.",
