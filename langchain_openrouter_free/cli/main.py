@@ -8,15 +8,35 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 NEEDS_EXTRA = 4
+INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; who is told to end, or loses the terminal, ends as by Ctrl-C."""
+    try:
+        for name in ("SIGTERM", "SIGHUP"):
+            # What is on its way is settled, and the terminal as before. Who starts us may want it ignored (nohup).
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, interrupted)
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def interrupted(*_: object) -> NoReturn:
+    """Handle a signal as Ctrl-C is handled."""
+    raise KeyboardInterrupt
+
+
+def _run() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started us
             setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115 - for as long as we run

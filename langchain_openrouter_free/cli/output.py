@@ -113,7 +113,13 @@ class Output:
             return
         if self.json or not sys.stdin.isatty():
             self.fail("UsageError", f"{question} Say --yes: nobody can be asked here.", 2)
-        if not typer.confirm(plain(question)):
+        try:
+            agreed = typer.confirm(plain(question))
+        except typer.Abort as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
+        if not agreed:
             raise typer.Exit(1)
 
     def leave(self, code: int) -> NoReturn:

@@ -1,0 +1,148 @@
+"""The command as somebody at a terminal meets it: ended by keys and signals, suspended, pasted into."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from langchain_openrouter_free import ChatOpenRouterFree
+from langchain_openrouter_free.simulator import Simulator
+
+ROOT = str(Path(__file__).resolve().parents[1])
+A, B = "test/a:free", "test/b:free"
+CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
+_PATIENCE = 60.0
+
+
+class Terminal:
+    """A command at a terminal of its own."""
+
+    def __init__(self, words: str, environment: dict[str, str]) -> None:
+        self.shown = b""
+        self.pid, self._end = pty.fork()
+        if self.pid == 0:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
+                signal.signal(number, signal.SIG_DFL)
+            os.execve(sys.executable, [sys.executable, "-m", "langchain_openrouter_free", *words.split()], environment)
+        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+
+    def until(self, happened: Callable[[], object]) -> None:
+        ends = time.monotonic() + _PATIENCE
+        while not happened():
+            assert time.monotonic() < ends, self.shown.decode(errors="replace")
+            self._read()
+
+    def shows(self, pattern: str) -> None:
+        self.until(lambda: re.search(pattern.encode(), self.shown))
+
+    def does(self, what: str | signal.Signals) -> None:
+        os.write(self._end, what.encode()) if isinstance(what, str) else os.kill(self.pid, what)
+
+    def ends(self) -> int:
+        status: list[int] = []
+
+        def gone() -> bool:
+            pid, code = os.waitpid(self.pid, os.WNOHANG)
+            status.extend([code] if pid else [])
+            return bool(pid)
+
+        self.until(gone)
+        while self._read():
+            pass
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status[0])
+
+    @property
+    def is_as_before(self) -> bool:
+        """Whether the cursor is shown, on the usual screen, with an echo."""
+        shown = [self.shown.rfind(f"\x1b[?{name}".encode()) for name in ("25l", "25h", "1049h", "1049l")]
+        return shown[0] <= shown[1] and shown[2] <= shown[3] and bool(termios.tcgetattr(self._end)[3] & termios.ECHO)
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self._end)
+
+    def _read(self) -> bytes:
+        said = b""
+        with contextlib.suppress(OSError):  # there is nobody at the other end
+            if select.select([self._end], [], [], 0.05)[0]:
+                said = os.read(self._end, 65_536)
+        self.shown += said
+        return said
+
+
+@pytest.fixture
+def start(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Terminal]]:
+    """A starter of commands; the first model takes its time."""
+    sim.offer(A, B)
+    sim.script({A: {"do": "ok", "latency": 0.05, "speed": 10, "text": "one two three " * 60}})
+    (tmp_path / "openrouter-free.toml").write_text(f'models = ["{A}", "{B}"]\n')
+    monkeypatch.chdir(tmp_path)
+    named = {
+        "OPENROUTER_API_KEY": sim.api_key,
+        "OPENROUTER_API_BASE": sim.base_url,
+        "OPENROUTER_FREE_STATE": str(tmp_path / "state.sqlite3"),
+    }
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    with contextlib.ExitStack() as running:
+
+        def begin(words: str, **more: str) -> Terminal:
+            terminal = Terminal(words, {**os.environ, "PYTHONPATH": ROOT, "TERM": "xterm", **more})
+            running.callback(terminal.close)
+            return terminal
+
+        yield begin
+
+
+@pytest.mark.parametrize(
+    ("words", "shows", "what", "code"),
+    [
+        ("chat hello", "three", CTRL_C, 130),
+        ("chat hello", "three", signal.SIGTERM, 130),
+        ("chat hello", "three", signal.SIGHUP, 130),
+        ("chat", "> ", CTRL_C, 130),
+        ("chat", "> ", CTRL_D, 0),
+        ("reset state", "y/N", CTRL_C, 130),
+        ("reset state", "y/N", CTRL_D, 1),
+        ("watch", "last calls", CTRL_C, 0),
+        ("watch", "last calls", signal.SIGTERM, 0),
+        ("simulate --port 0", "Ctrl-C ends", signal.SIGTERM, 0),
+    ],
+)
+def test_who_ends_it_finds_the_terminal_as_before(
+    start: Callable[..., Terminal], words: str, shows: str, what: str | signal.Signals, code: int
+) -> None:
+    """The books tell of a call that was on its way."""
+    terminal = start(words)
+    terminal.shows(shows)
+    terminal.does(what)
+    assert terminal.ends() == code
+    assert terminal.is_as_before
+    assert b"Traceback" not in terminal.shown
+    assert len(ChatOpenRouterFree().history()) == (shows == "three")
+
+
+def test_ctrl_c_while_it_begins() -> None:
+    code = (
+        "import signal\nfrom langchain_openrouter_free.cli import main\n"
+        "main._run = lambda: signal.raise_signal(signal.SIGINT)\nmain.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
