@@ -139,6 +139,25 @@ def test_who_ends_it_finds_the_terminal_as_before(
     assert len(ChatOpenRouterFree().history()) == (shows == "three")
 
 
+def test_a_watch_that_is_suspended_gives_the_terminal_back(start: Callable[..., Terminal]) -> None:
+    terminal = start("watch")
+    terminal.shows("last calls")
+    assert not terminal.is_as_before
+    terminal.does(CTRL_Z)
+    terminal.until(lambda: terminal.is_as_before)
+    terminal.does(signal.SIGCONT)
+    terminal.until(lambda: not terminal.is_as_before)
+    terminal.does(CTRL_C)
+    assert (terminal.ends(), terminal.is_as_before) == (0, True)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_sees_one_look(start: Callable[..., Terminal]) -> None:
+    terminal = start("watch", TERM="dumb")
+    assert terminal.ends() == 0
+    assert b"none yet" in terminal.shown
+    assert b"\x1b" not in terminal.shown
+
+
 def test_ctrl_c_while_it_begins() -> None:
     code = (
         "import signal\nfrom langchain_openrouter_free.cli import main\n"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +29,43 @@ _MODELS, _CALLS = 8, 6
 def run(options: Options, *, interval: float, count: int | None) -> None:
     """Look again and again; without a terminal once, or as often as is asked for."""
     out, chat = options.output(), model(options)
+    moves = out.console.is_terminal and not out.console.is_dumb_terminal
     looks = count if count is not None else None if sys.stdout.isatty() and not out.json else 1
     if out.json:
         for number in range(looks or 1):
             time.sleep(interval if number else 0.0)
             out.row(_look(chat))
-    elif not out.console.is_terminal:
+    elif not moves:
         for number in range(looks or 1):
             time.sleep(interval if number else 0.0)
             out.show(_page(chat))
     else:
-        page = _page(chat)
-        with Live(page, console=out.console, screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        live = Live(_page(chat), console=out.console, screen=True, auto_refresh=False)
+        with suppress(KeyboardInterrupt), _taken(live):
             while looks is None or looks > 1:
                 time.sleep(interval)
                 live.update(_page(chat), refresh=True)
                 looks = None if looks is None else looks - 1
+
+
+@contextmanager
+def _taken(live: Live) -> Iterator[None]:
+    """Take the terminal; give it back at the end, and while Ctrl-Z has suspended the command."""
+
+    def suspend(*_: object) -> None:
+        live.stop()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        live.start(refresh=True)
+
+    number = getattr(signal, "SIGTSTP", None)
+    before = None if number is None else signal.signal(number, suspend)
+    try:
+        live.start(refresh=True)
+        yield
+    finally:
+        live.stop()
+        if number is not None:
+            signal.signal(number, before)
 
 
 def _look(chat: ChatOpenRouterFree) -> dict[str, Any]:
