@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from langchain_openrouter_free import ChatOpenRouterFree
@@ -137,6 +138,27 @@ def test_who_ends_it_finds_the_terminal_as_before(
     assert terminal.is_as_before
     assert b"Traceback" not in terminal.shown
     assert len(ChatOpenRouterFree().history()) == (shows == "three")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_ctrl_c_ends_the_endpoint_at_once(start: Callable[..., Terminal], workers: int) -> None:
+    """What is on its way is booked all the same, and nobody is shown a trace."""
+    terminal = start(f"serve --port 0 --workers {workers}")
+    terminal.shows("Ctrl-C ends")
+    url = re.findall(r"http://[\d.:]+/v1", terminal.shown.decode())[0]
+    asked = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
+    with httpx.stream("POST", f"{url}/chat/completions", json=asked, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        began = time.monotonic()
+        for _ in range(2):
+            terminal.does(CTRL_C)
+            time.sleep(0.3)
+        assert terminal.ends() == 0
+        assert time.monotonic() - began < 5
+    assert terminal.shown.endswith(b"stopped\x1b[0m\r\n")
+    assert b"Traceback" not in terminal.shown
+    assert len(ChatOpenRouterFree().history()) == 1
 
 
 def test_a_watch_that_is_suspended_gives_the_terminal_back(start: Callable[..., Terminal]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -101,6 +102,10 @@ def run(app: App, taking: socket.socket, *, log_level: str = "warning") -> None:
     """Serve until a signal ends it; answers on their way have some seconds left."""
     server = Server(config(app, log_level=log_level))
     logging.getLogger("uvicorn.error").addFilter(_is_no_end)
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        # The server does not know of terminals that are closed.
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
     server.run(sockets=[taking])
 
 
@@ -162,6 +167,8 @@ class Server(uvicorn.Server):
                 loop.remove_reader(listener.fileno())
             await asyncio.sleep(0)
         await super().shutdown(sockets)
+        if self.force_exit:  # by a second Ctrl-C; the application would be cancelled, and its trace be shown
+            await self.lifespan.shutdown()
         for connection in list(self.server_state.connections):
             transport = getattr(connection, "transport", None)
             if transport is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from typing import NoReturn
 # A worker that has ended by itself within so many seconds would end again.
 _SHORTEST_LIFE = 5.0
 _LAST_SECONDS = 10.0
+# With what a worker ends that was told to.
+_INTERRUPTED = 130
 
 Work = Callable[[socket.socket], None]
 
@@ -42,12 +44,15 @@ def supervise(work: Work, taking: socket.socket, workers: int) -> None:
             wait([process.sentinel for process in running])
             for process in [one for one in running if one.exitcode is not None]:
                 lived = time.monotonic() - running.pop(process)
-                # One that was killed is no sign that the next one would end, too.
-                if lived < _SHORTEST_LIFE and (process.exitcode or 0) >= 0:
+                # One that was killed, or told to end, is no sign that the next one would end, too.
+                if lived < _SHORTEST_LIFE and 0 <= (process.exitcode or 0) != _INTERRUPTED:
                     raise RuntimeError(f"a worker ended as soon as it had begun, with exit code {process.exitcode}")
                 _begin(work, taking, running)
     finally:
+        # A second Ctrl-C reaches the workers as well, and they hurry: who left them now would cut off what they settle.
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         _end(running)
+        signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, before)
 
 
@@ -60,9 +65,12 @@ def _begin(work: Work, taking: socket.socket, running: dict[BaseProcess, float])
 
 def _work(work: Work, taking: socket.socket) -> None:
     threading.Thread(target=_follow, daemon=True).start()
-    # The server has ended well by then; it says the signal again that made it end.
-    with contextlib.suppress(KeyboardInterrupt):
+    # The server says the signals again that made it end; by then what it has cancelled is still to be settled.
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
         work(taking)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
 
 
 def _follow() -> None:
