@@ -180,6 +180,20 @@ def test_a_terminal_that_cannot_move_its_cursor_sees_one_look(start: Callable[..
     assert b"\x1b" not in terminal.shown
 
 
+@pytest.mark.parametrize("pasted", ["one\ntwo\n\nthree\n", "\x1b[200~one\ntwo\n\nthree\x1b[201~\n"])
+def test_what_is_pasted_is_one_question(start: Callable[..., Terminal], sim: Simulator, pasted: str) -> None:
+    terminal = start(f"chat --model {B}")
+    terminal.shows("> ")
+    terminal.does(pasted)
+    terminal.shows(f"(?s)-- {B}.*> ")
+    terminal.does(f"{'x' * 5000}\n")
+    terminal.until(lambda: terminal.shown.count(f"-- {B}".encode()) == 2)
+    terminal.does("exit\n")
+    assert terminal.ends() == 0
+    said = [chat.body["messages"][-1]["content"] for chat in sim.chats()]
+    assert said == ["one\ntwo\n\nthree", "x" * 5000]
+
+
 def test_ctrl_c_while_it_begins() -> None:
     code = (
         "import signal\nfrom langchain_openrouter_free.cli import main\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import select
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from langchain_openrouter_free.chat_model import ChatOpenRouterFree
 
 _END = ("exit", "quit", ":q")
+# Seconds in which the next line of what is pasted is there.
+_PASTED = 0.05
 
 
 def run(options: Options, *, prompt: str | None, pinned: str | None, system: str | None) -> None:
@@ -30,11 +34,11 @@ def run(options: Options, *, prompt: str | None, pinned: str | None, system: str
     # Each move is told in one line of the log, and, for who waits before a terminal, each attempt.
     level = logging.DEBUG if out.errors.is_terminal else logging.INFO
     logging.getLogger("langchain_openrouter_free").setLevel(level)
-    told: list[BaseMessage] = [SystemMessage(system)] if system else []
+    told: list[BaseMessage] = [SystemMessage(_heard(system))] if system else []
     arguments = {"model": pinned} if pinned else {}
     alone = prompt is not None or not sys.stdin.isatty()
     for line in _prompts(out, prompt):
-        told.append(HumanMessage(line))
+        told.append(HumanMessage(_heard(line)))
         try:
             told.append(_answer(out, chat, told, arguments))
         except ConfigurationError:
@@ -54,15 +58,46 @@ def _prompts(out: Output, prompt: str | None) -> Iterator[str]:
         yield text
         return
     out.note("Ctrl-D or 'exit' ends it.")
-    while True:
+    with contextlib.suppress(ImportError):  # a terminal hands out 4095 characters of a line; and what is pasted, whole
+        import readline  # noqa: F401, PLC0415 - it only has to be there
+    said: list[str] = []
+    goes_on = True
+    while goes_on:
         try:
-            line = out.console.input(Text("> ", style="bold cyan")).strip()
+            line = _line(out, first=not said)
+            goes_on = line.strip() not in _END
+            said += [line] if goes_on else []
         except EOFError:
-            return
-        if line in _END:
-            return
-        if line:
-            yield line
+            goes_on = False
+        # Lines that are there at once were pasted: they are one question, and cost one request.
+        if goes_on and _has_more():
+            continue
+        if text := "\n".join(said).strip():
+            yield text
+        said = []
+
+
+def _line(out: Output, *, first: bool) -> str:
+    """Return the next line of the terminal; no prompt stands between answers that go elsewhere, or to scripts."""
+    if not out.json and sys.stdout.isatty():
+        return input("> " if first else "")
+    if first:
+        out.errors.print(Text("> "), end="")
+    return input()
+
+
+def _has_more() -> bool:
+    try:
+        return bool(select.select([sys.stdin], [], [], _PASTED)[0])
+    except (OSError, ValueError):  # not on this system
+        return False
+
+
+def _heard(text: str) -> str:
+    """Return a text in UTF-8 as it was written, were the locale one that does not have its characters."""
+    with contextlib.suppress(UnicodeEncodeError):
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text
 
 
 def _answer(out: Output, chat: ChatOpenRouterFree, told: list[BaseMessage], arguments: dict[str, Any]) -> Any:
