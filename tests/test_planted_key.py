@@ -21,6 +21,7 @@ import planted
 import pytest
 from langchain_core.load import dumps
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+from pydantic import SecretStr
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, OpenRouterFreeError
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -178,3 +179,17 @@ def test_no_cassette_holds_a_key() -> None:
     for name, text in planted.files(ROOT / "cassettes"):
         assert b"sk-or-v1-" not in text, name
         assert b"Bearer " not in text, name
+
+
+@pytest.mark.parametrize("key", [lambda: planted.KEY, [planted.KEY], 5, SecretStr(SecretStr(planted.KEY))])  # type: ignore[arg-type]
+@pytest.mark.parametrize("give", ["constructor", "assignment", "copy"])
+def test_what_can_be_no_key_is_a_mistake_that_is_told(key: Any, give: str) -> None:
+    model = ChatOpenRouterFree(api_key="sk-x", models=[GLM], state="memory")
+    ways: dict[str, Callable[[], object]] = {
+        "constructor": lambda: ChatOpenRouterFree(api_key=key),
+        "assignment": lambda: setattr(model, "api_key", key),
+        "copy": lambda: model.model_copy(update={"api_key": key}),
+    }
+    with pytest.raises(ConfigurationError, match="api_key") as caught:
+        ways[give]()
+    assert planted.leaks([("error", repr(caught.value).encode())]) == []

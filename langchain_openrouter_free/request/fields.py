@@ -282,7 +282,7 @@ class Fields(BaseModel):
         return self.allow_paid is True
 
     def _key(self) -> str:
-        return settings.api_key(self.api_key.get_secret_value() if self.api_key else None)
+        return settings.api_key(self.api_key)
 
     def _extra_headers(self) -> dict[str, str]:
         named = {"HTTP-Referer": self.app_url, "X-Title": self.app_title}
@@ -320,6 +320,7 @@ def check_moves(most: int | None) -> None:
 
 
 def _hidden(key: Any) -> Any:
+    settings.words_of(key)
     return SecretStr(key) if isinstance(key, str) else key
 
 

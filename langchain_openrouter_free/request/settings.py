@@ -18,6 +18,8 @@ from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from langchain_openrouter_free.books.budget import Fees
 from langchain_openrouter_free.books.quota import Limits, Part, Share
 from langchain_openrouter_free.catalogue.catalogue import says_free
@@ -107,9 +109,17 @@ def paid_ids(names: Sequence[str], free: Sequence[str]) -> None:
             raise ConfigurationError(f"paid_models: {name!r} is a free id; it belongs into models.")
 
 
-def api_key(key: str | None) -> str:
+def words_of(key: object) -> str:
+    """Return the text of what was given as a key; it is empty where there is none."""
+    key = key.get_secret_value() if isinstance(key, SecretStr) else key
+    if not isinstance(key, str | None):
+        raise ConfigurationError(f"api_key must be a text or a SecretStr, and it is a {type(key).__name__}.")
+    return key or ""
+
+
+def api_key(given: object) -> str:
     """Return the key without surrounding blanks (they come with files and shells)."""
-    key = (key or "").strip()
+    key = words_of(given).strip()
     if not key:
         raise ConfigurationError("No API key: set OPENROUTER_API_KEY or pass api_key=...")
     if not key.isascii() or not key.isprintable() or " " in key:
