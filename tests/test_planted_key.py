@@ -13,21 +13,25 @@ import os
 import pickle
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import planted
 import pytest
+from driving import drive
 from langchain_core.load import dumps
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, OpenRouterFreeError
+from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, OpenRouterFreeError, PaidModel
 from langchain_openrouter_free.simulator import Scenario, Simulator
 
 ROOT = Path(__file__).resolve().parents[1]
 GLM, SUPER, SMALL = "z-ai/glm-5.2:free", "nvidia/nemotron-3-super-120b-a12b:free", "openai/gpt-oss-20b:free"
+GATEWAY, OTHER = "gateway.Token-5544332211", "simulated/paid-small"
 
 
 @pytest.mark.parametrize(
@@ -179,6 +183,47 @@ def test_no_cassette_holds_a_key() -> None:
     for name, text in planted.files(ROOT / "cassettes"):
         assert b"sk-or-v1-" not in text, name
         assert b"Bearer " not in text, name
+
+
+def _keys(way: str) -> Any:
+    async def own() -> str:
+        return GATEWAY
+
+    return {"text": SecretStr(GATEWAY), "function": lambda: GATEWAY, "coroutine": own}[way]
+
+
+@pytest.mark.parametrize(
+    ("way", "path"),
+    [
+        ("text", "invoke"),
+        ("text", "astream"),
+        ("function", "stream"),
+        ("function", "ainvoke"),
+    ],
+)
+def test_the_key_of_another_packages_model_is_hidden_as_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str, path: str
+) -> None:
+    """Its gateway quotes it; what that package has raised is then no cause that is shown."""
+    file, routes = tmp_path / "state.sqlite3", list[Any]()
+    with caplog.at_level(logging.DEBUG, "langchain_openrouter_free"), Simulator() as sim:
+        sim.script({GLM: "429-upstream", OTHER: {"do": "401", "message": f"Incorrect API key: {GATEWAY}, see there"}})
+        model = ChatOpenRouterFree(
+            models=[GLM],
+            paid_models=[PaidModel(ChatOpenAI(model=OTHER, api_key=_keys(way), base_url=sim.base_url), 1, 1)],
+            allow_paid=True,
+            budget="$1/day",
+            max_wait=0,
+            on_route=routes.append,
+            api_key=planted.KEY,
+            base_url=sim.base_url,
+            state=str(file),
+        )
+        with pytest.raises(OpenRouterFreeError) as caught:
+            drive(model, path)
+        told = [*traceback.format_exception(caught.value), repr(vars(caught.value)), repr(model.history()), caplog.text]
+    assert "Incorrect API key: ..., see" in repr(routes)
+    assert not [one for one in [*told, *(repr(text) for _, text in planted.files(tmp_path))] if GATEWAY in one]
 
 
 @pytest.mark.parametrize("key", [lambda: planted.KEY, [planted.KEY], 5, SecretStr(SecretStr(planted.KEY))])  # type: ignore[arg-type]

@@ -14,7 +14,9 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatResult
+from pydantic import SecretStr
 
+from langchain_openrouter_free import keys
 from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.connections.transport import TransportFault, timeout_of
 from langchain_openrouter_free.engine.sources import Stopwatch
@@ -173,7 +175,7 @@ class ExternalSource:
         except Exception as error:
             if _is_control_flow(error):
                 raise
-            raise failure_of(error) from error
+            raise self._failure(error) from _without_keys(error)
         # A thread cannot be woken: what brings no content is at least not waited for again.
         if self._watch.read.remaining() <= 0 and not self._over:
             raise self._too_late()
@@ -196,8 +198,14 @@ class ExternalSource:
         except Exception as error:
             if _is_control_flow(error):
                 raise
-            raise failure_of(error) from error
+            raise self._failure(error) from _without_keys(error)
         return None
+
+    def _failure(self, error: Exception) -> Exception:
+        """Translate an exception; of the keys that this model may have sent nothing stays in it."""
+        for key in _keys_of(self._model):
+            keys.sent(key)
+        return failure_of(error)
 
     def _too_late(self) -> TransportFault:
         return TransportFault(Kind.TIMED_OUT, f"no content within the deadline ({self._watch.read.limit})")
@@ -250,6 +258,23 @@ class ExternalSource:
         close = getattr(self._achunks, "aclose", None)
         if close is not None:
             await close()
+
+
+def _keys_of(model: BaseChatModel) -> Iterator[str]:
+    """Yield what a chat model may send as its key: what it hides, and what a function has given OpenAI's client."""
+    hidden = [one.get_secret_value() for one in vars(model).values() if isinstance(one, SecretStr)]
+    given = [getattr(getattr(model, name, None), "api_key", None) for name in ("root_client", "root_async_client")]
+    yield from (key for key in (*hidden, *given) if isinstance(key, str))
+
+
+def _without_keys(error: Exception) -> Exception | None:
+    """Return an exception as a cause; None where its words, or those of its own causes, hold a key."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if keys.hidden(str(cause)) != str(cause):
+            return None
+        cause = cause.__cause__
+    return error
 
 
 def _message(result: ChatResult) -> AIMessage | None:
