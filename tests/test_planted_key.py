@@ -199,6 +199,7 @@ def _keys(way: str) -> Any:
         ("text", "astream"),
         ("function", "stream"),
         ("function", "ainvoke"),
+        ("coroutine", "ainvoke"),
     ],
 )
 def test_the_key_of_another_packages_model_is_hidden_as_well(

@@ -47,18 +47,14 @@ def without_retries(model: Any, label: str) -> BaseChatModel:
         return without_retries(model.model_copy(update={"n": 1}), label)
     if not hasattr(model, "max_retries"):
         return model
-    root, aroot = getattr(model, "root_client", None), getattr(model, "root_async_client", None)
-    if root is not None and aroot is not None:
-        quiet, aquiet = root.with_options(max_retries=0), aroot.with_options(max_retries=0)
-        return model.model_copy(
-            update={
-                "max_retries": 0,
-                "root_client": quiet,
-                "root_async_client": aquiet,
-                "client": quiet.chat.completions,
-                "async_client": aquiet.chat.completions,
-            }
-        )
+    quiet: dict[str, Any] = {}
+    for root, client in (("root_client", "client"), ("root_async_client", "async_client")):
+        # Where its key comes from a function of an event loop's, it has only one.
+        if (asks := getattr(model, root, None)) is not None:
+            quiet[root] = asks.with_options(max_retries=0)
+            quiet[client] = quiet[root].chat.completions
+    if quiet:
+        return model.model_copy(update={"max_retries": 0, **quiet})
     if model.max_retries != 0:
         raise ConfigurationError(f"paid_models: construct {label} with max_retries=0; the router decides on retries.")
     return model
