@@ -16,8 +16,9 @@ import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
+from test_listings import settled
 
-from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore, NoSuitableModel
+from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, MemoryStore, NoSuitableModel
 from langchain_openrouter_free.catalogue.catalogue import FRESH, SUSPECT, Listing
 from langchain_openrouter_free.catalogue.fetching import LISTS, Fetch, Fetched, Unpacked
 from langchain_openrouter_free.catalogue.listings import LISTINGS, USABLE
@@ -323,6 +324,53 @@ def test_a_whole_list_in_between_counts_anew() -> None:
         assert len(found) == 20
         clock.advance(USABLE)
         assert len(refresh(model, "sync")) == 5, "the copy is too old to be preferred"
+
+
+DEAR: dict[str, Any] = {"id": "simulated/dear", "pricing": {"prompt": "0.000001", "completion": "0.000001"}}
+# Who comes next (a process that pays, or one that only fetches the list), after how many seconds, which lists fail
+# then, and whether the paid id can be asked.
+PRICES: dict[str, list[tuple[bool, float, tuple[str, ...], bool]]] = {
+    "a copy of who does not pay": [(False, 0, (), False), (True, 300, LISTS, False), (True, 61, (), True)],
+    "half of a fetch": [(True, 0, LISTS[1:], False), (True, 60, (), False), (True, 541, (), True)],
+    "half of a renewal": [(True, 0, (), True), (True, FRESH, LISTS[1:], True), (True, 61, LISTS[1:], True)],
+    "another's renewal": [
+        (True, 0, (), True),
+        (False, 3000, (), False),
+        (True, 700, LISTS, True),
+        (True, 61, (), True),
+    ],
+}
+
+
+@pytest.mark.parametrize("story", PRICES)
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_a_price_is_kept_or_soon_looked_for(path: str, story: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a paid id that the account's own list lacks, whatever fails and whoever fetched the copy that is there."""
+    clock, store, down = FakeClock(), MemoryStore(), set[str]()
+    processes: dict[bool, dict[str, Any]] = {True: {}, False: {}}
+    own = json.dumps({"data": [{"id": TWENTY[0], "pricing": ZERO}]}).encode()
+    with Simulator(Scenario(models=[DEAR, TWENTY[0]], scripts={TWENTY[0]: "503"}), clock=clock.now) as sim:
+
+        def say(request: Any) -> Reply | None:
+            page = request.path.removeprefix("/api/v1")
+            return Reply(500) if page in down else reply_of(own) if page == LISTS[0] else None
+
+        saying(sim, say)
+        free = make(sim, TWENTY[:1], clock=clock, state=store, max_wait=0.0)
+        paying = free.model_copy(update={"allow_paid": True, "paid_models": [DEAR["id"]], "budget": "$1"})
+        for pays, seconds, failing, can_be_asked in PRICES[story]:
+            clock.advance(seconds)
+            monkeypatch.setattr(LISTINGS, "_kept", processes[pays])
+            down.clear()
+            down.update(failing)
+            if not pays:
+                free.refresh()
+            elif can_be_asked:
+                assert drive(paying, path).meta["route"]["model"] == DEAR["id"]
+            else:
+                with pytest.raises(AllModelsFailed, match="its price is unknown"):
+                    drive(paying, path)
+            settled()
 
 
 # -- in the background

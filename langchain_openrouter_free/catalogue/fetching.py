@@ -166,6 +166,9 @@ class Fetch:
         first = self._lists[0]
         # Of the second list the paid ids alone: what the account may use for nothing stands in the first.
         more = {model: rows for one in self._lists[1:] for model, rows in one.rows.items() if model in self.paid}
+        if self.known is not None and not self.saw_all:
+            # Where it could not be had, what it said before.
+            more = {m: rows for m, rows in self.known.rows.items() if m in self.paid and m not in first.rows}
         if not more:
             return Listing(first.rows, at, memo=first.memo, tag=first.tag, path=first.path)
         return Listing({**more, **first.rows}, at, path=first.path)
@@ -174,6 +177,11 @@ class Fetch:
     def unchanged(self) -> bool:
         """Whether the service said that its list is the known one."""
         return self.known is not None and len(self._lists) == 1 and self._lists[0].rows is self.known.rows
+
+    @property
+    def saw_all(self) -> bool:
+        """Whether the list of all that is on offer was had: what it lacks is nowhere."""
+        return any(one.path == LISTS[-1] for one in self._lists)
 
     # -- pages
 

@@ -17,6 +17,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, TypeVar
 
 from langchain_openrouter_free import forks
@@ -118,6 +119,7 @@ class _Kept:
         doubted: since when lists have much less than the copy.
         sought: ids that a list was fetched for.
         paid: paid ids whose prices any model of this process wants.
+        sought_prices: paid id -> until when the copy need not have it: the lists that could be had do not.
         refused: id -> the words with which the service refused it as one that is not offered.
         seen: the copy that the state had at first, once it was looked at.
         said: what the user has been told.
@@ -131,6 +133,7 @@ class _Kept:
     seen: tuple[Listing | None] | None = None
     said: dict[object, None] = field(default_factory=dict)
     paid: set[str] = field(default_factory=set)
+    sought_prices: dict[str, float] = field(default_factory=dict)
     sought: dict[str, None] = field(default_factory=dict)
     turn: threading.Lock = field(default_factory=threading.Lock)
     turns: dict[asyncio.AbstractEventLoop, asyncio.Lock] = field(default_factory=dict)
@@ -147,6 +150,12 @@ def _note(known: dict[_What, _Words], more: Mapping[_What, _Words]) -> None:
 def _waits(kept: _Kept, now: float) -> bool:
     """Tell whether the list could not be had a while ago, and is left alone."""
     return kept.again is not None and kept.again[0] <= now < kept.again[1]
+
+
+def _has_prices(kept: _Kept, needed: Collection[str], now: float) -> bool:
+    """Tell whether the copy has what is needed, or lacks it because no list has it."""
+    rows = kept.listing.rows if kept.listing else {}
+    return all(one in rows or now < kept.sought_prices.get(one, 0.0) for one in needed)
 
 
 def _is_on_a_loop() -> bool:
@@ -187,7 +196,7 @@ class Listings:
             listing = kept.listing
             if listing is None or not 0 <= now - listing.at < USABLE:
                 return None, False
-            if any(one not in listing.rows and one not in kept.paid for one in needed):
+            if not _has_prices(kept, needed, now):
                 return None, False
             age, waits = now - listing.at, _waits(kept, now)
             known = (listing.rows, listing.absent, kept.sought)
@@ -221,7 +230,7 @@ class Listings:
         with self._lock:
             kept = self._of(account)
             young = kept.listing is not None and since - YOUNG < kept.listing.at <= now
-            return (young and kept.paid.issuperset(needed)) or _waits(kept, now)
+            return (young and _has_prices(kept, needed, now)) or _waits(kept, now)
 
     def is_refuted(self, account: str, since: float, now: float) -> bool:
         """Tell whether the copy has an id that the service says is gone, and another copy may be had.
@@ -234,11 +243,22 @@ class Listings:
             rows = kept.listing.rows if kept.listing and kept.listing.at <= since else {}
             return not rows.keys().isdisjoint(kept.refused) and not (kept.failures and _waits(kept, now))
 
-    def keep(self, account: str, listing: Listing, now: float) -> bool:
-        """Keep a new copy; tell whether it is believed."""
+    def keep(
+        self, account: str, listing: Listing, now: float, paid: Collection[str] = (), *, saw_all: bool = True
+    ) -> bool:
+        """Keep a new copy; tell whether it is believed.
+
+        Args:
+            account: whose copy it is.
+            listing: the copy.
+            now: Unix seconds.
+            paid: the paid ids that were looked for.
+            saw_all: whether all that is on offer was seen; else those that it lacks are soon looked for again.
+        """
         with self._lock:
             kept = self._of(account)
             before, kept.again, kept.failures = kept.listing, None, 0
+            kept.sought_prices = dict.fromkeys(paid, inf if saw_all else now + _LONGEST)
             if before is not None and 0 <= now - before.at < USABLE and listing.is_much_less(before, kept.refused):
                 kept.doubted = now if kept.doubted is None else kept.doubted
                 if now - kept.doubted < _BELIEVED:
@@ -255,6 +275,7 @@ class Listings:
         with self._lock:
             kept = self._of(account)
             kept.listing, kept.again, kept.failures, kept.doubted = listing, None, 0, None
+            kept.sought_prices = {}
 
     def failed(self, account: str, now: float, again: float | None = None) -> bool:
         """Take note that no list could be had, and leave it alone for a while; tell whether it is the first time."""

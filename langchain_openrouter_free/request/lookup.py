@@ -215,9 +215,11 @@ class ServiceLookup:
         mine = LISTINGS.last(account)
         if copy is None or copy.at > now or (mine is not None and copy.at <= mine.at):
             return None
+        unpriced = [model for model in LISTINGS.wanted(account, self.paid) if model not in copy.rows]
+        if unpriced and mine is not None and now - mine.at < USABLE and not mine.rows.keys().isdisjoint(unpriced):
+            return None  # nobody else needs these prices, and the service may be away just now
         LISTINGS.adopt(account, copy)
-        has_prices = all(model in copy.rows for model in self.paid)
-        return copy if has_prices and now - copy.at < USABLE else None
+        return copy if not unpriced and now - copy.at < USABLE else None
 
     def _fetched(self, patience: Timeouts = _LIST_PATIENCE) -> Listing | None:
         """Fetch the list; return it, or the last good copy."""
@@ -258,7 +260,7 @@ class ServiceLookup:
             level = logging.WARNING if is_first else logging.DEBUG
             log.log(level, "the list of models cannot be had (%s): %s serves", why, serves)
             return None
-        if not LISTINGS.keep(account, listing, now):
+        if not LISTINGS.keep(account, listing, now, fetch.paid, saw_all=fetch.saw_all):
             log.warning("the list of models has lost much at once, and is not believed yet: %s serves", serves)
         return LISTINGS.last(account)
 
