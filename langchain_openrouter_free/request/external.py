@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatResult
 from pydantic import SecretStr
 
@@ -24,7 +26,7 @@ from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.judging.verdicts import Kind
 from langchain_openrouter_free.protocol.evidence import tidy
 from langchain_openrouter_free.protocol.wire import Delta, ReplyError
-from langchain_openrouter_free.words.replies import completion_of_message
+from langchain_openrouter_free.words.replies import completion_of_message, wire_usage
 
 # After errors of these names nothing has left, whichever of the HTTP clients they are of; all else may have cost money.
 _NEVER_SENT = frozenset(
@@ -130,6 +132,8 @@ class ExternalSource:
         self._achunks: AsyncIterator[Any] | None = None
         self._over = False
         self._finished = False
+        self._counted: UsageMetadata | None = None
+        self._usage: dict[str, Any] = {}
 
     @property
     def sent(self) -> bool:
@@ -229,8 +233,11 @@ class ExternalSource:
     def _take(self, message: AIMessage | None) -> list[Delta]:
         if message is None:
             self._over = True
-            return []
+            return [Delta(usage=self._usage, choice=False)] if self._usage else []
         delta = completion_of_message(message)
+        if not self._over:
+            self._keep(message, delta.usage)
+            delta = replace(delta, usage=None)
         self._finished = self._finished or delta.finish_reason is not None
         if delta.says_something:
             self._watch.content()
@@ -238,6 +245,12 @@ class ExternalSource:
             self._watch.finish()
         self._watch.leave()
         return [delta]
+
+    def _keep(self, message: AIMessage, usage: dict[str, Any] | None) -> None:
+        """Keep what a chunk tells of usage: counts add up, and a stream that breaks off has told none of the whole."""
+        if message.usage_metadata:
+            self._counted = add_usage(self._counted, message.usage_metadata)
+        self._usage |= (usage or {}) | (wire_usage(self._counted) or {})
 
     def complete(self) -> bool:
         """A package that returns without an error says that the answer is whole."""

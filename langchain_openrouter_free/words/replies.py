@@ -189,11 +189,30 @@ def completion_of_message(message: AIMessage) -> Delta:
         logprobs=dict(_mapping(about.get("logprobs"))) or None,
         finish_reason=_FINISH_REASONS.get(finish, finish) if finish else None,
         native_finish_reason=_first_text(about, "native_finish_reason") or native,
-        usage=_wire_usage(message),
+        usage=_usage_of(message),
         id=_first_text(about, "id") or _first_text({"id": message.id}, "id"),
         model=_first_text(about, "model_name", "model"),
         provider=_first_text(about, "provider", "model_provider"),
     )
+
+
+def wire_usage(counted: object) -> Json | None:
+    """Put LangChain's token counts into the service's words; None if nothing was counted."""
+    counts = _mapping(counted)
+    if not counts:
+        return None
+    usage: Json = {
+        "prompt_tokens": _count(counts.get("input_tokens")) or 0,
+        "completion_tokens": _count(counts.get("output_tokens")) or 0,
+        "total_tokens": _count(counts.get("total_tokens")) or 0,
+    }
+    for theirs, ours, names in (
+        ("input_token_details", "prompt_tokens_details", _INPUT_DETAILS),
+        ("output_token_details", "completion_tokens_details", _OUTPUT_DETAILS),
+    ):
+        if details := _details(counts.get(theirs), {wire: name for name, wire in names.items()}):
+            usage[ours] = details
+    return usage
 
 
 def _said_blocks(reasoning: str, text: str) -> list[Json]:
@@ -313,21 +332,9 @@ def _tool_deltas(message: AIMessage) -> Iterator[ToolDelta]:
         )
 
 
-def _wire_usage(message: AIMessage) -> Json | None:
-    counted = _mapping(message.usage_metadata)
+def _usage_of(message: AIMessage) -> Json | None:
     raw = _mapping(_mapping(message.response_metadata).get("token_usage"))
-    cost = {} if _cost(raw) is None else {"cost": _cost(raw)}
-    if not counted:
+    counted = wire_usage(message.usage_metadata)
+    if counted is None:
         return dict(raw) or None
-    usage: Json = {
-        "prompt_tokens": _count(counted.get("input_tokens")) or 0,
-        "completion_tokens": _count(counted.get("output_tokens")) or 0,
-        "total_tokens": _count(counted.get("total_tokens")) or 0,
-    }
-    for theirs, ours, names in (
-        ("input_token_details", "prompt_tokens_details", _INPUT_DETAILS),
-        ("output_token_details", "completion_tokens_details", _OUTPUT_DETAILS),
-    ):
-        if details := _details(counted.get(theirs), {wire: name for name, wire in names.items()}):
-            usage[ours] = details
-    return usage | cost
+    return counted | ({} if _cost(raw) is None else {"cost": _cost(raw)})
