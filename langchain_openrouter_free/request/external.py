@@ -30,8 +30,20 @@ from langchain_openrouter_free.words.replies import completion_of_message, wire_
 
 # After errors of these names nothing has left, whichever of the HTTP clients they are of; all else may have cost money.
 _NEVER_SENT = frozenset(
-    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "ConnectionRefusedError", "ClientConnectorError"}
+    {
+        "ClientConnectorError",
+        "ConnectError",
+        "ConnectTimeout",
+        "ConnectionRefusedError",
+        "EndpointConnectionError",
+        "PoolTimeout",
+        "ProxyError",
+    }
 )
+# Connections that broke off: an adapter between two HTTP clients takes some for such as were never there.
+_SENT = frozenset({"ClientOSError", "ServerDisconnectedError"})
+# Parts of the names of exceptions of connections that broke off.
+_BROKEN_OFF = ("connection", "readerror", "writeerror", "protocolerror", "payloaderror", "oserror", "disconnected")
 
 # By which names a body of OpenAI's kind limits an answer.
 _LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
@@ -131,6 +143,7 @@ class ExternalSource:
         self._chunks: Iterator[Any] | None = None
         self._achunks: AsyncIterator[Any] | None = None
         self._over = False
+        self._begun = False
         self._finished = False
         self._counted: UsageMetadata | None = None
         self._usage: dict[str, Any] = {}
@@ -164,7 +177,7 @@ class ExternalSource:
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over."""
         self._watch.enter()
-        deltas: list[Delta] = []
+        amid, deltas = sys.exception(), list[Delta]()
         if self._chunks is None and not self._over:
             self._model = under_deadlines(self._model, self._watch)
         try:
@@ -175,7 +188,7 @@ class ExternalSource:
         except Exception as error:
             if _is_control_flow(error):
                 raise
-            raise self._failure(error) from _without_keys(error)
+            raise self._failure(error, amid) from _without_keys(error)
         # A thread cannot be woken: what brings no content is at least not waited for again.
         if self._watch.read.remaining() <= 0 and not self._over:
             raise self._too_late()
@@ -184,6 +197,7 @@ class ExternalSource:
     async def aread(self) -> list[Delta] | None:
         """Return the next deltas; None when the answer is over."""
         self._watch.enter()
+        amid = sys.exception()
         try:
             if self._achunks is None:
                 self._model = await on_this_loop(self._model, self._watch)
@@ -198,14 +212,14 @@ class ExternalSource:
         except Exception as error:
             if _is_control_flow(error):
                 raise
-            raise self._failure(error) from _without_keys(error)
+            raise self._failure(error, amid) from _without_keys(error)
         return None
 
-    def _failure(self, error: Exception) -> Exception:
+    def _failure(self, error: Exception, amid: BaseException | None) -> Exception:
         """Translate an exception; of the keys that this model may have sent nothing stays in it."""
         for key in _keys_of(self._model):
             keys.sent(key)
-        return failure_of(error)
+        return failure_of(error, begun=self._begun, amid=amid)
 
     def _too_late(self) -> TransportFault:
         return TransportFault(Kind.TIMED_OUT, f"no content within the deadline ({self._watch.read.limit})")
@@ -234,6 +248,7 @@ class ExternalSource:
         if message is None:
             self._over = True
             return [Delta(usage=self._usage, choice=False)] if self._usage else []
+        self._begun = True
         delta = completion_of_message(message)
         if not self._over:
             self._keep(message, delta.usage)
@@ -297,22 +312,65 @@ def _is_control_flow(error: Exception) -> bool:
     return graph is not None and isinstance(error, graph.GraphBubbleUp)
 
 
-def failure_of(error: Exception) -> Exception:
-    """Translate another package's exception into what the engine judges; bugs keep their own class."""
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int):
-        headers = getattr(getattr(error, "response", None), "headers", None) or {}
-        body = getattr(error, "body", None) or {"error": {"message": str(error), "code": status}}
-        return ReplyError(status, dict(headers), body)
+def failure_of(error: Exception, *, begun: bool = False, amid: BaseException | None = None) -> Exception:
+    """Translate another package's exception into what the engine judges; bugs keep their own class.
+
+    A package may name a status for what had none: a connection that broke off, or a reply that had begun. So what was
+    raised first tells, and a status that comes behind words of an answer is that of an event in it.
+
+    Args:
+        error: what was raised.
+        begun: whether something of a reply has come.
+        amid: what was being handled when the model was asked; it tells nothing of the failure.
+    """
+    links = list(_links(error, amid))
     words = tidy(f"{type(error).__name__}: {error}")
-    name = type(error).__name__.lower()
     if _was_never_sent(error):
         return TransportFault(Kind.UNREACHABLE, words)
-    if "timeout" in name:
-        return TransportFault(Kind.TIMED_OUT, words)
-    if "connection" in name:
-        return TransportFault(Kind.CUT, words)
+    for link in reversed(links):
+        status, name = _status_of(link), type(link).__name__.lower()
+        if status is not None:
+            headers = next(filter(None, map(_headers_of, links)), {})
+            body = next((b for one in links if (b := getattr(one, "body", None))), None)
+            return ReplyError(200 if begun else status, headers, body or _error_object(error, status))
+        if "timeout" in name:
+            return TransportFault(Kind.TIMED_OUT, words)
+        if any(part in name for part in _BROKEN_OFF):
+            return TransportFault(Kind.CUT, words)
     return TransportFault(Kind.BROKEN, words)
+
+
+def _links(error: BaseException | None, amid: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, and what each was raised from or while handling."""
+    seen: set[int] = {id(amid)}
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an exception names, if it names one."""
+    response = getattr(error, "response", None)
+    about = response.get("ResponseMetadata") if isinstance(response, Mapping) else None
+    told = [
+        getattr(error, "status_code", None),
+        getattr(response, "status_code", None),
+        getattr(response, "status", None),
+        about.get("HTTPStatusCode") if isinstance(about, Mapping) else None,
+    ]
+    return next((one for one in told if isinstance(one, int) and not isinstance(one, bool) and 200 <= one < 600), None)
+
+
+def _headers_of(error: BaseException) -> dict[str, str]:
+    response = getattr(error, "response", None)
+    about = response.get("ResponseMetadata") if isinstance(response, Mapping) else None
+    headers = about.get("HTTPHeaders") if isinstance(about, Mapping) else getattr(response, "headers", None)
+    return {str(name): str(value) for name, value in headers.items()} if isinstance(headers, Mapping) else {}
+
+
+def _error_object(error: Exception, status: int) -> dict[str, Any]:
+    return {"error": {"message": str(error), "code": status}}
 
 
 def _was_never_sent(error: BaseException | None) -> bool:
@@ -320,8 +378,10 @@ def _was_never_sent(error: BaseException | None) -> bool:
 
     What an error was merely raised amid may be the caller's own, so that only its causes are looked at.
     """
+    never = False
     while error is not None:
-        if any(kind.__name__ in _NEVER_SENT for kind in type(error).__mro__):
-            return True
+        if type(error).__name__ in _SENT:
+            return False
+        never = never or any(kind.__name__ in _NEVER_SENT for kind in type(error).__mro__)
         error = error.__cause__
-    return False
+    return never
