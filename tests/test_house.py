@@ -54,6 +54,7 @@ LANGCHAIN = {
     "request.call",
     "words.conversations",
     "request.external",
+    "request.packages",
     "face.structured",
     "words.messages",
     "words.replies",

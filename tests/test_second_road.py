@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from pydantic import Field
+from pydantic import Field, create_model
 
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, PaidModel, StreamInterrupted
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -43,7 +43,8 @@ class Other(BaseChatModel):
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        self.asked.append({"stop": stop, **kwargs})
+        own = {name: getattr(self, name) for name in type(self).model_fields if name not in Other.model_fields}
+        self.asked.append({"own": own, **kwargs})
         for at, count in enumerate(self.counts):
             if self.fails is not None and at == self.fails_at:
                 raise self.fails()
@@ -167,3 +168,78 @@ def test_a_status_that_comes_behind_words_refuses_nothing(path: str) -> None:
         with pytest.raises((AllModelsFailed, StreamInterrupted)):
             drive(model, path)
         assert spent(model) > WORST
+
+
+def package(name: str, **fields: Any) -> Other:
+    """A chat model of a class of that name, with these fields."""
+    definitions: dict[str, Any] = {one: (Any, value) for one, value in fields.items()}
+    kind: type[Other] = create_model(name, __base__=Other, **definitions)
+    return kind()
+
+
+# What a model was made for -> what it is asked for where the router's limit is 300: by its own fields, and by a word.
+LIMITS: dict[str, tuple[dict[str, Any], dict[str, int | None], int | None]] = {
+    "none of its own": ({}, {}, 300),
+    "one that nobody has set": ({"max_tokens": None}, {"max_tokens": 300}, 300),
+    "a higher one": ({"max_tokens": 9000}, {"max_tokens": 300}, 300),
+    "a lower one": ({"max_tokens": 100}, {"max_tokens": 100}, 100),
+    "Gemini's": ({"max_output_tokens": None}, {"max_output_tokens": 300}, None),
+    "Ollama's": ({"num_predict": -1}, {"num_predict": 300}, None),
+    "the other one of two": (
+        {"max_tokens": None, "max_completion_tokens": 9000},
+        {"max_tokens": None, "max_completion_tokens": 300},
+        None,
+    ),
+    "two": ({"max_tokens": 9000, "max_completion_tokens": 50}, {"max_tokens": 50, "max_completion_tokens": 50}, 50),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("what", LIMITS)
+def test_no_more_is_asked_for_than_is_held_back(path: str, what: str) -> None:
+    """By whatever name a package calls the limit; a lower one that the model was made with stays, and is held back."""
+    fields, own, word = LIMITS[what]
+    with Simulator(DOWN) as sim:
+        other = package("Limited", **fields)
+        other.counts = (None, None, None)
+        model = paying(sim, other)
+        drive(model, path)
+        [asked] = other.asked
+        assert (asked["own"], asked.get("max_tokens")) == (own, word)
+        held = word or next(limit for limit in own.values() if limit)
+        assert held * 2 < spent(model) * 1_000_000 < held * 2 + 200
+        assert other.asked == [asked], "the user's own model is left as it was"
+        assert {name: getattr(other, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_model_that_could_say_more_is_asked_for_what_is_usual(path: str) -> None:
+    """Some packages set the most that their model can: without a word of the caller's, that is not what is wanted."""
+    with Simulator(DOWN) as sim:
+        other = package("Limited", max_tokens=64000)
+        drive(paying(sim, other, max_tokens=None), path)
+        drive(paying(sim, other, max_tokens=9000), path)
+    assert [one["max_tokens"] for one in other.asked] == [4096, 9000]
+
+
+# What a model was made with -> what it holds, and what its requests say, so that nothing is asked for twice.
+ONCE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "ChatGoogleGenerativeAI": ({"max_retries": 6}, {"max_retries": 1}, {}),
+    "ChatLiteLLM": ({"max_retries": 0}, {"max_retries": 0}, {"max_retries": 0}),
+    "ChatCohere": ({}, {}, {"request_options": {"max_retries": 0}}),
+    "ChatOpenRouter": ({"max_retries": 0}, {"max_retries": 0}, {"retries": None}),
+    "ChatOpenAI": ({"stream_usage": None}, {"stream_usage": True}, {}),
+    "ChatDeepSeek": ({"stream_usage": False}, {"stream_usage": False}, {}),
+    "ChatGroq": ({"n": 3}, {"n": 1}, {}),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", ONCE)
+def test_a_model_is_made_ready(path: str, name: str) -> None:
+    """It asks once, for one answer, and tells its usage unless the user says otherwise: nothing is booked blindly."""
+    fields, own, words = ONCE[name]
+    with Simulator(DOWN) as sim:
+        other = package(name, **fields)
+        drive(paying(sim, other), path)
+    assert other.asked == [{"own": own, "max_tokens": 300, **words}]

@@ -224,7 +224,8 @@ class Books:
         """Hold back the worst case of a paid attempt; see `Payments.reserve`."""
         prices = action.candidate.prices
         assert prices is not None  # noqa: S101 - a paid candidate is tried only once priced
-        held = self.payments.reserve(self.new_id(), prices, action.most_tokens, self.now())
+        limit = action.candidate.output_limit
+        held = self.payments.reserve(self.new_id(), prices, action.most_tokens, self.now(), limit)
         if held is None or isinstance(held, Shortfall):
             return held
         return Turn(action.candidate, None, action.generation, held.key, held.max_tokens)

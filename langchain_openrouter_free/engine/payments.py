@@ -70,7 +70,9 @@ class Payments:
     need: Need
     account: str = ""
 
-    def reserve(self, key: str, prices: Prices, most_tokens: int | None, now: float) -> Held | Shortfall | None:
+    def reserve(
+        self, key: str, prices: Prices, most_tokens: int | None, now: float, output_limit: int | None = None
+    ) -> Held | Shortfall | None:
         """Hold back the worst case of a paid attempt, lowering its output limit to what there is room for.
 
         None where a budget cannot be kept: the store has lost sight of what others spend. Nothing is held back
@@ -81,8 +83,10 @@ class Payments:
             prices: the model's.
             most_tokens: most tokens of output, where the service has said what the balance affords.
             now: Unix seconds.
+            output_limit: most tokens of an answer that the model gives at all.
         """
-        bought: Held | Shortfall | None = self._wanted(key, most_tokens)
+        wanted = self._wanted(key, most_tokens, output_limit)
+        bought: Held | Shortfall | None = wanted
         touched: list[Pocket] = []
         give_back = partial(Purse.settled, key=key, cost=0, now=now)
         try:
@@ -101,7 +105,7 @@ class Payments:
             self._change(touched, give_back)
         if not isinstance(bought, Shortfall):
             return bought
-        rest = self._shortfalls(self.pockets[len(touched) :], self._wanted(key, most_tokens), prices, now)
+        rest = self._shortfalls(self.pockets[len(touched) :], wanted, prices, now)
         return max((bought, *rest), key=Shortfall.lasts)
 
     def short_of(self, prices: Prices, now: float) -> Shortfall | None:
@@ -117,9 +121,9 @@ class Payments:
             else:
                 held = bought
 
-    def _wanted(self, key: str, most_tokens: int | None) -> Held:
-        limits = [limit for limit in (most_tokens, self.need.max_tokens) if limit is not None]
-        return Held(key, min(limits, default=USUAL_TOKENS))
+    def _wanted(self, key: str, most_tokens: int | None, output_limit: int | None = None) -> Held:
+        limits = [limit for limit in (most_tokens, self.need.max_tokens) if limit is not None] or [USUAL_TOKENS]
+        return Held(key, min(limits if output_limit is None else [*limits, output_limit]))
 
     def _hold_back(self, pocket: Pocket, held: Held, prices: Prices, now: float) -> Held | Shortfall:
         def change(purse: Purse | None) -> tuple[Purse, Held | Shortfall]:

@@ -38,10 +38,11 @@ from langchain_openrouter_free.words.blanks import Blanks
 from langchain_openrouter_free.words.conversations import Conversation
 
 if TYPE_CHECKING:
-    from langchain_openrouter_free.request import external
+    from langchain_openrouter_free.request import external, packages
     from langchain_openrouter_free.words import restarts
 else:
     external = Later("langchain_openrouter_free.request.external")
+    packages = Later("langchain_openrouter_free.request.packages")
     restarts = Later("langchain_openrouter_free.words.restarts")
 
 log = logging.getLogger("langchain_openrouter_free")
@@ -101,10 +102,12 @@ class Call(Request):
         kwargs = {k: v for k, v in self.params.items() if k in _FOR_OTHERS and v is not None}
         model, messages = self.externals[candidate.index], self._mended()
         if max_tokens is not None:
-            model, kwargs["max_tokens"] = external.within(model, max_tokens), max_tokens
+            model, said = packages.within(model, max_tokens)
+            kwargs |= said
         if self.options.shape is not None:
             kwargs, told = asked(self.options.shape, self._form(candidate), kwargs, [])
             messages += [HumanMessage(message["content"]) for message in told]
+        model, kwargs = packages.worded(model, kwargs)
         return external.ExternalSource(model, messages, kwargs, watch, stream=self._streams(candidate))
 
     def wire_messages(self, model: str | None) -> list[dict[str, Any]]:

@@ -123,12 +123,14 @@ def _roads(named: Sequence[PaidModel]) -> tuple[tuple[Candidate, ...], tuple[Any
     for paid in named:
         prices = paid.prices()
         if paid.external:
-            from langchain_openrouter_free.request.external import without_retries  # noqa: PLC0415 - loads LangChain
+            from langchain_openrouter_free.request import packages  # noqa: PLC0415 - loads LangChain
 
             road, index = Road.EXTERNAL, len(externals)
-            externals.append(without_retries(paid.model, paid.label))
+            externals.append(packages.prepared(paid.model, paid.label))
+            limit = packages.own_limit(externals[-1])
         else:
             settings.model_id(paid.model, "paid_models")
-            road, index = Road.SERVICE, 0
-        candidates.append(Candidate(paid.label, paid=True, road=road, index=index, prices=prices, private=paid.private))
+            road, index, limit = Road.SERVICE, 0, None
+        facts: dict[str, Any] = {"prices": prices, "private": paid.private, "output_limit": limit}
+        candidates.append(Candidate(paid.label, paid=True, road=road, index=index, **facts))
     return tuple(candidates), tuple(externals)

@@ -1,7 +1,7 @@
 """The second road: a paid answer from a chat model of another package, `ChatOpenAI` above all.
 
-It still works when the service itself is down. Its own retries are turned off (one place decides), and it
-is called below its callback layer, so that words of an attempt that is given up reach no handler.
+It still works when the service itself is down. How it is made ready, its own retries off, is `packages.py`'s business.
+It is called below its callback layer, so that words of an attempt that is given up reach no handler.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from langchain_openrouter_free import keys
 from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.connections.transport import TransportFault, timeout_of
 from langchain_openrouter_free.engine.sources import Stopwatch
-from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.judging.verdicts import Kind
 from langchain_openrouter_free.protocol.evidence import tidy
 from langchain_openrouter_free.protocol.wire import Delta, ReplyError
@@ -44,54 +43,6 @@ _NEVER_SENT = frozenset(
 _SENT = frozenset({"ClientOSError", "ServerDisconnectedError"})
 # Parts of the names of exceptions of connections that broke off.
 _BROKEN_OFF = ("connection", "readerror", "writeerror", "protocolerror", "payloaderror", "oserror", "disconnected")
-
-# By which names a body of OpenAI's kind limits an answer.
-_LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
-
-
-def without_retries(model: Any, label: str) -> BaseChatModel:
-    """Return the chat model with its own retries turned off, and for one answer: no more is held back for it.
-
-    Raises:
-        ConfigurationError: if it is none, or has retries that cannot be turned off from outside.
-    """
-    if not isinstance(model, BaseChatModel):
-        raise ConfigurationError(f"paid_models: {model!r} is no model id; write 'author/name'.")
-    if (getattr(model, "n", None) or 1) != 1:
-        return without_retries(model.model_copy(update={"n": 1}), label)
-    if not hasattr(model, "max_retries"):
-        return model
-    quiet: dict[str, Any] = {}
-    for root, client in (("root_client", "client"), ("root_async_client", "async_client")):
-        # Where its key comes from a function of an event loop's, it has only one.
-        if (asks := getattr(model, root, None)) is not None:
-            quiet[root] = asks.with_options(max_retries=0)
-            quiet[client] = quiet[root].chat.completions
-    if quiet:
-        return model.model_copy(update={"max_retries": 0, **quiet})
-    if model.max_retries != 0:
-        raise ConfigurationError(f"paid_models: construct {label} with max_retries=0; the router decides on retries.")
-    return model
-
-
-def within(model: BaseChatModel, max_tokens: int) -> BaseChatModel:
-    """Return the chat model with no limit of its own that is higher: in OpenAI's Responses API it is what counts.
-
-    So is its `extra_body`, which is laid over what is asked for; that must not ask for several answers either.
-    """
-    fields = type(model).model_fields
-    own = getattr(model, "max_tokens", None) if "max_tokens" in fields else None
-    extra = dict(getattr(model, "extra_body", None) or {}) if "extra_body" in fields else {}
-    longer = {name: max_tokens for name in _LENGTHS & extra.keys() if not _is_within(extra[name], max_tokens)}
-    several = {"n": 1} if extra.get("n", 1) != 1 else {}
-    changed: dict[str, Any] = {"extra_body": extra | longer | several} if longer or several else {}
-    if isinstance(own, int) and own > max_tokens:
-        changed["max_tokens"] = max_tokens
-    return model.model_copy(update=changed) if changed else model
-
-
-def _is_within(said: object, most: int) -> bool:
-    return isinstance(said, int) and 0 < said <= most
 
 
 async def on_this_loop(model: BaseChatModel, watch: Stopwatch) -> BaseChatModel:
