@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -243,3 +244,60 @@ def test_a_model_is_made_ready(path: str, name: str) -> None:
         other = package(name, **fields)
         drive(paying(sim, other), path)
     assert other.asked == [{"own": own, "max_tokens": 300, **words}]
+
+
+class Binding(Other):
+    """A chat model with words of its own for tools, as most packages have."""
+
+    knows: list[str] = Field(default_factory=list)
+
+    def bind_tools(self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any) -> Any:
+        if self.knows and tool_choice not in self.knows:
+            raise ValueError(tool_choice)
+        return self.bind(functions=[tool["function"]["name"] for tool in tools], pick=tool_choice, **kwargs)
+
+
+def tool(name: str) -> dict[str, Any]:
+    """A tool in OpenAI's words."""
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
+
+
+ONE, TWO = [tool("now")], [tool("now"), tool("then")]
+# What is bound to the router -> what the other package is told.
+CHOICES: dict[str, tuple[list[dict[str, Any]], Any, str | None]] = {
+    "nothing said": (ONE, None, None),
+    "auto": (ONE, "auto", "auto"),
+    "any of one": (ONE, "any", "now"),
+    "any of two": (TWO, "required", "any"),
+    "one by its name": (TWO, "then", "then"),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("what", CHOICES)
+def test_tools_are_said_in_the_packages_own_words(path: str, what: str) -> None:
+    """By its own `bind_tools`: Anthropic's, Gemini's and Bedrock's words are not the service's."""
+    tools, choice, told = CHOICES[what]
+    with Simulator(DOWN) as sim:
+        others = [Binding(), Binding(knows=["nothing that is asked for"]), Other()]
+        for other in others:
+            bound = paying(sim, other).bind_tools(tools, tool_choice=choice)
+            with suppress(AllModelsFailed):  # it answers in words where it must call a tool
+                drive(bound, path)
+    own, deaf, bare = (other.asked[0] for other in others)
+    assert (own["functions"], own["pick"]) == ([one["function"]["name"] for one in tools], told)
+    assert not own.keys() & {"tools", "tool_choice"}
+    assert deaf["tools"] == bare["tools"] == tools, "what it cannot be told so is said as the service would be told"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_a_package_takes_from_its_fields_alone_is_set_there(path: str) -> None:
+    """Ollama's model takes no sampling with a request; any other gets it with the request."""
+    with Simulator(DOWN) as sim:
+        for name, own, words in (
+            ("ChatOllama", {"temperature": 0.25, "top_p": 0.5}, {}),
+            ("ChatGroq", {"temperature": 1, "top_p": 1}, {"temperature": 0.25, "top_p": 0.5}),
+        ):
+            other = package(name, temperature=1, top_p=1)
+            drive(paying(sim, other, temperature=0.25, top_p=0.5), path)
+            assert other.asked == [{"own": own, "max_tokens": 300, **words}]

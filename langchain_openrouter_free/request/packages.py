@@ -6,6 +6,7 @@ asked is `external.py`'s business.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from langchain_openrouter_free.errors import ConfigurationError
 
 # Fields that hold the most tokens of an answer.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
+# What says how an answer is sampled, and packages that take it from their fields alone.
+_SAMPLING = ("temperature", "top_p")
+_SAMPLED_BY_FIELDS = frozenset({"ChatOllama"})
 # Their `max_retries` counts the first request as well, and is read at each one.
 _COUNT_THE_FIRST = frozenset({"ChatGoogleGenerativeAI"})
 # What a request says to packages below which another client retries whatever they were made with.
@@ -78,8 +82,12 @@ def within(model: BaseChatModel, max_tokens: int) -> tuple[BaseChatModel, dict[s
 
 def worded(model: BaseChatModel, kwargs: Mapping[str, Any]) -> tuple[BaseChatModel, dict[str, Any]]:
     """Return the chat model and a request's parameters, in the package's own words where it has some."""
-    rest = dict(kwargs)
-    for kind in _kinds(model) & _ONCE.keys():
+    kinds, rest = _kinds(model), dict(kwargs)
+    if kinds & _SAMPLED_BY_FIELDS:
+        model = model.model_copy(update={name: rest.pop(name) for name in _SAMPLING if name in rest})
+    # OpenAI's own speak as the service does.
+    rest = rest if hasattr(model, "root_client") else _with_tools(model, rest)
+    for kind in kinds & _ONCE.keys():
         rest |= _ONCE[kind]
     return model, rest
 
@@ -94,6 +102,26 @@ def _extra_within(model: BaseChatModel, most: int) -> dict[str, Any]:
 
 def _is_within(said: object, most: int) -> bool:
     return isinstance(said, int) and 0 < said <= most
+
+
+def _with_tools(model: BaseChatModel, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return a request's parameters with its tools as the package's own `bind_tools` writes them."""
+    tools, choice = kwargs.get("tools"), kwargs.get("tool_choice")
+    if not tools or choice == "none":
+        return kwargs
+    if choice == "required":
+        # Not every package knows "any"; all know the name of a tool.
+        choice = "any" if len(tools) > 1 else {"function": tools[0].get("function")}
+    if isinstance(choice, Mapping):
+        choice = (choice.get("function") or {}).get("name", "any")
+    said = {"tool_choice": choice, "parallel_tool_calls": kwargs.get("parallel_tool_calls")}
+    known = inspect.signature(model.bind_tools).parameters
+    try:
+        bound = model.bind_tools(tools, **{k: v for k, v in said.items() if k in known and v is not None})
+    except Exception:  # noqa: BLE001 - it has none, or cannot be told of this choice: its provider has the last word
+        return kwargs
+    spoken = said.keys() & known | {"tools", "tool_choice"}
+    return {k: v for k, v in kwargs.items() if k not in spoken} | getattr(bound, "kwargs", {})
 
 
 def _limits(model: BaseChatModel) -> list[str]:
