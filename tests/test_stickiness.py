@@ -188,6 +188,35 @@ def test_a_conversation_goes_on_from_where_it_was_answered() -> None:
     assert len({first, traces("other", [X], [system, user])[0], traces("account", [Y], [system, user])[0]}) == 3
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda text: text,
+        lambda text: [{"type": "text", "text": text}, "?"],
+        lambda text: [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": text}}],
+    ],
+    ids=["text", "part", "picture"],
+)
+def test_a_long_text_counts_to_its_last_character(content: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is hashed as it is: writing it as JSON would take as long as all else of its call."""
+    written, plain = list[int](), voices_module._bytes
+
+    def measured(value: object) -> bytes:
+        written.append(len(plain(value)))
+        return plain(value)
+
+    monkeypatch.setattr(voices_module, "_bytes", measured)
+    long = "\ud83dü" + "a" * 100_000
+
+    def name(text: str) -> bytes:
+        return traces("account", [X], [{"role": "user", "content": content(text)}, {"role": "assistant"}])[1][0]
+
+    assert name(long) == name(str(long.encode(errors="surrogatepass"), errors="surrogatepass"))
+    others = [long[1:], long[:-1], long + "a", long[:-1] + "b", "a", "ab"]
+    assert len({name(text) for text in [long, *others]}) == 1 + len(others)
+    assert max(written) < 1000
+
+
 def test_two_loops_and_a_broken_stream_leave_the_context_alone(sim: Simulator, clock: FakeClock) -> None:
     """The config of one call is not another's, not even where a stream is left after its first chunk."""
     router = moved(sim, clock, config=THREAD)

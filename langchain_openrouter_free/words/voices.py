@@ -18,6 +18,8 @@ from typing import Any
 MOST, AGE = 10_000, 6 * 3600.0
 
 _JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+# A text with more characters is hashed as it is: to write a picture as JSON takes as long as all else of its call.
+_LONG = 10_000
 
 
 def key_of(account: str, ranking: Sequence[str], thread: str) -> bytes:
@@ -44,8 +46,23 @@ def traces(
     for message in messages:
         if message.get("role") == "assistant":
             before.append(told.digest())
-        told.update(_bytes(message))
+        said, content, long = message, message.get("content"), list[str]()
+        if isinstance(content, list) or (isinstance(content, str) and len(content) > _LONG):
+            said = {**message, "content": _shortened(content, long)}
+        told.update(_bytes(said))
+        for text in long:
+            told.update(text.encode(errors="surrogatepass"))
     return told.digest(), before[::-1]
+
+
+def _shortened(value: Any, long: list[str]) -> Any:
+    """Return a content with the length of each long text in its place; the text itself comes into a list."""
+    if isinstance(value, str) and len(value) > _LONG:
+        long.append(value)
+        return [len(value)]
+    if isinstance(value, Mapping):
+        return {key: _shortened(part, long) for key, part in value.items()}
+    return [_shortened(part, long) for part in value] if isinstance(value, list) else value
 
 
 def _bytes(value: object) -> bytes:
