@@ -24,7 +24,7 @@ from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.stores.sheltered import Unusable
 
 
-def deaf_at(store: RedisStore, turns: set[int]) -> None:
+def deaf_at(store: RedisStore, turns: set[int], error: type[BaseException] = Unusable) -> None:
     """Let a store not hear what the server says in these of its next turns, though that has done what it was asked."""
     # Not held by itself: its connection would be left to the garbage collector.
     run, turn = partial(RedisStore._run, weakref.proxy(store)), count()
@@ -32,7 +32,7 @@ def deaf_at(store: RedisStore, turns: set[int]) -> None:
     def deaf(script: str, keys: Sequence[str], *arguments: object) -> list[Any]:
         said = run(script, keys, *arguments)
         if next(turn) in turns:
-            raise Unusable("deaf", "says nothing")
+            raise error("deaf", "says nothing")
         return said
 
     store._run = deaf  # type: ignore[method-assign]
@@ -50,6 +50,21 @@ def test_what_is_written_though_nobody_heard_of_it_counts_once(lost: int, own: S
         other.update(ADDED, one_more)
         clock.now += 31.0
     assert counted(store, ADDED) == counted(other, ADDED) == 15
+
+
+@pytest.mark.parametrize("lost", range(3))
+def test_what_is_brought_back_as_ctrl_c_comes_counts_once(lost: int, own: Server) -> None:
+    clock = Clock()
+    store = RedisStore(own.url, warn=lambda _: None, monotonic=clock)
+    store.update(ADDED, one_more)
+    deaf_at(store, {0})
+    for _ in range(3):
+        store.update(ADDED, one_more)
+    clock.now += 31.0
+    deaf_at(store, {lost}, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        counted(store, ADDED)
+    assert counted(store, ADDED) == counted(RedisStore(own.url, warn=fail), ADDED) == 4
 
 
 @pytest.mark.parametrize("lost", range(9))

@@ -369,6 +369,10 @@ class RedisStore(Sheltered):
             if not same and ref.merge is not None:
                 trouble.unheard = (ref.key, fresh, new if stand.page is self._known[ref.key].page else None)
             raise
+        except BaseException:
+            if not same:
+                self._interrupted(ref.key, fresh)
+            raise
         if is_done != 1:
             return self._read(ref, *there)
         if not same:

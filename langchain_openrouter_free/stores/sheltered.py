@@ -232,11 +232,7 @@ class Sheltered(ABC):
             self._forget_outage()
         key, name, page = trouble.unheard or ("", "", None)
         if page is not None:
-            unheard = self._unheard.setdefault(key, {})
-            if len(unheard) >= _MOST_UNHEARD:
-                # Of those that wait at a server's door only the first can be made.
-                unheard.popitem()
-            unheard[name] = page
+            self._doubt(key, name, page)
         self._back_at = self._monotonic() + self._retry_after
         means = "the state is kept in this process's memory, unknown to others"
         again = f"it is tried again every {self._retry_after:g} s"
@@ -246,6 +242,18 @@ class Sheltered(ABC):
         """Keep nothing of an outage, as if there had been none."""
         self._back_at, self._memory = None, MemoryStore()
         self._astray, self._rows, self._unheard = {}, deque(maxlen=_MOST_KEPT), {}
+
+    def _doubt(self, key: str, name: str, page: Any) -> None:
+        unheard = self._unheard.setdefault(key, {})
+        if len(unheard) >= _MOST_UNHEARD:
+            # Of those that wait at a server's door only the first can be made.
+            unheard.popitem()
+        unheard[name] = page
+
+    def _interrupted(self, key: str, name: str) -> None:
+        """Remember a change that nobody waits for any more: what an outage has counted may have come back with it."""
+        if key in self._astray:
+            self._doubt(key, name, self._astray[key][2])
 
     def _update_astray(
         self,
