@@ -18,7 +18,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -237,8 +236,10 @@ class RedisStore(Sheltered):
 
     def __del__(self) -> None:
         # A client for clusters holds itself in circles: its sockets would be left to the collector.
-        with suppress(Exception):
+        try:  # noqa: SIM105 - as a process ends even `suppress` may be gone
             self._let_go()
+        except Exception:  # noqa: BLE001, S110
+            pass
 
     # -- keys
 
