@@ -328,3 +328,15 @@ def test_a_late_answer_of_an_older_attempt_closes_nothing() -> None:
     book = book.settled("m", verdict(Kind.OK), START + 6, book.generation("m"))
     assert book.cooldown("m", START + 6) is None
     assert book.settled("m", verdict(Kind.BROKEN), START + 7).cooldowns["m"].failures == 1
+
+
+def test_a_late_end_of_an_older_attempt_ends_no_probe() -> None:
+    """Whoever tries the model again does so alone; what fails after it was well has failed once."""
+    failed = Ledger().settled("m", verdict(Kind.BROKEN), START, 0)
+    probed = failed.begun("m", None, START + 10, 60.0)
+    assert probed.settled("m", verdict(Kind.UNFIT), START + 11, 0).cooldown("m", START + 12) is not None
+    assert (
+        probed.settled("m", verdict(Kind.UNFIT), START + 11, failed.generation("m")).cooldown("m", START + 12) is None
+    )
+    well = failed.settled("m", verdict(Kind.OK), START + 20)
+    assert well.settled("m", verdict(Kind.BROKEN), START + 21, 0).rests_until("m", START + 21) == START + 26
