@@ -26,7 +26,7 @@ from reply_strategies import (
 )
 
 from langchain_openrouter_free.protocol.reasoning import merge_reasoning_details
-from langchain_openrouter_free.protocol.wire import Completion, Delta, ToolDelta
+from langchain_openrouter_free.protocol.wire import Assembly, Completion, Delta, ToolDelta
 from langchain_openrouter_free.words.replies import (
     completion_of_message,
     last_chunk,
@@ -128,6 +128,22 @@ def test_different_blocks_stay_apart(other: dict[str, Any]) -> None:
 def test_a_nameless_piece_goes_on_with_the_latest_block() -> None:
     one, two = ({"type": "t", "data": name, "index": 0, "id": name} for name in ("r1", "r2"))
     assert merge_reasoning_details([one, two, {"type": "t", "data": "+", "index": 0}]) == [one, two | {"data": "r2+"}]
+
+
+def test_likelihoods_are_added_to_those_before() -> None:
+    """In place: to copy all of them with each token takes seconds for a long answer. A word about nothing is kept."""
+    pieces: list[Any] = [{"content": None}, {"content": [1], "refusal": None}, {"content": [2]}, {"refusal": [3]}]
+    assembly, deltas = Assembly(), [Delta("a", logprobs=piece) for piece in pieces]
+    for delta in deltas[:2]:
+        assembly.add(delta)
+    before: Any = assembly.completion().logprobs
+    first = before["content"]
+    assert before == {"content": [1], "refusal": None}
+    for delta in deltas[2:]:
+        assembly.add(delta)
+    after: Any = assembly.completion().logprobs
+    assert (after, after["content"] is first) == ({"content": [1, 2], "refusal": [3]}, True)
+    assert deltas[1].logprobs == {"content": [1], "refusal": None}
 
 
 @pytest.mark.parametrize("v1", [False, True])

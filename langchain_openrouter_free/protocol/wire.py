@@ -137,7 +137,7 @@ class Assembly:
         facts.provider = delta.provider or facts.provider
         facts.choice = facts.choice or delta.choice
         if delta.logprobs:
-            facts.logprobs = _joined_logprobs(facts.logprobs, delta.logprobs)
+            facts.logprobs = _add_likelihoods(facts.logprobs or {}, delta.logprobs)
 
     @property
     def calls(self) -> int:
@@ -164,14 +164,15 @@ class Assembly:
         return facts
 
 
-def _joined_logprobs(first: Json | None, second: Json | None) -> Json | None:
-    if not first or not second:
-        return first or second
-    return {
-        key: [*(first.get(key) or ()), *(second.get(key) or ())]
-        for key in dict.fromkeys([*first, *second])
-        if isinstance(first.get(key) or second.get(key), list)
-    }
+def _add_likelihoods(known: Json, said: Json) -> Json:
+    """Add the likelihoods of one delta to those before it, in place: an answer may hold thousands of each."""
+    for key, value in said.items():
+        if isinstance(value, list):
+            known[key] = known[key] if isinstance(known.get(key), list) else []
+            known[key].extend(value)
+        else:
+            known.setdefault(key, value)
+    return known
 
 
 class ReplyReader:
