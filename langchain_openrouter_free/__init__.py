@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from langchain_openrouter_free.request.paid import PaidModel
     from langchain_openrouter_free.stores import MemoryStore, StateStore
 
+    __version__: str
+
 __all__ = [
     "AllModelsFailed",
     "AttemptRecord",
@@ -89,20 +91,22 @@ _ELSEWHERE = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        found = getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'errors')}"), name)
-        globals()[name] = found
-        return found
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow, and rarely asked
+if not TYPE_CHECKING:  # it would take each misspelt name for one of these
 
-        try:
-            return version("langchain-openrouter-free")
-        except PackageNotFoundError:
-            # Not installed, but in the path. `hasattr`, and what looks at all of a module, expect no other error.
-            return "0+unknown"
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            found = getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'errors')}"), name)
+            globals()[name] = found
+            return found
+        if name == "__version__":
+            from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow, and rarely asked
+
+            try:
+                return version("langchain-openrouter-free")
+            except PackageNotFoundError:
+                # Not installed, but in the path. `hasattr`, and what looks at all of a module, expect no other error.
+                return "0+unknown"
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

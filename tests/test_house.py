@@ -183,3 +183,13 @@ def test_no_real_paid_model_is_named() -> None:
     free = {ast.literal_eval(n.args[0]) for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "_free"}
     ids = {word for word in words - free - NO_MODEL if ID.fullmatch(word) and not word.endswith(":free")}
     assert {i for i in ids if not i.startswith(OUR_OWN)} == set()
+
+
+def test_a_type_checker_sees_every_name_and_no_other() -> None:
+    """A module's `__getattr__` would make any name one of the module's, misspelt ones above all."""
+    seen = [
+        name
+        for name, tree in TREES.items()
+        if any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
+    ]
+    assert seen == []

@@ -29,14 +29,16 @@ _MODULES = {"Backend": "backend", "application": "app", "served": "running"}
 _NEEDED = ("starlette", "uvicorn")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        try:
-            return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            if missing not in _NEEDED:
-                raise
-            needed = f"The endpoint needs {missing}: pip install 'langchain-openrouter-free[serve]'"
-            raise ImportError(needed, name=missing) from error
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # it would take each misspelt name for one of these
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            try:
+                return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+            except ModuleNotFoundError as error:
+                missing = (error.name or "").partition(".")[0]
+                if missing not in _NEEDED:
+                    raise
+                needed = f"The endpoint needs {missing}: pip install 'langchain-openrouter-free[serve]'"
+                raise ImportError(needed, name=missing) from error
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
