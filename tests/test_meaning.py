@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, asked, drive, make
+from pydantic import SecretStr
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError
 from langchain_openrouter_free.simulator import Simulator
@@ -124,3 +125,19 @@ def test_a_call_does_not_change_what_the_next_one_begins_with(sim: Simulator, pa
     assert [body["temperature"] for body in bodies] == [0.5, 1.0, 0.5]
     assert ["stop" in body for body in bodies] == [False, True, False]
     assert asked(sim) == [TWENTY[0]] * 3
+
+
+def test_a_field_that_changes_while_it_is_worked_out_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread has assigned a key: the next call is that account's."""
+    model, work = model_of(), ChatOpenRouterFree._worked_out
+    model.temperature = 0.5  # it is to be worked out anew
+
+    def interrupted(self: ChatOpenRouterFree) -> Any:
+        made = work(self)
+        self.api_key = SecretStr("sk-or-v1-of-another-account")
+        return made
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ChatOpenRouterFree, "_worked_out", interrupted)
+        before = model._meaning().account
+    assert model._meaning().account == model_of(api_key="sk-or-v1-of-another-account")._meaning().account != before

@@ -244,7 +244,7 @@ class Fields(BaseModel):
         private: dict[str, Any] | None = self.__pydantic_private__
         may_pay, kept = self._may_pay, None if private is None else private.get("_last_meaning")
         if kept is None or not kept.holds(self.__dict__, may_pay=may_pay):
-            self._last_meaning = kept = Kept(self.__dict__, self._worked_out(), may_pay=may_pay)
+            self._last_meaning = kept = Kept(self.__dict__, self._worked_out, may_pay=may_pay)
         return kept
 
     def _meaning(self) -> Meaning:

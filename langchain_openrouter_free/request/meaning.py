@@ -74,11 +74,12 @@ class Kept:
 
     __slots__ = ("_found", "_may_pay", "_said", "meaning")
 
-    def __init__(self, fields: Mapping[str, Any], meaning: Meaning, *, may_pay: bool) -> None:
+    def __init__(self, fields: Mapping[str, Any], work: Callable[[], Meaning], *, may_pay: bool) -> None:
+        # Before the work: a field that another thread assigns meanwhile is seen to have changed.
         self._said = _copied(dict(fields))
         self._may_pay = may_pay
         self._found: dict[str, Any] = {}
-        self.meaning = meaning
+        self.meaning = work()
 
     def holds(self, fields: Mapping[str, Any], *, may_pay: bool) -> bool:
         """Tell whether the fields say what they said; `may_pay`, because 1 is equal to True and is no leave to pay."""
