@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from driving import PATHS, TWENTY, asked, drive
 from money_world import DAY, DEAR, FLAT, NEVER, STALL, WORST, World, figures, reconciled, window
+from pydantic import SecretStr
 
-from langchain_openrouter_free import BudgetExceeded, OpenRouterFreeError
+from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree, OpenRouterFreeError
 from langchain_openrouter_free.books.purse import LEASE
 from langchain_openrouter_free.catalogue.fetching import Fetched
 from langchain_openrouter_free.request.lookup import cost_of
@@ -393,3 +395,20 @@ def test_a_cost_is_believed_of_the_answer_that_was_asked_for(status: int, rest: 
     """What a cache or a gateway says of another answer, or beside an error, takes nothing off the book."""
     body = {"data": {"total_cost": 0, **rest}, "error": rest.get("error")}
     assert cost_of(Fetched(status, json.dumps(body).encode()), "gen-1") == cost
+
+
+def test_a_key_that_changes_meanwhile_asks_for_no_answer_of_the_former_account(world: World) -> None:
+    """Nor is it noted of that one that it was not told."""
+    world.play(STALL)
+    closed(world)
+    world.clock.advance(DAY / 2)
+    model, books = world.model(), ChatOpenRouterFree._books
+
+    def opened(self: Any, *accounts: Any) -> Any:
+        self.api_key = SecretStr("sk-or-v1-of-another-account")
+        return books(self, *accounts)
+
+    with patch.object(ChatOpenRouterFree, "_books", opened):
+        asyncio.run(model.areconcile())
+    asking = [one for one in world.sim.received if "/generation" in one.path]
+    assert {one.headers["authorization"] for one in asking} == {world.sim.chats()[0].headers["authorization"]}

@@ -65,15 +65,17 @@ class Accounting(BaseModel):
 
     async def areconcile(self) -> money.Spending:
         """The same on an event loop."""
-        books, lookup = await asyncio.to_thread(self._books), self._lookup()
+        # Both of the same account: while the books are opened, somebody else may change the key.
+        lookup, accounts = self._lookup(), self._accounts()
+        books = await asyncio.to_thread(self._books, accounts)
         for answer in await asyncio.to_thread(partial(books.disputed, again=True)):
             cost = await lookup.acost(answer)
             await asyncio.to_thread(books.reconciled, answer, cost)
         return await asyncio.to_thread(self.spending)
 
-    def _books(self) -> Books:
-        """Return the books, on the server's time as far as it is known."""
-        accounts = self._accounts()
+    def _books(self, accounts: Accounts | None = None) -> Books:
+        """Return the books, on the server's time as far as it is known; by default the model's own."""
+        accounts = accounts or self._accounts()
         books = Books(accounts, accounts.time(self.clock), accounts.payments(Need()), lambda: "", lambda: 1.0)
         books.skew = books.look().skew
         return books

@@ -147,14 +147,16 @@ class Outlook(BaseChatModel):
 
         Whom the account's own privacy setting or guardrail had ruled out is asked again: you may have changed it.
         """
-        self._lookup().refresh()
-        self._accounts().forget_rulings()
+        lookup, accounts = self._lookup(), self._accounts()
+        lookup.refresh()
+        accounts.forget_rulings()
         self._look_again()
 
     async def arefresh(self) -> None:
         """The same on an event loop."""
-        await self._lookup().arefresh()
-        await asyncio.to_thread(self._accounts().forget_rulings)
+        lookup, accounts = self._lookup(), self._accounts()
+        await lookup.arefresh()
+        await asyncio.to_thread(accounts.forget_rulings)
         self._look_again()
 
     @field_validator("profile", mode="before")
