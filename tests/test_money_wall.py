@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,21 @@ def agree(sim: Simulator, file: Path) -> None:
     assert purse_in(file).reserved == 0
 
 
+def by_another_package(sim: Simulator) -> PaidModel:
+    """The same model, asked by a chat model of another package."""
+    other = ChatOpenAI(model=HALF["id"], api_key=SecretStr(sim.api_key), base_url=sim.base_url)
+    return PaidModel(other, prompt_price=0, completion_price=0, request_price="0.5")
+
+
+@pytest.mark.parametrize("road", [lambda _: HALF["id"], by_another_package], ids=["the service", "another package"])
 @pytest.mark.parametrize("wire", ["stream", "plain"])
-def test_sixteen_threads(tmp_path: Path, wire: str) -> None:
+def test_sixteen_threads(tmp_path: Path, wire: str, road: Callable[[Simulator], object]) -> None:
     file = tmp_path / "state.sqlite3"
     said: list[str] = []
     walls: list[BudgetExceeded] = []
     with Simulator(LAWS) as sim:
-        model = make(sim, [TWENTY[0]], state=SqliteStore(file), wire=wire, **PAYING)
+        paying = {**PAYING, "paid_models": [road(sim)]}
+        model = make(sim, [TWENTY[0]], state=SqliteStore(file), wire=wire, **paying)
 
         def call() -> None:
             try:
