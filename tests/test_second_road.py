@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from threading import Event
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import httpx
 import pytest
 from driving import PATHS, TWENTY, drive, make
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import Field, create_model
 
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, PaidModel, StreamInterrupted
@@ -301,3 +302,30 @@ def test_what_a_package_takes_from_its_fields_alone_is_set_there(path: str) -> N
             other = package(name, temperature=1, top_p=1)
             drive(paying(sim, other, temperature=0.25, top_p=0.5), path)
             assert other.asked == [{"own": own, "max_tokens": 300, **words}]
+
+
+class Whole(Other):
+    """It gives its answer in one piece as well, after a while."""
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        Event().wait(0.3)
+        usage = UsageMetadata(input_tokens=20, output_tokens=11, total_tokens=31)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content="whole", usage_metadata=usage))])
+
+
+@pytest.mark.wall_clock
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("how", "tools", "text"),
+    [(True, [], "whole"), ("tool_calling", ONE, "whole"), ("tool_calling", [], "abc"), (False, ONE, "abc")],
+)
+def test_a_model_that_is_not_to_stream_is_asked_for_a_whole_reply(
+    path: str, tools: list[dict[str, Any]], text: str, *, how: bool | Literal["tool_calling"]
+) -> None:
+    """LangChain's `disable_streaming` holds here too, and no first word is waited for where there is none."""
+    with Simulator(DOWN) as sim:
+        model = paying(sim, Whole(disable_streaming=how), timeouts={"first_token": 0.1})
+        assert drive(model.bind_tools(tools) if tools else model, path).text == text
+        assert spent(model) == Decimal("0.000042")

@@ -87,10 +87,14 @@ class ExternalSource:
         self._messages = list(messages)
         self._kwargs = dict(kwargs)
         self._watch = watch
+        whole = model.disable_streaming
+        stream = stream and (not whole or (whole == "tool_calling" and not kwargs.get("tools")))
         self._stream = stream and type(model)._stream is not BaseChatModel._stream  # noqa: SLF001
         self._astream = stream and (
             self._stream or type(model)._astream is not BaseChatModel._astream  # noqa: SLF001
         )
+        if not self._astream:
+            watch.awaits_whole()
         self._chunks: Iterator[Any] | None = None
         self._achunks: AsyncIterator[Any] | None = None
         self._over = False
