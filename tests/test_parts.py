@@ -103,6 +103,28 @@ def test_one_machine_of_two_is_cut_off(path: str, sim: Simulator, server: Server
     assert {found.spent for found in one.model.spending().windows if found.window == "total"} == {"3.5"}
 
 
+def test_a_part_is_spent_once_in_several_outages(sim: Simulator, server: Server) -> None:
+    """Who is back between them, and sees that nothing is left, has no part any more; the others may still be away."""
+    server.forget()
+    sim.reset(down())
+    one, two = (Machine(server, sim, name, "$8 total", 2) for name in ("one", "two"))
+    assert one.pay()
+    assert two.pay()
+    for machine in (one, two):
+        machine.cut_off()
+    assert sum(machine.pay() for machine in [one] * 8 + [two] * 8) == 13
+    for _ in range(2):
+        one.rejoin()
+        one.model.spending()
+        assert not one.pay()
+        one.cut_off()
+        assert not one.pay()
+    for machine, spent in ((one, "4.5"), (two, "7.5")):
+        machine.rejoin()
+        assert {found.spent for found in machine.model.spending().windows if found.window == "total"} == {spent}
+    assert sum(entry.cost for entry in sim.bill) == Decimal("7.5")
+
+
 def test_who_has_paid_nothing_yet_has_no_part(sim: Simulator, server: Server) -> None:
     """What is kept for a machine is kept with what it pays for: before, others may have spent all."""
     server.forget()

@@ -337,6 +337,13 @@ class Purse:
             parts[owner] = Part(min(int(left * share), left - kept), now + PART_KEPT)
         return replace(self, parts=parts)
 
+    def with_less_of_part(self, owner: str, amount: int) -> Purse:
+        """Return the book with less kept for one who spends so much of it unseen: no later outage affords it anew."""
+        part = self.parts.get(owner)
+        if part is None:
+            return self
+        return replace(self, parts={**self.parts, owner: part._replace(amount=max(part.amount - amount, 0))})
+
     def named(self, key: str, generation: str) -> Purse:
         """Return the book with the service's id for the answer that `key` is held back for."""
         held = self.reservations.get(key)

@@ -132,7 +132,9 @@ class Payments:
             if isinstance(bought, Shortfall):
                 return book, bought
             book = book.reserved_for(held.key, amount, now, self.account)
-            if self._share and not self._is_degraded:
+            if self._is_degraded:
+                book = book.with_less_of_part(self._holder, amount)
+            elif self._share:
                 book = book.with_part(self._holder, pocket.budget or Budget(), self._share, now)
             return book, bought
 
