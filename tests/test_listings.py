@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -373,6 +374,33 @@ def test_a_pinned_id_that_is_new_is_looked_for(path: str) -> None:
         clock.advance(300)
         assert drive(model, path, model="test/new:free").meta["route"]["model"] == "test/new:free"
         assert len(lists(sim)) == 2
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+@pytest.mark.parametrize("beside", [[], TWENTY[:1]], ids=["alone", "beside"])
+@pytest.mark.parametrize("path", PATHS)
+def test_an_id_that_a_copy_is_too_old_for_is_looked_for(path: str, beside: list[str], *, is_down: bool) -> None:
+    """By a new process that finds the copy, and again by one whose look has failed; alone it is waited for."""
+    clock, store = FakeClock(), MemoryStore()
+    with Simulator(clock=clock.now) as sim:
+        assert make(sim, TWENTY[:1], clock=clock, state=store).invoke("hi").text
+        model = make(sim, ["test/new:free", *beside], clock=clock, state=store)
+        clock.advance(300)
+        if not is_down:
+            LISTINGS.clear()  # as in a new process
+        else:
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(sim._service.world, "answer", sim._service.world.answer)
+                failing(sim, USER, ALL)
+                with nullcontext() if beside else pytest.raises(NoSuitableModel):
+                    drive(model, path)
+                settled()
+            clock.advance(61)
+        served = []
+        for _ in range(2):
+            served.append(drive(model, path).meta["route"]["model"])
+            settled()
+        assert served == [*beside, "test/new:free", "test/new:free"][:2]
 
 
 def test_on_demand() -> None:

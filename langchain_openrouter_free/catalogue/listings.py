@@ -201,11 +201,11 @@ class Listings:
             age, waits = now - listing.at, _waits(kept, now)
             known = (listing.rows, listing.absent, kept.sought)
             new = {one for one in ids if not any(one in place for place in known)}
-            if not new or age < YOUNG:
+            if not new or age < YOUNG or waits:
                 return listing, age >= FRESH and not waits
             _note(kept.sought, dict.fromkeys(new))
         has_none = only and not any(one in listing.rows for one in ids)
-        return (None, False) if has_none else (listing, not waits)
+        return (None, False) if has_none else (listing, True)
 
     def last(self, account: str) -> Listing | None:
         """Return the last good copy, however old."""
@@ -275,14 +275,15 @@ class Listings:
         with self._lock:
             kept = self._of(account)
             kept.listing, kept.again, kept.failures, kept.doubted = listing, None, 0, None
-            kept.sought_prices = {}
+            # The other one may have looked for nothing of what is wanted here.
+            kept.sought_prices, kept.sought = {}, {}
 
     def failed(self, account: str, now: float, again: float | None = None) -> bool:
         """Take note that no list could be had, and leave it alone for a while; tell whether it is the first time."""
         with self._lock:
             kept = self._of(account)
             wait = min(AGAIN * 2 ** max(kept.failures - 1, 0), _LONGEST) if again is None else again
-            kept.again, kept.failures = (now, now + wait), min(kept.failures + 1, 10)
+            kept.again, kept.failures, kept.sought = (now, now + wait), min(kept.failures + 1, 10), {}
             return kept.failures == 1
 
     def wanted(self, account: str, paid: Collection[str]) -> Sequence[str]:

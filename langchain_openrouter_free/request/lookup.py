@@ -55,6 +55,8 @@ class ServiceLookup:
         shelf: where its list is kept.
         paid: the paid ids whose prices must be known.
         most: longest that one question may take, in seconds.
+        ids: the free ids that are named.
+        only: whether nothing else is named, no pattern and not `auto`.
     """
 
     service: Service
@@ -62,15 +64,12 @@ class ServiceLookup:
     shelf: Shelf
     paid: Sequence[str] = ()
     most: float = 20.0
+    ids: Sequence[str] = ()
+    only: bool = False
 
-    def known(self, ids: Sequence[str], *, only: bool = True) -> Listing | None:
-        """Return the service's list without waiting, if there is a copy that will do.
-
-        Args:
-            ids: the free ids that are named.
-            only: whether nothing else is named, no pattern and not `auto`.
-        """
-        listing, is_stale = LISTINGS.usable(self.shelf.account, ids, self.paid, self.clock.now(), only=only)
+    def known(self) -> Listing | None:
+        """Return the service's list without waiting, if there is a copy that will do; have an old one renewed."""
+        listing, is_stale = LISTINGS.usable(self.shelf.account, self.ids, self.paid, self.clock.now(), only=self.only)
         if is_stale:
             LISTINGS.in_background(self.shelf.account, self._patient.renew)
         return listing
@@ -115,8 +114,8 @@ class ServiceLookup:
             if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
             copy = self._kept(self.shelf.load())
-            if copy is not None:
-                return self._served(copy)
+            if copy is not None and (served := self.known()) is not None:
+                return served
             return self._followed_up(self._fetched(self._until(ends, _LIST_PATIENCE)), ends)
         finally:
             turn.release()
@@ -131,17 +130,11 @@ class ServiceLookup:
             if LISTINGS.is_settled(account, since, self.clock.now(), self.paid):
                 return LISTINGS.last(account)
             copy = self._kept(await asyncio.to_thread(self.shelf.load))
-            if copy is not None:
-                return self._served(copy)
+            if copy is not None and (served := self.known()) is not None:
+                return served
             return self._followed_up(await self._afetched(self._until(ends, _LIST_PATIENCE)), ends)
         finally:
             turn.release()
-
-    def _served(self, copy: Listing) -> Listing:
-        """Have a copy from the state renewed where it is old: this process may make one call and end."""
-        if self.clock.now() - copy.at >= FRESH:
-            LISTINGS.in_background(self.shelf.account, self._patient.renew)
-        return copy
 
     def _followed_up(self, found: Listing | None, ends: float) -> Listing | None:
         """Have the list fetched for later calls, where this one's time was too short for it."""

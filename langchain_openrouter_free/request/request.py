@@ -149,9 +149,10 @@ class Request(ABC):
         unpriced = [c.model for c in route.paid if c.road is Road.SERVICE and c.prices is None]
         # A list that cannot be had must leave time to ask a model: there is always another copy.
         patience = min(deadlines.usual.attempt, deadlines.usual.call) / 2
-        lookup = ServiceLookup(self.service, self.clock, shelf, unpriced, patience)
         named = [entry for entry in self.ids if not stands_for_many(entry)]
-        listing = lookup.known(named, only=len(named) == len(self.ids))
+        is_all = len(named) == len(self.ids)
+        lookup = ServiceLookup(self.service, self.clock, shelf, unpriced, patience, named, is_all)
+        listing = lookup.known()
         teller = Teller(accounts.account, self.ids, self.warned)
         if listing is not None:
             route.listed(listing, self.clock.now())
