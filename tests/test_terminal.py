@@ -201,3 +201,12 @@ def test_ctrl_c_while_it_begins() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_a_locale_without_its_characters_leaves_a_prompt_as_it_is(
+    start: Callable[..., Terminal], sim: Simulator
+) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    terminal = start(f"chat --model {B} Grüße", **plain)
+    assert terminal.ends() == 0
+    assert [chat.body["messages"][-1]["content"] for chat in sim.chats()] == ["Grüße"]
