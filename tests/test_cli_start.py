@@ -63,3 +63,16 @@ def test_wrong_words_are_a_usage_error(words: str) -> None:
     said = json.loads(as_json.stdout)["error"]
     assert (said["kind"], said["exit_code"]) == ("UsageError", 2)
     assert said["message"] in " ".join(told.stderr.replace("│", "").split())
+
+
+def test_doctor_tells_of_a_file_that_is_named_and_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What was set in it would be missed in silence; it is no mistake, since `init --user` writes it."""
+
+    def told() -> list[str]:
+        said = json.loads(CliRunner().invoke(app, ["doctor", "--offline", "--json"]).stdout)
+        return [one["text"] for one in said["findings"] if (one["check"], one["level"]) == ("configuration", "warn")]
+
+    monkeypatch.setenv("OPENROUTER_FREE_CONFIG", str(tmp_path / "mine.toml"))
+    assert [str(tmp_path / "mine.toml") in one for one in told()] == [True]
+    (tmp_path / "mine.toml").touch()
+    assert told() == []

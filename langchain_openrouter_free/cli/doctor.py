@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from rich.text import Text
 
 from langchain_openrouter_free.cli.output import near, plain
 from langchain_openrouter_free.cli.start import Options, has_key, model
-from langchain_openrouter_free.configuration.effective import effective
+from langchain_openrouter_free.configuration.effective import effective, user_file
+from langchain_openrouter_free.configuration.environment import CONFIG
 
 _STYLES = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "bold red"}
 
@@ -18,8 +21,13 @@ def run(options: Options, *, offline: bool) -> None:
     out = options.output()
     found = effective(profile=options.profile, dotenv=options.dotenv or False)
     files = [str(one.path) for one in (found.project, found.user) if one is not None]
+    named = user_file() if os.environ.get(CONFIG) else None
+    missing = "" if named is None or os.path.exists(named) else str(named)  # noqa: PTH110 - raises nothing
     keyed = has_key(options)
-    findings = [*checkup.configuration(found.refused, files), *model(options).examine(keyed=keyed, offline=offline)]
+    findings = [
+        *checkup.configuration(found.refused, files, missing),
+        *model(options).examine(keyed=keyed, offline=offline),
+    ]
     broken = any(one.level is checkup.Level.FAIL for one in findings)
     if not out.result({"healthy": not broken, "findings": findings}):
         for one in findings:

@@ -208,13 +208,16 @@ def quota(windows: Sequence[WindowUse]) -> Iterator[Finding]:
             yield Finding("quota", Level.WARN, text, remedy)
 
 
-def configuration(refused: Mapping[str, Any], files: Sequence[str]) -> Iterator[Finding]:
-    """Tell which files count, and what of them does not."""
+def configuration(refused: Mapping[str, Any], files: Sequence[str], missing: str = "") -> Iterator[Finding]:
+    """Tell which files count, what of them does not, and which one is named but is not there."""
     named = " and ".join(files) or "no file: openrouter-free init writes one"
     yield Finding("configuration", Level.OK, f"Settings come from {named}.")
     for reason in refused.values():
         remedy = "openrouter-free config --trust, if you mean it"
         yield Finding("configuration", Level.WARN, f"Not used: {reason}.", remedy)
+    if missing:
+        text = f"OPENROUTER_FREE_CONFIG names {missing}, which is not there: what you set in it does not count."
+        yield Finding("configuration", Level.WARN, text, "correct the name, or openrouter-free init --user writes it")
 
 
 def _some(names: Sequence[str]) -> str:
