@@ -180,6 +180,7 @@ USAGES = {
     "by the service's": ({**BY_OWN_KEY, "is_byok": False}, Decimal("0.02")),
     "thoughts that only the sum holds": ({**TOKENS, "total_tokens": 16}, Decimal("0.000027")),
     "a counter beyond belief": ({**TOKENS, "prompt_tokens": 10**30}, None),
+    "noughts of who has not counted": (dict.fromkeys(TOKENS, 0), None),
 }
 
 

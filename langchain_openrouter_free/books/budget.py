@@ -246,12 +246,15 @@ def with_upstream(fee: object, upstream: object, *, own_key: object) -> int | No
 
 
 def cost_of(usage: Mapping[str, Any] | None, prices: Prices | None, need: Need, now: float) -> int | None:
-    """Return what an answer cost in nano-dollars: the stated cost, else its tokens at their price, else None."""
+    """Return what an answer cost in nano-dollars: the stated cost, else its tokens at their price, else None.
+
+    Every prompt has tokens: where none are told, nobody has counted.
+    """
     stated = stated_cost(usage)
     if stated is not None or prices is None or not usage:
         return stated
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int) or min(prompt, completion) < 0:
+    if not isinstance(prompt, int) or not isinstance(completion, int) or prompt < 1 or completion < 0:
         return None
     # Some providers count thoughts in the sum alone (Gemini's and Grok's, by OpenAI's dialect).
     total = usage.get("total_tokens")
