@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 import httpx
 import pytest
 from driving import PATHS, TWENTY, drive, make
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -329,3 +329,11 @@ def test_a_model_that_is_not_to_stream_is_asked_for_a_whole_reply(
         model = paying(sim, Whole(disable_streaming=how), timeouts={"first_token": 0.1})
         assert drive(model.bind_tools(tools) if tools else model, path).text == text
         assert spent(model) == Decimal("0.000042")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_model_that_counts_its_calls_goes_on(path: str) -> None:
+    """LangChain's own fakes give one answer after the other: what need not be changed is not copied."""
+    with Simulator(DOWN) as sim:
+        model = paying(sim, FakeListChatModel(responses=["one", "two"]))
+        assert [drive(model, path).text for _ in range(2)] == ["one", "two"]

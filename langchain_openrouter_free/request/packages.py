@@ -43,7 +43,7 @@ def prepared(model: Any, label: str) -> BaseChatModel:
     if getattr(model, "stream_usage", False) is None:
         # Nobody has said: a stream that tells no usage would be booked at its worst case.
         changes["stream_usage"] = True
-    return model.model_copy(update=changes | _without_retries(model, label))
+    return _changed(model, changes | _without_retries(model, label))
 
 
 def _without_retries(model: BaseChatModel, label: str) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def within(model: BaseChatModel, max_tokens: int) -> tuple[BaseChatModel, dict[s
     """Return the chat model with no higher limit of its own, and what a request to it says of it besides."""
     names = _limits(model)
     said = [name for name in names if getattr(model, name) is not None] or names[:1]
-    limited = model.model_copy(update=dict.fromkeys(said, max_tokens) | _extra_within(model, max_tokens))
+    limited = _changed(model, dict.fromkeys(said, max_tokens) | _extra_within(model, max_tokens))
     # OpenAI's own have two words for it, of which a request may hold one: they choose by the field.
     is_said = "max_tokens" in said and not hasattr(model, "root_client")
     return limited, {"max_tokens": max_tokens} if is_said or not said else {}
@@ -122,6 +122,11 @@ def _with_tools(model: BaseChatModel, kwargs: dict[str, Any]) -> dict[str, Any]:
         return kwargs
     spoken = said.keys() & known | {"tools", "tool_choice"}
     return {k: v for k, v in kwargs.items() if k not in spoken} | getattr(bound, "kwargs", {})
+
+
+def _changed(model: BaseChatModel, changes: Mapping[str, Any]) -> BaseChatModel:
+    """Return the model with other values in its fields; where there are none, itself: it may count its calls."""
+    return model.model_copy(update=changes) if changes else model
 
 
 def _limits(model: BaseChatModel) -> list[str]:
