@@ -14,7 +14,7 @@ from langchain_openrouter_free.books.budget import Budget
 from langchain_openrouter_free.books.joining import joined_books, joined_purses
 from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.books.purse import Purse
-from langchain_openrouter_free.books.quota import Limits, Share, Slot
+from langchain_openrouter_free.books.quota import Limits, Share, Slot, Use, Windows
 from langchain_openrouter_free.books.tripwire import Bill
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
 
@@ -93,6 +93,7 @@ def test_a_joined_purse_has_what_both_have_spent(before: Any, here: Any, elsewhe
     joined = joined_purses(base, mine, there)
     assert joined.spent_total + joined.reserved >= first + second + third
     assert joined.spent_total == mine.spent_total + there.spent_total - base.spent_total
+    assert joined.unknown == mine.unknown + there.unknown - base.unknown
     assert set(joined.reservations) >= {key for key in mine.reservations if key.startswith("here")}
     if later == 0.0:
         assert joined.spent_day == mine.spent_day + there.spent_day - base.spent_day
@@ -126,6 +127,26 @@ def test_slots_of_one_project_add_up() -> None:
     mine = base._replace(windows=base.windows.plus(slot, 3, int(NOON // 86_400)))
     there = base._replace(windows=base.windows.plus(slot, 4, int(NOON // 86_400)))
     assert joined_books(base, mine, there).windows.projects["p"].used == 7
+
+
+@pytest.mark.parametrize("changed_by", ["mine", "there"])
+def test_who_has_seen_the_new_day_and_the_new_claim_is_believed(changed_by: str) -> None:
+    """Whichever side went on at midnight: a project has on each day what it took on it, and what it claims last."""
+    today = int(NOON // 86_400)
+    before = Ledger(windows=Windows(projects={"p": Use(today, used=2, kept=5)}))
+    old = before._replace(windows=Windows(projects={"p": Use(today, used=6, kept=5)}))
+    new = before._replace(windows=Windows(projects={"p": Use(today + 1, used=3, ahead=1, kept=7)}))
+    new = new.settled(MODELS[0], verdict(Kind.DAY_LIMIT, until=NOON + 100_000, limit=1000), NOON + 86_400)
+    old = old.settled(MODELS[0], verdict(Kind.DAY_LIMIT, until=NOON + 3600, limit=50), NOON)
+    joined = joined_books(before, *((new, old) if changed_by == "mine" else (old, new)))
+    assert joined.windows.projects["p"] == Use(today + 1, used=3, ahead=1, kept=7)
+    assert joined.learned["day"].limit == 1000
+
+
+def test_a_claim_that_others_have_changed_today_is_kept() -> None:
+    today = int(NOON // 86_400)
+    base, there = (Ledger(windows=Windows(projects={"p": Use(today, kept=kept)})) for kept in (0, 25))
+    assert joined_books(base, base, there).windows.projects["p"].kept == 25
 
 
 @given(

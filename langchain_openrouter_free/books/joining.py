@@ -114,7 +114,9 @@ def _counts(base: Mapping[int, int], mine: Mapping[int, int], there: Mapping[int
 def _windows(base: Windows, mine: Windows, there: Windows) -> Windows:
     projects = dict(there.projects)
     for name, use in mine.projects.items():
-        projects[name] = _use(base.projects.get(name, Use()), use, there.projects.get(name, Use(use.day)))
+        projects[name] = _use(
+            base.projects.get(name, Use()), use, there.projects.get(name, Use(use.day, kept=use.kept))
+        )
     minutes = _counts(base.minutes, mine.minutes, there.minutes)
     return Windows(minutes, _counts(base.days, mine.days, there.days), projects)
 
@@ -123,7 +125,7 @@ def _use(base: Use, mine: Use, there: Use) -> Use:
     day = max(mine.day, there.day)
     used = there.on(day) + max(mine.on(day) - base.on(day), 0)
     ahead = there.on(day + 1) + max(mine.on(day + 1) - base.on(day + 1), 0)
-    return Use(day, used, ahead, there.kept if there.day > mine.day else mine.kept)
+    return Use(day, used, ahead, there.kept if mine.kept == base.kept else mine.kept)
 
 
 def _metered(one: Metered, other: Metered) -> Metered:
