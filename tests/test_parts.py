@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from money_world import DEAR, FLAT, STALL
 from redis_server import Server
 from store_helpers import Clock
+from test_redis_unheard import deaf_at
 
 from langchain_openrouter_free import AllModelsFailed, BudgetExceeded
 from langchain_openrouter_free.books.budget import NANO, Budget
@@ -123,6 +124,22 @@ def test_a_part_is_spent_once_in_several_outages(sim: Simulator, server: Server)
         machine.rejoin()
         assert {found.spent for found in machine.model.spending().windows if found.window == "total"} == {spent}
     assert sum(entry.cost for entry in sim.bill) == Decimal("7.5")
+
+
+@pytest.mark.parametrize("lost", range(6))
+def test_a_part_that_has_become_smaller_unheard(lost: int, sim: Simulator, server: Server) -> None:
+    """The others have what is over of it by then, though its owner's store went away with the answer."""
+    server.forget()
+    sim.reset(down())
+    one, two = (Machine(server, sim, name, "$8 total", 2) for name in ("one", "two"))
+    assert [one.pay() for _ in range(1)] + [two.pay() for _ in range(6)] == [True] * 7
+    one.model.spending()
+    deaf_at(one.store, {lost})
+    assert sum(machine.pay() for machine in [one] * 16 + [two] * 16) >= 7
+    assert sum(entry.cost for entry in sim.bill) <= Decimal(8)
+    one.rejoin()
+    total = one.model.spending().windows[-1]
+    assert Decimal(total.spent) == sum(entry.cost for entry in sim.bill)
 
 
 def test_who_has_paid_nothing_yet_has_no_part(sim: Simulator, server: Server) -> None:

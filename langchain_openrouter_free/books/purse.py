@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from calendar import monthrange
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields, replace
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
@@ -253,6 +253,15 @@ class Purse:
         """Return what is kept for one who shares the book, in nano-dollars; None for nothing, or not any more."""
         part = self.parts.get(owner)
         return part.amount if part is not None and now < part.until - _PART_ENDS else None
+
+    def least_part(self, perhaps: Iterable[Purse], owner: str, now: float) -> int | None:
+        """Return what is kept for one, were it renewed in any of the books that may stand in the place of this one."""
+        part = self.part_of(owner, now)
+        mine = self.parts.get(owner)
+        if part is None or mine is None:
+            return None
+        renewed = [book.parts[owner] for book in perhaps if owner in book.parts]
+        return min([part, *(other.amount for other in renewed if other.until > mine.until)])
 
     def kept_from(self, owner: str, now: float) -> int:
         """Return what is kept for all the others who share the book."""

@@ -186,9 +186,14 @@ class Payments:
         return seen or Purse()
 
     def _part(self, pocket: Pocket, now: float) -> tuple[Purse, int | None]:
-        """Return the page as it was when the store lost sight of it, and what was kept of it for this process then."""
+        """Return the page as it was when the store lost sight of it, and what was kept of it for this process then.
+
+        Where a change of that went unheard, it may be either: others have what is over of the smaller one.
+        """
         seen = self._seen(pocket)
-        return seen.turned_to(now), seen.part_of(self._holder, now)
+        doubted = getattr(self.store, "doubted", None)
+        perhaps: tuple[Purse, ...] = doubted(pocket.page) if doubted else ()
+        return seen.turned_to(now), seen.least_part(perhaps, self._holder, now)
 
     def _is_blind(self, pocket: Pocket, now: float) -> bool:
         """Tell whether a cap cannot be kept."""

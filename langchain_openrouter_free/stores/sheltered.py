@@ -193,6 +193,10 @@ class Sheltered(ABC):
         seen: Page | None = self._last_seen(ref.key) if kept is None else kept[1]
         return seen
 
+    def doubted(self, ref: PageRef[Page]) -> tuple[Page, ...]:
+        """Return a page as each change may have left it in the backend of which no answer was heard."""
+        return tuple(self._unheard.get(ref.key, {}).values())
+
     @property
     def degraded(self) -> bool:
         """Whether the backend is given up for now, so that others don't see what is kept."""
