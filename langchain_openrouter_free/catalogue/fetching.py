@@ -125,6 +125,7 @@ class Fetch:
     _rows: dict[str, tuple[Row, ...]] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
     _lists: list[Listing] = field(default_factory=list)
+    _halves: list[Listing] = field(default_factory=list)
     _bytes: int = 0
     _entries: int = 0
 
@@ -183,6 +184,11 @@ class Fetch:
         """Whether the list of all that is on offer was had: what it lacks is nowhere."""
         return any(one.path == LISTS[-1] for one in self._lists)
 
+    @property
+    def refuted(self) -> Listing:
+        """What lists that broke off had said until then of ids that are not proven free by it."""
+        return Listing({model: rows for one in self._halves for model, rows in one.rows.items() if one.doubt(model)})
+
     # -- pages
 
     def _begin(self) -> None:
@@ -236,6 +242,7 @@ class Fetch:
     def _fails(self, reply: Fetched, why: str) -> None:
         """Leave a list that cannot be had; where the service cannot be reached, the next one as well."""
         self.refusal, self.why = reply, why
+        self._halves.append(Listing(self._rows))
         if not reply.status:
             self._left = []
         self._begin()

@@ -286,6 +286,15 @@ class Listings:
             kept.again, kept.failures, kept.sought = (now, now + wait), min(kept.failures + 1, 10), {}
             return kept.failures == 1
 
+    def amend(self, account: str, refuted: Listing) -> Listing | None:
+        """Let the copy say of its ids what a list has said that is none as a whole; return it where that is news."""
+        with self._lock:
+            kept = self._of(account)
+            if (before := kept.listing) is not None:
+                known = {model: rows for model, rows in refuted.rows.items() if model in before.rows}
+                kept.listing = before.amended(Listing(known))
+            return None if kept.listing is before else kept.listing
+
     def wanted(self, account: str, paid: Collection[str]) -> Sequence[str]:
         """Return the paid ids whose prices a list must have: these, and those of the account's other models."""
         with self._lock:

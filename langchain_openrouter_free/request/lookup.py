@@ -252,7 +252,7 @@ class ServiceLookup:
             why = fetch.why or classify_listing(refusal.status, None, refusal.body, now=now).reason
             level = logging.WARNING if is_first else logging.DEBUG
             log.log(level, "the list of models cannot be had (%s): %s serves", why, serves)
-            return None
+            return LISTINGS.amend(account, fetch.refuted)
         if not LISTINGS.keep(account, listing, now, fetch.paid, saw_all=fetch.saw_all):
             log.warning("the list of models has lost much at once, and is not believed yet: %s serves", serves)
         return LISTINGS.last(account)
