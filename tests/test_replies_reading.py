@@ -233,6 +233,8 @@ def test_a_foreign_chunk_gives_pieces_of_calls() -> None:
     ("theirs", "ours"),
     [
         ({"stop_reason": "end_turn"}, "stop"),
+        ({"stopReason": "end_turn"}, "stop"),
+        ({"finish_reason": "COMPLETE"}, "stop"),
         ({"stop_reason": "tool_use"}, "tool_calls"),
         ({"finish_reason": "MAX_TOKENS"}, "length"),
         ({"finish_reason": "SAFETY"}, "content_filter"),

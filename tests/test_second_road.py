@@ -16,12 +16,14 @@ from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from pydantic import Field, create_model
+from langchain_openai import ChatOpenAI
+from pydantic import Field, SecretStr, create_model
 
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, PaidModel, StreamInterrupted
 from langchain_openrouter_free.simulator import Scenario, Simulator
 
 DOWN = Scenario(models=[TWENTY[0]], scripts={TWENTY[0]: "503"})
+PAID = {"id": "simulated/paid", "pricing": {"prompt": "0.000001", "completion": "0.000002"}}
 WORST = Decimal("0.0005")
 
 
@@ -337,3 +339,14 @@ def test_a_model_that_counts_its_calls_goes_on(path: str) -> None:
     with Simulator(DOWN) as sim:
         model = paying(sim, FakeListChatModel(responses=["one", "two"]))
         assert [drive(model, path).text for _ in range(2)] == ["one", "two"]
+
+
+@pytest.mark.parametrize("wire", ["stream", "plain"])
+@pytest.mark.parametrize("path", PATHS)
+def test_how_an_answer_ended_is_told(path: str, wire: str) -> None:
+    """`ChatOpenAI` says it beside the answer, or the chunks of its stream, and so does it of who has answered."""
+    paid = str(PAID["id"])
+    with Simulator(Scenario(models=[TWENTY[0], PAID], scripts={TWENTY[0]: "503"})) as sim:
+        other = ChatOpenAI(model=paid, api_key=SecretStr(sim.api_key), base_url=sim.base_url)
+        told = drive(paying(sim, other, wire=wire), path).meta
+    assert (told["finish_reason"], told["native_finish_reason"], told["served_model"]) == ("stop", "stop", paid)

@@ -15,7 +15,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.outputs import ChatResult
+from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import SecretStr
 
 from langchain_openrouter_free import keys
@@ -182,22 +182,22 @@ class ExternalSource:
     def _next_sync(self) -> AIMessage | None:
         if not self._stream:
             self._over = True
-            return _message(self._model._generate(self._messages, run_manager=None, **self._kwargs))  # noqa: SLF001
+            return _answer(self._model._generate(self._messages, run_manager=None, **self._kwargs))  # noqa: SLF001
         if self._chunks is None:
             self._chunks = self._model._stream(self._messages, run_manager=None, **self._kwargs)  # noqa: SLF001
         chunk = next(self._chunks, None)
-        return None if chunk is None else chunk.message
+        return None if chunk is None else _message(chunk)
 
     async def _next_async(self) -> AIMessage | None:
         if not self._astream:
             self._over = True
-            return _message(
+            return _answer(
                 await self._model._agenerate(self._messages, run_manager=None, **self._kwargs)  # noqa: SLF001
             )
         if self._achunks is None:
             self._achunks = self._model._astream(self._messages, run_manager=None, **self._kwargs)  # noqa: SLF001
         chunk = await anext(self._achunks, None)
-        return None if chunk is None else chunk.message
+        return None if chunk is None else _message(chunk)
 
     def _take(self, message: AIMessage | None) -> list[Delta]:
         if message is None:
@@ -256,9 +256,17 @@ def _without_keys(error: Exception) -> Exception | None:
     return error
 
 
-def _message(result: ChatResult) -> AIMessage | None:
-    message = result.generations[0].message if result.generations else None
-    return message if isinstance(message, AIMessage) else None
+def _answer(result: ChatResult) -> AIMessage | None:
+    return _message(result.generations[0], result.llm_output) if result.generations else None
+
+
+def _message(said: ChatGeneration, about: Mapping[str, Any] | None = None) -> AIMessage | None:
+    """Return the message of an answer or a chunk, with what stands beside it: often how it ended, and who gave it."""
+    message = said.message
+    if not isinstance(message, AIMessage):
+        return None
+    beside = {**(about or {}), **(said.generation_info or {})}
+    return message.model_copy(update={"response_metadata": beside | message.response_metadata}) if beside else message
 
 
 def _is_control_flow(error: Exception) -> bool:

@@ -36,6 +36,7 @@ _OUTPUT_DETAILS = {"reasoning": "reasoning_tokens", "audio": "audio_tokens"}
 
 
 _FINISH_REASONS = {
+    "complete": "stop",
     "end_turn": "stop",
     "stop_sequence": "stop",
     "tool_use": "tool_calls",
@@ -177,7 +178,7 @@ def completion_of_message(message: AIMessage) -> Delta:
     about = _mapping(message.response_metadata)
     extra = _mapping(message.additional_kwargs)
     text, reasoning = _spoken(message.content)
-    native = _first_text(about, "finish_reason", "stop_reason", "done_reason")
+    native = _first_text(about, "finish_reason", "stop_reason", "stopReason", "done_reason")
     finish = native.lower() if native else None
     return Delta(
         text=text,
