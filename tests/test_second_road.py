@@ -59,6 +59,8 @@ class Other(BaseChatModel):
             yield ChatGenerationChunk(
                 message=AIMessageChunk(content="abc"[at], usage_metadata=counted, response_metadata=about)
             )
+        if self.fails is not None and self.fails_at == len(self.counts):
+            raise self.fails()
 
 
 class Refused(Exception):
@@ -350,3 +352,13 @@ def test_how_an_answer_ended_is_told(path: str, wire: str) -> None:
         other = ChatOpenAI(model=paid, api_key=SecretStr(sim.api_key), base_url=sim.base_url)
         told = drive(paying(sim, other, wire=wire), path).meta
     assert (told["finish_reason"], told["native_finish_reason"], told["served_model"]) == ("stop", "stop", paid)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("error", [ConnectionResetError, TimeoutError])
+def test_an_answer_that_has_ended_is_not_lost(path: str, error: type[Exception]) -> None:
+    """Behind its finish reason only usage can follow: where that never comes, it is booked at its worst case."""
+    with Simulator(DOWN) as sim:
+        model = paying(sim, Other(counts=(None, None, None), fails=error))
+        assert drive(model, path).text == "abc"
+        assert spent(model) > WORST

@@ -143,9 +143,10 @@ class ExternalSource:
         except Exception as error:
             if _is_control_flow(error):
                 raise
-            raise self._failure(error, amid) from _without_keys(error)
+            if not self._survives():
+                raise self._failure(error, amid) from _without_keys(error)
         # A thread cannot be woken: what brings no content is at least not waited for again.
-        if self._watch.read.remaining() <= 0 and not self._over:
+        if self._watch.read.remaining() <= 0 and not self._over and not self._survives():
             raise self._too_late()
         return deltas or None
 
@@ -163,11 +164,13 @@ class ExternalSource:
                 if deltas:
                     return deltas
         except TimeoutError as error:
-            raise self._too_late() from error
+            if not self._survives():
+                raise self._too_late() from error
         except Exception as error:
             if _is_control_flow(error):
                 raise
-            raise self._failure(error, amid) from _without_keys(error)
+            if not self._survives():
+                raise self._failure(error, amid) from _without_keys(error)
         return None
 
     def _failure(self, error: Exception, amid: BaseException | None) -> Exception:
@@ -175,6 +178,11 @@ class ExternalSource:
         for key in _keys_of(self._model):
             keys.sent(key)
         return failure_of(error, begun=self._begun, amid=amid)
+
+    def _survives(self) -> bool:
+        """Keep an answer that has ended: only its usage can be lost, and then it is booked at its worst case."""
+        self._over = self._over or self._finished
+        return self._finished
 
     def _too_late(self) -> TransportFault:
         return TransportFault(Kind.TIMED_OUT, f"no content within the deadline ({self._watch.read.limit})")
