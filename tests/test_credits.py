@@ -141,6 +141,14 @@ ODD = {
         KEY: json_reply(200, {"data": {"limit": "many", "limit_remaining": [1], "limit_reset": 3}}, behaviour="x"),
         CREDITS: json_reply(200, {"data": {"total_credits": True, "total_usage": "nan"}}, behaviour="x"),
     },
+    "no limit, and something left": {
+        KEY: json_reply(200, {"data": {"limit": None, "limit_remaining": 1}}, behaviour="x"),
+        CREDITS: json_reply(200, {}, behaviour="x"),
+    },
+    "a limit, and nobody says what is left": {
+        KEY: json_reply(200, {"data": {"limit": 1, "limit_remaining": None}}, behaviour="x"),
+        CREDITS: json_reply(200, {}, behaviour="x"),
+    },
     "lists": {KEY: json_reply(200, {"data": []}, behaviour="x"), CREDITS: json_reply(200, {}, behaviour="x")},
 }
 
