@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -171,6 +172,20 @@ def test_new_ids_are_the_same_each_time_and_never_meet(ids: list[str]) -> None:
     assert all(new == old for new, old in zip(out, ids, strict=True) if re.fullmatch(NINE, old))
     longer = formed([*conversation, said("assistant", "done"), calls("later"), result("later")], nine)
     assert [one["id"] for one in longer[0]["tool_calls"]] == out
+
+
+def test_one_id_for_every_call_costs_one_hash_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some models number their calls anew in each turn: a long run of an agent must not be dearer with each step."""
+    hashed, sha256 = list[bytes](), hashlib.sha256
+
+    def counted(data: bytes) -> Any:
+        hashed.append(data)
+        return sha256(data)
+
+    monkeypatch.setattr(hashlib, "sha256", counted)
+    steps = [calls("look:0"), result("look:0")] * 200
+    out = [one["tool_calls"][0]["id"] for one in formed(steps, Form()) if "tool_calls" in one]
+    assert (len(set(out)), out[0], len(hashed)) == (200, "look:0", 199)
 
 
 # -- single cases

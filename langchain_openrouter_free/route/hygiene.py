@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -240,13 +241,14 @@ def _with_ids(turns: Sequence[_Turn], pattern: str) -> list[Json]:
     given = [_id(call.get("id")) for turn in turns for call in turn.calls]
     taken = {one for one in given if _fits(one, pattern)}
     used: set[str] = set()
+    tried: Counter[str] = Counter()
     messages: list[Json] = []
     for turn in turns:
         names = []
         for call in turn.calls:
             name = _id(call.get("id"))
             if name not in taken or name in used:
-                name = _new_id(name, taken)
+                name = _new_id(name, taken, tried)
                 taken.add(name)
             used.add(name)
             names.append(name)
@@ -268,9 +270,13 @@ def _fits(name: str, pattern: str) -> bool:
     return bool(name) and (not pattern or re.fullmatch(pattern, name) is not None)
 
 
-def _new_id(name: str, taken: Collection[str]) -> str:
-    """Return nine letters and digits that follow from an id and are not taken: what every known form allows."""
-    for attempt in range(len(taken) + 1):
+def _new_id(name: str, taken: Collection[str], tried: Counter[str]) -> str:
+    """Return nine letters and digits that follow from an id and are not taken: what every known form allows.
+
+    Some models give each of their calls the same id: what was made of it before is taken, and not made anew.
+    """
+    for _ in range(len(taken) + 1):
+        attempt, tried[name] = tried[name], tried[name] + 1
         number = int.from_bytes(hashlib.sha256(f"{attempt}:{name}".encode(errors="surrogatepass")).digest())
         made = "".join(_LETTERS[number // len(_LETTERS) ** place % len(_LETTERS)] for place in range(_ID_LENGTH))
         if made not in taken:
