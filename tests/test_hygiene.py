@@ -25,6 +25,7 @@ from langchain_openrouter_free.judging.traits import (
     TOOL_CALL_IDS,
 )
 from langchain_openrouter_free.judging.verdicts import Kind
+from langchain_openrouter_free.route import hygiene
 from langchain_openrouter_free.route.hygiene import NINE, Form, form_of, formed
 
 SHAPES = {
@@ -186,6 +187,20 @@ def test_one_id_for_every_call_costs_one_hash_each(monkeypatch: pytest.MonkeyPat
     steps = [calls("look:0"), result("look:0")] * 200
     out = [one["tool_calls"][0]["id"] for one in formed(steps, Form()) if "tool_calls" in one]
     assert (len(set(out)), out[0], len(hashed)) == (200, "look:0", 199)
+
+
+def test_calls_of_one_turn_find_their_results_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a look at all calls for each of them: their number does not count twice."""
+    seen, read = list[object](), hygiene._id
+
+    def counted(value: object) -> str:
+        seen.append(value)
+        return read(value)
+
+    monkeypatch.setattr(hygiene, "_id", counted)
+    ids = [f"call_{number}" for number in range(200)]
+    assert formed([calls(*ids), *map(result, reversed(ids))], Form()) == [calls(*ids), *map(result, ids)]
+    assert len(seen) <= 6 * len(ids)
 
 
 # -- single cases

@@ -180,8 +180,10 @@ def _paired(messages: Sequence[Json], notes: list[str]) -> list[_Turn]:
             continue
         turn = _Turn(message, calls)
         turns.append(turn)
-        for call_id in {_id(call.get("id")) for call in calls}:
-            open_calls[call_id] = [(turn, n) for n, call in enumerate(calls) if _id(call.get("id")) == call_id]
+        latest: dict[str, list[tuple[_Turn, int]]] = {}
+        for position, call in enumerate(calls):
+            latest.setdefault(_id(call.get("id")), []).append((turn, position))
+        open_calls |= latest
     for turn in turns:
         for position in set(range(len(turn.calls))) - turn.results.keys():
             notes.append("a tool call without a result was given one that says so")
