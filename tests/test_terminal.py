@@ -166,6 +166,7 @@ def test_a_watch_that_is_suspended_gives_the_terminal_back(start: Callable[..., 
     terminal.shows("last calls")
     assert not terminal.is_as_before
     terminal.does(CTRL_Z)
+    terminal.until(lambda: os.waitpid(terminal.pid, os.WNOHANG | os.WUNTRACED)[0])
     terminal.until(lambda: terminal.is_as_before)
     terminal.does(signal.SIGCONT)
     terminal.until(lambda: not terminal.is_as_before)

@@ -53,19 +53,36 @@ def _taken(live: Live) -> Iterator[None]:
     """Take the terminal; give it back at the end, and while Ctrl-Z has suspended the command."""
 
     def suspend(*_: object) -> None:
-        live.stop()
+        with _undisturbed():
+            live.stop()
         os.kill(os.getpid(), signal.SIGSTOP)
-        live.start(refresh=True)
+        with _undisturbed():
+            live.start(refresh=True)
 
     number = getattr(signal, "SIGTSTP", None)
     before = None if number is None else signal.signal(number, suspend)
     try:
-        live.start(refresh=True)
+        with _undisturbed():
+            live.start(refresh=True)
         yield
     finally:
-        live.stop()
+        with _undisturbed():
+            live.stop()
         if number is not None:
             signal.signal(number, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let signals wait meanwhile: a terminal that was taken by half could not be given back."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _look(chat: ChatOpenRouterFree) -> dict[str, Any]:
