@@ -7,6 +7,7 @@ the server's: this machine's clock, corrected by what replies have shown.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -314,7 +315,9 @@ class Books:
             elif bill is not None and bill.cost is not None:
                 warnings = self.payments.book(bill.cost, self.now())
         except Exception:
-            log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
+            # Of a stream that is left open as the interpreter ends nothing can be kept, nor told.
+            if not sys.is_finalizing():
+                log.exception("the outcome of an attempt at %s cannot be kept", turn.candidate.model)
             return Settled(how)
         return replace(settled, warnings=warnings) if warnings else settled
 
