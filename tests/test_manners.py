@@ -302,6 +302,13 @@ def test_every_field_is_known_to_shape_an_answer_or_not_to(sim: Simulator, make_
     assert own == SHAPING
 
 
+def test_tokens_may_be_named_by_their_numbers(sim: Simulator, make_model: Maker) -> None:
+    """As `ChatOpenAI` has them; on the wire they are words."""
+    biases: list[Any] = [{50256: -100}, {"50256": -100.0}]
+    first, second = (make_model(sim, logit_bias=bias) for bias in biases)
+    assert first.logit_bias == second.logit_bias == {"50256": -100}
+
+
 # -- the errors
 
 FAMILY: dict[str, tuple[type[ModelError], bool]] = {

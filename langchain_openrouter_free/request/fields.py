@@ -20,6 +20,7 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -196,6 +197,14 @@ class Fields(BaseModel):
     """Where chance comes from: numbers from 0 to 1."""
 
     _last_meaning: Kept | None = PrivateAttr(default=None)
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _by_words(cls, given: object) -> object:
+        """Take the tokens' numbers as such, as `ChatOpenAI` has them: JSON has no other keys than words."""
+        if not isinstance(given, dict):
+            return given
+        return {str(key) if type(key) is int else key: value for key, value in given.items()}
 
     @model_validator(mode="after")
     def _check_configuration(self) -> Self:
