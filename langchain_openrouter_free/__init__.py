@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_openrouter_free.books.budget import Budget
+    from langchain_openrouter_free.books.figures import Figures
+    from langchain_openrouter_free.books.history import CallRecord
     from langchain_openrouter_free.books.purse import BudgetWarning
     from langchain_openrouter_free.books.spending import Spending, Spent
+    from langchain_openrouter_free.books.usage import Cost, Usage
     from langchain_openrouter_free.catalogue.advice import ModelGone, ModelLeaving
     from langchain_openrouter_free.catalogue.facts import ModelFacts
     from langchain_openrouter_free.chat_model import ChatOpenRouterFree
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
         Skipped,
         StreamInterrupted,
     )
+    from langchain_openrouter_free.questions.checkup import Finding
     from langchain_openrouter_free.questions.outlook import Considered, Explanation
+    from langchain_openrouter_free.questions.standing import Standing
     from langchain_openrouter_free.request.paid import PaidModel
     from langchain_openrouter_free.stores import MemoryStore, StateStore
 
@@ -47,12 +52,16 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "BudgetWarning",
+    "CallRecord",
     "ChatOpenRouterFree",
     "Clock",
     "ConfigurationError",
     "Considered",
     "ContextTooLong",
+    "Cost",
     "Explanation",
+    "Figures",
+    "Finding",
     "FreeModelBilled",
     "FreeQuotaExhausted",
     "InsufficientCredits",
@@ -69,17 +78,23 @@ __all__ = [
     "Skipped",
     "Spending",
     "Spent",
+    "Standing",
     "StateStore",
     "StreamInterrupted",
+    "Usage",
 ]
 
 _ELSEWHERE = {
     "Budget": "books.budget",
     "BudgetWarning": "books.purse",
+    "CallRecord": "books.history",
     "ChatOpenRouterFree": "chat_model",
     "Clock": "clock",
     "Considered": "questions.outlook",
+    "Cost": "books.usage",
     "Explanation": "questions.outlook",
+    "Figures": "books.figures",
+    "Finding": "questions.checkup",
     "MemoryStore": "stores",
     "ModelFacts": "catalogue.facts",
     "ModelGone": "catalogue.advice",
@@ -87,7 +102,9 @@ _ELSEWHERE = {
     "PaidModel": "request.paid",
     "Spending": "books.spending",
     "Spent": "books.spending",
+    "Standing": "questions.standing",
     "StateStore": "stores",
+    "Usage": "books.usage",
 }
 
 

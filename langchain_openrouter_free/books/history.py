@@ -42,7 +42,7 @@ _QUOTA = (int, _WHOLE, int, _WHOLE)
 _JSON = json.JSONEncoder(separators=(",", ":"))
 
 
-@value_type()
+@value_type(frozen=True)
 class CallRecord:
     """One call that is over.
 
