@@ -255,12 +255,14 @@ def _keys_of(model: BaseChatModel) -> Iterator[str]:
 
 
 def _without_keys(error: Exception) -> Exception | None:
-    """Return an exception as a cause; None where its words, or those of its own causes, hold a key."""
+    """Return an exception as a cause; None where its words, or those of what it came from, hold a key."""
+    shown: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and cause not in shown:
         if keys.hidden(str(cause)) != str(cause):
             return None
-        cause = cause.__cause__
+        shown.append(cause)
+        cause = cause.__cause__ or cause.__context__
     return error
 
 
