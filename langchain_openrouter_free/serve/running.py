@@ -25,6 +25,8 @@ _LARGEST_HEAD = 64 * 1024
 _HEAD_PATIENCE = 30.0
 # Seconds that answers on their way are given when the server ends.
 _LAST_SECONDS = 5
+# How often, in seconds, it is looked whether they are to be given less.
+_HURRIED = 0.1
 _BACKLOG = 1024
 
 
@@ -166,16 +168,27 @@ class Server(uvicorn.Server):
             for listener in (one for server in self.servers for one in server.sockets):
                 loop.remove_reader(listener.fileno())
             await asyncio.sleep(0)
+        hurrying = asyncio.create_task(self._hurry())
         await super().shutdown(sockets)
+        hurrying.cancel()
         if self.force_exit:  # by a second Ctrl-C; the application would be cancelled, and its trace be shown
             await self.lifespan.shutdown()
+        self._abort()
+        # A transport lets go of its socket in the loop's next turn.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    async def _hurry(self) -> None:
+        """Abort the connections at a second Ctrl-C: from Python 3.12 on a server is waited for until it has none."""
+        while not self.force_exit:  # noqa: ASYNC110 - a signal's handler sets it
+            await asyncio.sleep(_HURRIED)
+        self._abort()
+
+    def _abort(self) -> None:
         for connection in list(self.server_state.connections):
             transport = getattr(connection, "transport", None)
             if transport is not None:
                 transport.abort()
-        # A transport lets go of its socket in the loop's next turn.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
 
 
 @contextmanager
