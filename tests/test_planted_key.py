@@ -24,7 +24,7 @@ from driving import drive
 from langchain_core.load import dumps
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langchain_openai import ChatOpenAI
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from langchain_openrouter_free import ChatOpenRouterFree, ConfigurationError, OpenRouterFreeError, PaidModel
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -189,7 +189,12 @@ def _keys(way: str) -> Any:
     async def own() -> str:
         return GATEWAY
 
-    return {"text": SecretStr(GATEWAY), "function": lambda: GATEWAY, "coroutine": own}[way]
+    given: Any = {"text": SecretStr(GATEWAY), "function": lambda: GATEWAY, "coroutine": own}[way]
+    try:
+        ChatOpenAI(model=OTHER, api_key=given)
+    except ValidationError:
+        pytest.skip("this version of langchain-openai takes no function for a key")
+    return given
 
 
 @pytest.mark.parametrize(
