@@ -68,7 +68,12 @@ def _work(work: Work, taking: socket.socket) -> None:
     # The server says the signals again that made it end; by then what it has cancelled is still to be settled.
     signal.signal(signal.SIGTERM, _interrupted)
     try:
-        work(taking)
+        try:
+            work(taking)
+        finally:
+            # All is settled: what ends the process once more would only show a trace.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 
