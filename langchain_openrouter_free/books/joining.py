@@ -65,17 +65,11 @@ def joined_purses(base: Purse | None, mine: Purse, there: Purse | None) -> Purse
         unknown=there.unknown + mine.unknown - base.unknown,
         reservations=_added(base.reservations, mine.reservations, there.reservations),
         disputes=_added(base.disputes, mine.disputes, there.disputes),
-        warned=_both(_told(base, day, month), _told(mine, day, month), _told(there, day, month), max),
+        warned=_both(base.warned_in(day, month), mine.warned_in(day, month), there.warned_in(day, month), max),
         parts=_both(
             base.parts, mine.parts, there.parts, lambda one, other: max(one, other, key=lambda part: part.until)
         ),
     )
-
-
-def _told(book: Purse, day: str, month: str) -> dict[str, int]:
-    """Return what was warned of in the windows that are open: a new day says nothing of the one before."""
-    over = {"day": book.day != day, "month": book.month != month}
-    return {window: told for window, told in book.warned.items() if not over.get(window)}
 
 
 def _since(before: tuple[str, int], after: tuple[str, int], window: str) -> int:

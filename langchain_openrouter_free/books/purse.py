@@ -299,6 +299,11 @@ class Purse:
         }
         return tuple(sorted((one for one in since if since[one] + _KNOWN_AFTER <= now), key=lambda one: since[one]))
 
+    def warned_in(self, day: str, month: str) -> dict[str, int]:
+        """Return what was warned of in the windows that are open then: a new day says nothing of the one before."""
+        over = {"day": self.day != day, "month": self.month != month}
+        return {window: told for window, told in self.warned.items() if not over.get(window)}
+
     # -- what changes it
 
     def turned_to(self, now: float) -> Purse:
@@ -309,12 +314,11 @@ class Purse:
             return self
         month = max(self.month, day[:7])
         lost = {key: kept for key, kept in self.reservations.items() if kept.until <= now}
-        turned = {"day": day != self.day, "month": month != self.month}
         book = replace(
             self,
             day=day,
             month=month,
-            warned={window: told for window, told in self.warned.items() if not turned.get(window)},
+            warned=self.warned_in(day, month),
             spent_day=self.spent_day if day == self.day else 0,
             spent_month=self.spent_month if month == self.month else 0,
             reservations={key: kept for key, kept in self.reservations.items() if key not in lost},

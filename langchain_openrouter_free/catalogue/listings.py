@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from langchain_openrouter_free import forks
 from langchain_openrouter_free.catalogue.catalogue import FRESH, Absence, Listing, Row
+from langchain_openrouter_free.loops import is_on_a_loop
 from langchain_openrouter_free.stores import PageRef, StateStore
 from langchain_openrouter_free.values import moment_of, value_type
 
@@ -158,14 +159,6 @@ def _has_prices(kept: _Kept, needed: Collection[str], now: float) -> bool:
     return all(one in rows or now < kept.sought_prices.get(one, 0.0) for one in needed)
 
 
-def _is_on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
 class Listings:
     """The process's copies, by account."""
 
@@ -220,7 +213,7 @@ class Listings:
         with self._lock:
             kept = self._of(shelf.account)
         if kept.seen is None:
-            if shelf.store.blocking and _is_on_a_loop():
+            if shelf.store.blocking and is_on_a_loop():
                 return None
             kept.seen = (shelf.load(),)
         return kept.seen[0]

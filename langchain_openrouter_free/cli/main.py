@@ -12,7 +12,6 @@ import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
 
 NEEDS_EXTRA = 4
 INTERRUPTED = 130
@@ -25,15 +24,10 @@ def main() -> None:
             # What is on its way is settled, and the terminal as before. Who starts us may want it ignored (nohup).
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, interrupted)
+                signal.signal(number, signal.default_int_handler)
         _run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-
-
-def interrupted(*_: object) -> NoReturn:
-    """Handle a signal as Ctrl-C is handled."""
-    raise KeyboardInterrupt
 
 
 def _run() -> None:

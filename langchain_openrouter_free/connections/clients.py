@@ -17,6 +17,7 @@ import httpx
 
 from langchain_openrouter_free import forks
 from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.loops import is_on_a_loop
 from langchain_openrouter_free.values import value_type
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Clients:
                     del self._loops[id(loop)]
             # A loop that does not watch over its generators, as that of `nest_asyncio`, leaves this to the garbage
             # collector: nothing can be awaited then.
-            if _is_in_a_loop():
+            if is_on_a_loop():
                 for counted in pools.clients:
                     await counted.client.aclose()
 
@@ -212,14 +213,6 @@ class Clients:
             known = self._loops.pop(id(asyncio.get_running_loop()), None)
         if known is not None:
             await known.guardian.aclose()
-
-
-def _is_in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 CLIENTS = Clients()

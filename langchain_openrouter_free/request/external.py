@@ -324,22 +324,27 @@ def _links(error: BaseException | None, amid: BaseException | None) -> Iterator[
 
 def _status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an exception names, if it names one."""
-    response = getattr(error, "response", None)
-    about = response.get("ResponseMetadata") if isinstance(response, Mapping) else None
+    response, about = _reply_of(error)
     told = [
         getattr(error, "status_code", None),
         getattr(response, "status_code", None),
         getattr(response, "status", None),
-        about.get("HTTPStatusCode") if isinstance(about, Mapping) else None,
+        about.get("HTTPStatusCode"),
     ]
     return next((one for one in told if isinstance(one, int) and not isinstance(one, bool) and 200 <= one < 600), None)
 
 
 def _headers_of(error: BaseException) -> dict[str, str]:
+    response, about = _reply_of(error)
+    headers = about.get("HTTPHeaders", getattr(response, "headers", None))
+    return {str(name): str(value) for name, value in headers.items()} if isinstance(headers, Mapping) else {}
+
+
+def _reply_of(error: BaseException) -> tuple[object, Mapping[str, Any]]:
+    """Return the reply that an exception holds, and what AWS's packages say about it in its place."""
     response = getattr(error, "response", None)
     about = response.get("ResponseMetadata") if isinstance(response, Mapping) else None
-    headers = about.get("HTTPHeaders") if isinstance(about, Mapping) else getattr(response, "headers", None)
-    return {str(name): str(value) for name, value in headers.items()} if isinstance(headers, Mapping) else {}
+    return response, about if isinstance(about, Mapping) else {}
 
 
 def _error_object(error: Exception, status: int) -> dict[str, Any]:

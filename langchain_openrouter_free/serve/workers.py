@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from typing import NoReturn
 
 # A worker that has ended by itself within so many seconds would end again.
 _SHORTEST_LIFE = 5.0
@@ -35,7 +34,7 @@ def supervise(work: Work, taking: socket.socket, workers: int) -> None:
         RuntimeError: if a worker ends as soon as it has begun.
         KeyboardInterrupt: when a signal has ended it, and all workers are gone.
     """
-    before = signal.signal(signal.SIGTERM, _interrupted)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     running: dict[BaseProcess, float] = {}
     try:
         for _ in range(workers):
@@ -66,7 +65,7 @@ def _begin(work: Work, taking: socket.socket, running: dict[BaseProcess, float])
 def _work(work: Work, taking: socket.socket) -> None:
     threading.Thread(target=_follow, daemon=True).start()
     # The server says the signals again that made it end; by then what it has cancelled is still to be settled.
-    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         try:
             work(taking)
@@ -93,7 +92,3 @@ def _end(running: dict[BaseProcess, float]) -> None:
         process.join(_LAST_SECONDS)
         if process.exitcode is None:
             process.kill()
-
-
-def _interrupted(*_: object) -> NoReturn:
-    raise KeyboardInterrupt

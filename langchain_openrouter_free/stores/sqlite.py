@@ -272,8 +272,7 @@ class SqliteStore(Sheltered):
         last: Page | None = None if ref.merge is None else self._last_seen(ref.key)
         if text is None:
             return None, last if ref.key in self._saved else None
-        page = read(ref, text) if isinstance(text, str) else None
-        if isinstance(text, str) and page is not None:
+        if isinstance(text, str) and (page := read(ref, text)) is not None:
             return text, page
         file.set_aside(ref.key, text)
         what = f"has a page that cannot be read ({ref.key})"
