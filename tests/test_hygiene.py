@@ -175,15 +175,21 @@ def test_new_ids_are_the_same_each_time_and_never_meet(ids: list[str]) -> None:
     assert [one["id"] for one in longer[0]["tool_calls"]] == out
 
 
+def noted(patch: pytest.MonkeyPatch, place: object, name: str) -> list[object]:
+    """Return a list of what a function is called with from now on."""
+    taken, does = list[object](), getattr(place, name)
+
+    def noting(value: object) -> Any:
+        taken.append(value)
+        return does(value)
+
+    patch.setattr(place, name, noting)
+    return taken
+
+
 def test_one_id_for_every_call_costs_one_hash_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some models number their calls anew in each turn: a long run of an agent must not be dearer with each step."""
-    hashed, sha256 = list[bytes](), hashlib.sha256
-
-    def counted(data: bytes) -> Any:
-        hashed.append(data)
-        return sha256(data)
-
-    monkeypatch.setattr(hashlib, "sha256", counted)
+    hashed = noted(monkeypatch, hashlib, "sha256")
     steps = [calls("look:0"), result("look:0")] * 200
     out = [one["tool_calls"][0]["id"] for one in formed(steps, Form()) if "tool_calls" in one]
     assert (len(set(out)), out[0], len(hashed)) == (200, "look:0", 199)
@@ -191,13 +197,7 @@ def test_one_id_for_every_call_costs_one_hash_each(monkeypatch: pytest.MonkeyPat
 
 def test_calls_of_one_turn_find_their_results_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by a look at all calls for each of them: their number does not count twice."""
-    seen, read = list[object](), hygiene._id
-
-    def counted(value: object) -> str:
-        seen.append(value)
-        return read(value)
-
-    monkeypatch.setattr(hygiene, "_id", counted)
+    seen = noted(monkeypatch, hygiene, "_id")
     ids = [f"call_{number}" for number in range(200)]
     assert formed([calls(*ids), *map(result, reversed(ids))], Form()) == [calls(*ids), *map(result, ids)]
     assert len(seen) <= 6 * len(ids)

@@ -21,6 +21,7 @@ import pytest
 from driving import at_once
 from json_shapes import schema
 from jsonschema import Draft202012Validator
+from places import ROOT, environment_of
 from typer.testing import CliRunner
 
 from langchain_openrouter_free.cli.app import app
@@ -32,7 +33,6 @@ pytest_plugins = [
     "langchain_openrouter_free.simulator.pytest_plugin",
     "langchain_openrouter_free.serve.pytest_plugin",
 ]
-ROOT = str(Path(__file__).resolve().parents[1])
 A, B = "test/a:free", "test/b:free"
 TOKEN = "t0ken-of-mine"
 HELLO: Any = [{"role": "user", "content": "a secret word"}]
@@ -43,18 +43,8 @@ Start = Callable[..., tuple["subprocess.Popen[str]", str]]
 def environment(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A folder with a configuration in front of the simulated service."""
     sim.offer(A, B)
-    (tmp_path / "openrouter-free.toml").write_text(
-        f'models = ["{A}", "{B}"]\nmax_wait = 0\nlimits = {{per_day = 7}}\n[profiles.batch]\nmodels = ["{B}"]\n'
-    )
-    monkeypatch.chdir(tmp_path)
-    named = {
-        "OPENROUTER_API_KEY": sim.api_key,
-        "OPENROUTER_API_BASE": sim.base_url,
-        "OPENROUTER_FREE_STATE": str(tmp_path / "state.sqlite3"),
-    }
-    for name, value in named.items():
-        monkeypatch.setenv(name, value)
-    return {**os.environ, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1"}
+    written = f'models = ["{A}", "{B}"]\nmax_wait = 0\nlimits = {{per_day = 7}}\n[profiles.batch]\nmodels = ["{B}"]\n'
+    return {**environment_of(sim, tmp_path, monkeypatch, written), "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from places import environment_of
 
 from langchain_openrouter_free import ChatOpenRouterFree
 from langchain_openrouter_free.simulator import Simulator
 
-ROOT = str(Path(__file__).resolve().parents[1])
 A, B = "test/a:free", "test/b:free"
 CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
 _PATIENCE, _AGAIN = 45.0, 3.0  # seconds
@@ -102,19 +102,11 @@ def start(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """A starter of commands; the first model takes its time."""
     sim.offer(A, B)
     sim.script({A: {"do": "ok", "latency": 0.05, "speed": 10, "text": "one two three " * 60}})
-    (tmp_path / "openrouter-free.toml").write_text(f'models = ["{A}", "{B}"]\n')
-    monkeypatch.chdir(tmp_path)
-    named = {
-        "OPENROUTER_API_KEY": sim.api_key,
-        "OPENROUTER_API_BASE": sim.base_url,
-        "OPENROUTER_FREE_STATE": str(tmp_path / "state.sqlite3"),
-    }
-    for name, value in named.items():
-        monkeypatch.setenv(name, value)
+    environment = environment_of(sim, tmp_path, monkeypatch, f'models = ["{A}", "{B}"]\n')
     with contextlib.ExitStack() as running:
 
         def begin(words: str, **more: str) -> Terminal:
-            terminal = Terminal(words, {**os.environ, "PYTHONPATH": ROOT, "TERM": "xterm", **more})
+            terminal = Terminal(words, {**environment, "TERM": "xterm", **more})
             running.callback(terminal.close)
             return terminal
 
