@@ -31,6 +31,7 @@ from langchain_openrouter_free import (
     MemoryStore,
     RequestRejected,
 )
+from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.protocol.unpacking import PIECE, Unpacker
 from langchain_openrouter_free.protocol.wire import MAX_ERROR_BYTES, MAX_REPLY_BYTES, ReplyError, ReplyReader
 from langchain_openrouter_free.testing import FakeClock
@@ -49,6 +50,7 @@ class Hostile(ThreadingHTTPServer):
     def __init__(self, say: Say) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.say, self.keys, self.models = say, list[str](), list[str]()
+        self.callers: list[Any] = []
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Whoever hangs up does so."""
@@ -65,6 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         model = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["model"]
         self.server.keys.append(self.headers.get("Authorization", ""))
         self.server.models.append(model)
+        self.server.callers.append(self.client_address)
         self._reply(*self.server.say(model))
 
     def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -72,7 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
+        if "Connection" not in headers:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -227,14 +231,49 @@ def test_the_key_follows_no_redirect(path: str, status: int) -> None:
         assert other.keys == []
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="a certificate is made by the program openssl")
-@pytest.mark.parametrize("path", PATHS)
-def test_a_certificate_that_nobody_vouches_for_gets_no_key(path: str, tmp_path: Path) -> None:
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=127.0.0.1"
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a certificate that vouches for itself, and its key; in one file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("a certificate is made by the program openssl")
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout both.pem -out cert.pem -days 2 -subj /CN=127.0.0.1"
     names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command.split(), *names], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([*command.split(), *names], cwd=file.parent, check=True, capture_output=True)
+    file.write_text(file.read_text() + file.with_name("cert.pem").read_text())
+    return file
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    """Speak with that certificate."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    tls.load_cert_chain(certificate)
+    return tls
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_certificate_that_is_vouched_for_gets_the_key(
+    path: str, certificate: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its connection is used again."""
+    monkeypatch.setattr(CLIENTS, "_tls", ssl.create_default_context(cafile=certificate))
+    CLIENTS.close()
+    with serving(lambda _: (WELL[0], WELL[1] | {"Connection": "keep-alive"}, WELL[2]), tls) as server:
+        model = router(server, "https")
+
+        async def twice() -> list[str]:
+            return [(await model.ainvoke("hi")).text for _ in range(2)]
+
+        assert [drive(model, path).text for _ in range(2)] == ["well", "well"]
+        assert asyncio.run(twice()) == ["well", "well"]
+        assert len(server.keys) == 4
+        assert len(set(server.callers)) == (2 if path in ("invoke", "stream") else 3)
+        CLIENTS.close()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_certificate_that_nobody_vouches_for_gets_no_key(path: str, tls: ssl.SSLContext) -> None:
     with serving(lambda _: WELL, tls) as server:
         with pytest.raises(AllModelsFailed, match="CERTIFICATE_VERIFY_FAILED"):
             drive(router(server, "https"), path)

@@ -63,6 +63,7 @@ LANGCHAIN = {
 HTTP = {
     "connections.clients",
     "connections.direct",
+    "connections.exchange",
     "connections.transport",
     "connections.network",
     "engine.sources",
@@ -88,7 +89,7 @@ FLOORS = (
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 ID = re.compile(r"[a-z0-9~-]+/[a-z0-9][a-z0-9._-]*(:[a-z]+)?")
-NO_MODEL = {"application/json", "text/event-stream", "text/html"}  # content types
+NO_MODEL = {"application/json", "text/event-stream", "text/html", "http/1.1"}  # content types, a protocol
 OUR_OWN = ("simulated/", "test/", "openrouter/")  # inventions, and the service's own routers
 
 

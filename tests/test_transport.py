@@ -19,7 +19,7 @@ import pytest
 from driving import PATHS, TWENTY, asked, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore, StreamInterrupted
-from langchain_openrouter_free.connections import direct
+from langchain_openrouter_free.connections import direct, exchange
 from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.connections.deadlines import Deadline
 from langchain_openrouter_free.connections.network import DeadlineBackend, keep_deadlines
@@ -172,11 +172,7 @@ def test_whoever_is_cancelled_as_a_reply_is_closed_leaves_no_connection_behind(
                 async for _ in make(sim, TWENTY[:1], max_wait=0).astream("hi"):
                     pass
             turn += 1
-        transport = (await CLIENTS.asynchronous_to_keep())._transport
-        assert isinstance(transport, httpx.AsyncHTTPTransport)
-        pool: Any = transport._pool
-        assert pool._requests == []
-        assert all(one.is_idle() or one.is_closed() for one in pool.connections)
+        assert (await CLIENTS.asynchronous_to_keep()).connections.busy == set()
 
     asyncio.run(run())
 
@@ -358,6 +354,33 @@ def test_usage_that_never_comes_does_not_cost_the_answer() -> None:
             assert drive(model, path).text == "hi"
 
 
+class Forwarding(Slow):
+    """A proxy for one service, whatever is asked for, that forwards as the bytes come."""
+
+    def __init__(self, sim: Simulator) -> None:
+        self._service = httpx.URL(sim.base_url)
+        super().__init__(self._forward)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            self._script(connection, self._over)
+
+    def _forward(self, connection: socket.socket, over: threading.Event) -> None:
+        with socket.create_connection((self._service.host, self._service.port)) as service:
+            back = threading.Thread(target=self._back, args=(service, connection))
+            back.start()
+            while asked := connection.recv(65536):
+                # A proxy is told the whole address.
+                service.sendall(asked.replace(b" http://openrouter.localhost:9/", b" /"))
+            service.shutdown(socket.SHUT_WR)
+            back.join(5)
+
+    def _back(self, service: socket.socket, connection: socket.socket) -> None:
+        with suppress(OSError):
+            while told := service.recv(65536):
+                connection.sendall(told)
+
+
 class BlockingStore(MemoryStore):
     """A store that says it may block, and writes down on which thread it was asked."""
 
@@ -433,39 +456,70 @@ def test_an_answer_is_not_lost_for_a_store_that_fails(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_whoever_stands_before_the_pool_is_asked(sim: Simulator, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """A request goes straight to the pool, but not past a recorder or a tracer that stands in a transport's place."""
+@pytest.mark.parametrize(
+    "kinds",
+    [(httpx.HTTPTransport, httpx.AsyncHTTPTransport), (httpcore.ConnectionPool, httpcore.AsyncConnectionPool)],
+    ids=["transport", "pool"],
+)
+def test_whoever_stands_in_between_is_asked(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, kinds: tuple[type, type], path: str
+) -> None:
+    """A request goes its own way, but not past a recorder or a tracer in the place of a transport or of a pool."""
     sim.reset()
     seen: list[str] = []
-    plain, aplain = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
+    plain, aplain = getattr(kinds[0], "handle_request"), getattr(kinds[1], "handle_async_request")  # noqa: B009
 
     @wraps(plain)
-    def recorded(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
-        seen.append(request.url.path)
+    def recorded(self: Any, request: Any) -> Any:
+        seen.append(str(getattr(request.url, "target", request.url)))
         return plain(self, request)
 
     @wraps(aplain)
-    async def arecorded(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
-        seen.append(request.url.path)
+    async def arecorded(self: Any, request: Any) -> Any:
+        seen.append(str(getattr(request.url, "target", request.url)))
         return await aplain(self, request)
 
     model = make(sim)
     assert drive(model, path).text
     assert seen == []
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", recorded)
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", arecorded)
+    monkeypatch.setattr(kinds[0], "handle_request", recorded)
+    monkeypatch.setattr(kinds[1], "handle_async_request", arecorded)
     assert drive(model, path).text
-    assert [name.rpartition("/")[2] for name in seen] == ["completions"]
+    assert drive(model, path).text
+    assert ["completions" in name for name in seen] == [True, True]
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("missing", ["_FIND", "_POOL"])
+def test_by_a_proxy(sim: Simulator, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Where the environment names one, requests go by it, and so does what it says of them; its connection is kept."""
+    sim.reset(Scenario(scripts={TWENTY[0]: "429-upstream"}))
+    CLIENTS.close()
+    with Forwarding(sim) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.base_url)
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.delenv("no_proxy", raising=False)
+        model = make(sim).model_copy(update={"base_url": "http://openrouter.localhost:9/api/v1"})
+        assert drive(model, path).outcomes == ["upstream_limit", "ok"]
+        assert drive(model, path).outcomes == ["ok"]
+    CLIENTS.close()
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("where", "names", "missing"),
+    [
+        (direct, "_FIND", "renamed"),
+        (direct, "_POOL", "renamed"),
+        (exchange, "_PLAIN", {"renamed": None}),
+        (exchange, "_HOW", ("_network_backend", "renamed", "_socket_options")),
+    ],
+)
 def test_without_a_private_name_of_httpx_requests_go_the_usual_way(
-    sim: Simulator, monkeypatch: pytest.MonkeyPatch, missing: str, path: str
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, where: Any, names: str, missing: Any, path: str
 ) -> None:
     """A release of httpx that names things otherwise costs speed, not answers."""
     sim.reset(Scenario(scripts={TWENTY[0]: "429-upstream"}))
-    monkeypatch.setattr(direct, missing, "renamed")
+    monkeypatch.setattr(where, names, missing)
     assert drive(make(sim), path).text
     assert asked(sim) == TWENTY[:2]
 

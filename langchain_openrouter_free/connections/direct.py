@@ -1,21 +1,38 @@
 """HTTP clients that can send without what no request of ours needs: redirects, cookies, hooks, ways to authorize.
 
-That is a third of the HTTP client's work. A request goes straight to the pool of connections that the client would
-have used, in the pool's own terms, unless somebody listens in between (a recorder of cassettes, a tracer): then it
-goes by them. Loaded with the first client, for the reason that `network` gives.
+That is a third of the HTTP client's work. A request goes by a connection of our own (`exchange.py`), opened as the
+client's pool would open it; by that pool, in its own terms, where that does more (a proxy's does); and by whoever
+listens in between (a recorder of cassettes, a tracer). Loaded with the first client, for the reason that `network`
+gives.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from types import FunctionType
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, cast
 
 import httpcore
 import httpx
 
-from langchain_openrouter_free.connections.network import keep_deadlines, know_reader
+from langchain_openrouter_free.connections.exchange import (
+    Connections,
+    Opened,
+    OpenedAsyncReply,
+    OpenedReply,
+    Place,
+    Way,
+    ask,
+    ask_on_loop,
+    told,
+)
+from langchain_openrouter_free.connections.network import (
+    AsyncDeadlineStream,
+    DeadlineStream,
+    keep_deadlines,
+    know_reader,
+)
 
 # Where httpx's own transports are defined: a function of another place, under the same name, is somebody's who listens.
 _OWN = "httpx._transports.default"
@@ -33,51 +50,18 @@ _TERMS = {
 # Whose errors a pool passes on as they are, where a Ctrl-C has left a connection between two replies.
 _READER = "h11"
 
-S = TypeVar("S")
-E = TypeVar("E")
-
-
-class Opened(NamedTuple, Generic[S, E]):
-    """A reply whose head is there: its status and headers, the bytes to come, and what lets go of it."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    stream: S
-    close: Callable[[], E]
-
-
-OpenedReply = Opened[Iterable[bytes], None]
-OpenedAsyncReply = Opened[AsyncIterable[bytes], Awaitable[None]]
 Headers = Iterable[tuple[str, str]]
 Patience = dict[str, float]
 
 
-class _Place(NamedTuple):
-    """Where a request goes, and one that goes there with no content, in the terms of a pool."""
-
-    address: httpx.URL
-    empty: httpcore.Request
-
-
 @lru_cache(maxsize=16)
-def _place(method: str, url: str, *headers: tuple[str, str]) -> _Place:
+def _place(method: str, url: str, *headers: tuple[str, str]) -> tuple[httpx.URL, Place]:
     """Read where a request goes, once: one service is asked again and again."""
     address = httpx.URL(url)
     named = {name.lower(): value for name, value in headers}
     head = httpx.Headers({"host": address.netloc.decode("ascii"), **named})
     at = httpcore.URL(scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=address.raw_path)
-    return _Place(address, httpcore.Request(method, at, headers=head.raw, content=b""))
-
-
-def _asked(place: _Place, content: bytes, patience: Patience) -> httpcore.Request:
-    """Return a request with its own content; what is known of all that go there is not looked at once more."""
-    empty = place.empty
-    request = httpcore.Request.__new__(httpcore.Request)
-    vars(request).update(vars(empty), extensions={"timeout": patience})
-    if content:
-        request.headers = [*empty.headers, (b"content-length", b"%d" % len(content))]
-        request.stream = type(empty.stream)(content)  # type: ignore[call-arg]  # the pool's own kind, of bytes
-    return request
+    return address, Place.of(httpcore.Request(method, at, headers=head.raw, content=b""))
 
 
 class Direct(httpx.Client):
@@ -86,7 +70,14 @@ class Direct(httpx.Client):
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
         self._usual = tuple(self.headers.items())
+        self.connections: Connections[DeadlineStream] = Connections()
         keep_deadlines([self._transport, *self._mounts.values()])
+
+    def close(self) -> None:
+        """Close the connections; replies that are open are cut."""
+        super().close()
+        for stream in self.connections.closed():
+            stream.close()
 
     def straight(self, method: str, url: str, headers: Headers, content: bytes, patience: Patience) -> OpenedReply:
         """Send a request; return when the head of its reply is there. `patience`: seconds, by httpx's names.
@@ -94,17 +85,20 @@ class Direct(httpx.Client):
         Raises:
             Exception: one of httpx or of its pool; see `in_httpx`.
         """
-        place = _place(method, url, *self._usual, *headers)
+        address, place = _place(method, url, *self._usual, *headers)
         find = getattr(self, _FIND, None)
         if find is None:
             return usual(self, method, url, headers, content, patience)
-        transport = find(place.address)
+        transport = find(address)
         pool = _pool_of(transport, transport.handle_request)
         if pool is None:
             return _opened(transport.handle_request(_built(self, method, url, headers, content, patience)))
-        reply = pool.handle_request(_asked(place, content, patience))
+        way = Way.of(pool, pool.handle_request)
+        if way is not None:
+            return ask(self.connections, way, place, content, patience)
+        reply = pool.handle_request(place.asked(content, patience))
         know_reader(reply)
-        return Opened(reply.status, reply.headers, reply.stream, reply.close)
+        return Opened(reply.status, told(reply.headers), reply.stream, reply.close)
 
 
 class AsyncDirect(httpx.AsyncClient):
@@ -113,27 +107,37 @@ class AsyncDirect(httpx.AsyncClient):
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
         self._usual = tuple(self.headers.items())
+        self.connections: Connections[AsyncDeadlineStream] = Connections()
         keep_deadlines([self._transport, *self._mounts.values()])
+
+    async def aclose(self) -> None:
+        """Close the connections; replies that are open are cut."""
+        await super().aclose()
+        for stream in self.connections.closed():
+            await stream.aclose()
 
     async def straight(
         self, method: str, url: str, headers: Headers, content: bytes, patience: Patience
     ) -> OpenedAsyncReply:
         """Send a request; return when the head of its reply is there."""
-        place = _place(method, url, *self._usual, *headers)
+        address, place = _place(method, url, *self._usual, *headers)
         find = getattr(self, _FIND, None)
         if find is None:
             return await ausual(self, method, url, headers, content, patience)
-        transport = find(place.address)
+        transport = find(address)
         pool = _pool_of(transport, transport.handle_async_request)
         if pool is None:
             return _aopened(await transport.handle_async_request(_built(self, method, url, headers, content, patience)))
+        way = Way.of(pool, pool.handle_async_request)
+        if way is not None:
+            return await ask_on_loop(self.connections, way, place, content, patience)
         try:
-            reply = await pool.handle_async_request(_asked(place, content, patience))
+            reply = await pool.handle_async_request(place.asked(content, patience))
         except BaseException:
             await _close_forgotten(pool)
             raise
         know_reader(reply)
-        return Opened(reply.status, reply.headers, reply.stream, partial(self._let_go, reply, pool))
+        return Opened(reply.status, told(reply.headers), reply.stream, partial(self._let_go, reply, pool))
 
     async def _let_go(self, reply: httpcore.Response, pool: object) -> None:
         await reply.aclose()
@@ -201,11 +205,11 @@ def _built(
 
 
 def _opened(reply: httpx.Response) -> OpenedReply:
-    return Opened(reply.status_code, reply.headers.raw, cast("httpx.SyncByteStream", reply.stream), reply.close)
+    return Opened(reply.status_code, told(reply.headers.raw), cast("httpx.SyncByteStream", reply.stream), reply.close)
 
 
 def _aopened(reply: httpx.Response) -> OpenedAsyncReply:
-    return Opened(reply.status_code, reply.headers.raw, cast("httpx.AsyncByteStream", reply.stream), reply.aclose)
+    return Opened(reply.status_code, told(reply.headers.raw), cast("httpx.AsyncByteStream", reply.stream), reply.aclose)
 
 
 def in_httpx(raised: type[BaseException]) -> type[BaseException]:

@@ -1,8 +1,7 @@
 """Network streams that keep to deadlines: bytes that are no content keep nothing alive.
 
-Stands under the HTTP client, in its own terms. They also spare it work: the head and the body of a request leave in
-one packet, and the chunks of a reply that are there already come as one (`framing.py`). Loaded with the first client,
-because `httpcore` takes a tenth of a second to import (httpx puts it off in the same way).
+Stands under the HTTP client, in its own terms. The head and the body of a request leave in one packet. Loaded with the
+first client, because `httpcore` takes a tenth of a second to import (httpx puts it off in the same way).
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from typing import Any
 import httpcore
 
 from langchain_openrouter_free.connections.deadlines import Deadline
-from langchain_openrouter_free.connections.framing import Framing
 
 # A request's head is shorter than this.
 _MOST_HELD = 16_384
@@ -59,23 +57,28 @@ class DeadlineStream(httpcore.NetworkStream):
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
-        self._framing = Framing()
         # The beginning of a request: it leaves with what follows, at the latest when its reply is waited for.
         self._held = b""
+        self._again = b""
         self.reader: Any = None
 
+    def again(self, data: bytes) -> None:
+        """Let the next read begin with what was read already: until then requests are not sent, for they were."""
+        self._again = data
+
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._again:
+            data, self._again = self._again, b""
+            return data
         if self._held:
             # Whoever doesn't take the request may have answered all the same.
             with contextlib.suppress(httpcore.WriteError):
                 self._send(b"", timeout)
-        while True:
-            data = self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
-            if not data or (data := self._framing.coarser(data)):
-                return data
+        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._framing.begin()
+        if self._again:
+            return
         if self._held or len(buffer) > _MOST_HELD:
             self._send(buffer, timeout)
         else:
@@ -90,7 +93,7 @@ class DeadlineStream(httpcore.NetworkStream):
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
+    ) -> DeadlineStream:
         left = _left(timeout, httpcore.ConnectTimeout)
         return DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, left))
 
@@ -130,22 +133,27 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
-        self._framing = Framing()
         self._held = b""
+        self._again = b""
         self._socket: socket.socket | None = None
         self.reader: Any = None
 
+    def again(self, data: bytes) -> None:
+        """Let the next read begin with what was read already."""
+        self._again = data
+
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._again:
+            data, self._again = self._again, b""
+            return data
         if self._held:
             with contextlib.suppress(httpcore.WriteError):
                 await self._send(b"", timeout)
-        while True:
-            data = await self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
-            if not data or (data := self._framing.coarser(data)):
-                return data
+        return await self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._framing.begin()
+        if self._again:
+            return
         if self._held or len(buffer) > _MOST_HELD:
             await self._send(buffer, timeout)
         else:
@@ -160,7 +168,7 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> AsyncDeadlineStream:
         left = _left(timeout, httpcore.ConnectTimeout)
         return AsyncDeadlineStream(await self._inner.start_tls(ssl_context, server_hostname, left))
 

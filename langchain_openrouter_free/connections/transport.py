@@ -23,7 +23,7 @@ from langchain_openrouter_free.values import value_type
 
 if TYPE_CHECKING:
     from langchain_openrouter_free.connections import direct
-    from langchain_openrouter_free.connections.direct import OpenedAsyncReply, OpenedReply
+    from langchain_openrouter_free.connections.exchange import OpenedAsyncReply, OpenedReply
 else:
     direct = Later("langchain_openrouter_free.connections.direct")
 
@@ -112,18 +112,6 @@ def _asked(
     request: Outgoing, connect: Deadline, read: Deadline
 ) -> tuple[str, str, Iterable[tuple[str, str]], bytes, dict[str, float]]:
     return request.method, request.url, request.headers.items(), request.content or b"", _patience(connect, read)
-
-
-def _told(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the headers of a reply by their names in small letters."""
-    told: dict[str, str] = {}
-    try:
-        for raw_name, raw_value in raw:
-            name, value = raw_name.decode("ascii").lower(), raw_value.decode("ascii")
-            told[name] = f"{told[name]}, {value}" if name in told else value
-    except UnicodeDecodeError:
-        return dict(httpx.Headers(raw).items())
-    return told
 
 
 def _unpacker(headers: Mapping[str, str]) -> Unpacker | None:
@@ -225,7 +213,7 @@ class Reply(_Counting):
         try:
             asked = _asked(request, connect, read)
             self._opened = by.client.straight(*asked) if isinstance(by, Counted) else direct.usual(by, *asked)
-            self.status, self.headers = self._opened.status, _told(self._opened.headers)
+            self.status, self.headers = self._opened.status, self._opened.headers
             unpacker = None if raw else _unpacker(self.headers)
             # A client of the user's own keeps to its own timeouts.
             self._bytes = _pieces(self._opened.stream, unpacker, read if isinstance(by, Counted) else None)
@@ -259,7 +247,7 @@ class AsyncReply(_Counting):
     ) -> None:
         super().__init__(counted)
         self._opened, self._read = opened, read
-        self.status, self.headers = opened.status, _told(opened.headers)
+        self.status, self.headers = opened.status, opened.headers
         unpacker = None if raw else _unpacker(self.headers)
         self._bytes = _apieces(opened.stream, unpacker, None if counted is None else read)
 
