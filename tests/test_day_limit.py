@@ -26,7 +26,7 @@ START = 1_790_000_005.0  # 25 seconds into a minute, 14:13 UTC
 MIDNIGHT = 1_790_035_200.0
 RICH = Scenario(per_minute=20, per_day=1000)
 # The fake clock jumps over a minute while others are on their way: that is not their fault.
-LIFTED = dict.fromkeys(("connect", "first_token", "stall", "attempt", "call"))
+LIFTED = dict.fromkeys(("connect", "first_token", "stall", "attempt", "call")) | {"adaptive": False}
 
 
 def keys(sim: Simulator) -> list[Received]:

@@ -22,7 +22,7 @@ START = 1_790_000_005.0  # 25 seconds into a minute
 
 
 # The fake clock jumps over a minute while others are on their way: that is not their fault.
-LIFTED = dict.fromkeys(("connect", "first_token", "stall", "attempt", "call"))
+LIFTED = dict.fromkeys(("connect", "first_token", "stall", "attempt", "call")) | {"adaptive": False}
 
 
 CAPPED, KEPT, OTHER = Share("capped", at_most=Part(4)), Share("kept", at_least=Part(30, percent=True)), Share("other")
