@@ -34,8 +34,9 @@ from langchain_openrouter_free.connections.network import (
     know_reader,
 )
 
-# Where httpx's own transports are defined: a function of another place, under the same name, is somebody's who listens.
-_OWN = "httpx._transports.default"
+# Where httpx's own transports and their pools are defined: a function of another place, under the same name, is
+# somebody's who listens.
+_OWN, _OWN_POOLS = "httpx._transports.default", "httpcore."
 # Private names of httpx; where one is missing, requests go a way that is longer.
 _FIND, _POOL = "_transport_for_url", "_pool"
 # Private names of a pool; where one is missing, what it forgets stays forgotten.
@@ -93,8 +94,8 @@ class Direct(httpx.Client):
         pool = _pool_of(transport, transport.handle_request)
         if pool is None:
             return _opened(transport.handle_request(_built(self, method, url, headers, content, patience)))
-        way = Way.of(pool, pool.handle_request)
-        if way is not None:
+        way = Way.of(pool)
+        if way is not None and _home_of(pool.handle_request).startswith(_OWN_POOLS):
             return ask(self.connections, way, place, content, patience)
         reply = pool.handle_request(place.asked(content, patience))
         know_reader(reply)
@@ -128,8 +129,8 @@ class AsyncDirect(httpx.AsyncClient):
         pool = _pool_of(transport, transport.handle_async_request)
         if pool is None:
             return _aopened(await transport.handle_async_request(_built(self, method, url, headers, content, patience)))
-        way = Way.of(pool, pool.handle_async_request)
-        if way is not None:
+        way = Way.of(pool)
+        if way is not None and _home_of(pool.handle_async_request).startswith(_OWN_POOLS):
             return await ask_on_loop(self.connections, way, place, content, patience)
         try:
             reply = await pool.handle_async_request(place.asked(content, patience))
@@ -170,9 +171,13 @@ def _forgotten(pool: object) -> Any:
 
 def _pool_of(transport: object, way: object) -> Any:
     """Return the pool that a transport would ask; None where something else answers, or stands before it."""
+    return getattr(transport, _POOL, None) if _home_of(way) == _OWN else None
+
+
+def _home_of(way: object) -> str:
+    """Return the module that a method is from; nothing for what stands in the place of one."""
     function = getattr(way, "__func__", None)
-    is_own = type(function) is FunctionType and function.__globals__.get("__name__") == _OWN
-    return getattr(transport, _POOL, None) if is_own else None
+    return str(function.__globals__.get("__name__")) if type(function) is FunctionType else ""
 
 
 def usual(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from types import FunctionType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import h11
@@ -26,8 +26,6 @@ from langchain_openrouter_free.connections.network import AsyncDeadlineStream, D
 MOST_KEPT, KEPT_SECONDS = 100, 60.0
 _READ = 65_536
 _SPOKEN = ("http/1.1",)
-# Where the pools are defined: a function of another place, under the same name, is somebody's who listens.
-_OWN = "httpcore."
 _POOLS = (httpcore.ConnectionPool, httpcore.AsyncConnectionPool)
 # Private names of a pool: what they are of one that does nothing but connect, and how it does. Where one is missing or
 # another, requests go by the pool.
@@ -117,6 +115,7 @@ class Connections(Generic[S]):
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
+        self._lock = threading.Lock()
         self.busy: set[S] = set()
         self._waiting: dict[Origin, deque[tuple[S, float]]] = {}
         self._is_closed = False
@@ -124,42 +123,42 @@ class Connections(Generic[S]):
     def take(self, origin: Origin) -> tuple[S | None, list[S]]:
         """Return a connection that waits, the one used last, and those to be closed."""
         loose: list[S] = []
-        waiting = self._waiting.get(origin)
-        while waiting:
-            with contextlib.suppress(IndexError):  # another thread has taken it
+        while True:
+            with self._lock:
+                waiting = self._waiting.get(origin)
+                if not waiting:
+                    return None, loose
                 stream, until = waiting.pop()
                 self.busy.add(stream)
-                # One that can be read has come to its end, or holds what nobody asked for.
-                if self._monotonic() < until and not stream.get_extra_info("is_readable"):
-                    return stream, loose
-                self.busy.discard(stream)
-                loose.append(stream)
-        return None, loose
+            # One that can be read has come to its end, or holds what nobody asked for.
+            if self._monotonic() < until and not stream.get_extra_info("is_readable"):
+                return stream, loose
+            self.busy.discard(stream)
+            loose.append(stream)
 
     def give(self, origin: Origin, stream: S, *, fresh: bool) -> list[S]:
         """Take a connection back, to wait for another request if it can; return those to be closed."""
-        if stream not in self.busy:
-            return []
-        if self._is_closed or not fresh:
+        now, loose = self._monotonic(), list[S]()
+        with self._lock:
+            if stream not in self.busy:
+                return loose
             self.busy.discard(stream)
-            return [stream]
-        loose: list[S] = []
-        waiting, now = self._waiting.setdefault(origin, deque()), self._monotonic()
-        # In this order: another thread may take it at once.
-        self.busy.discard(stream)
-        waiting.append((stream, now + KEPT_SECONDS))
-        with contextlib.suppress(IndexError):
+            if self._is_closed or not fresh:
+                return [stream]
+            waiting = self._waiting.setdefault(origin, deque())
+            waiting.append((stream, now + KEPT_SECONDS))
             while len(waiting) > MOST_KEPT or waiting[0][1] <= now:
                 loose.append(waiting.popleft()[0])
         return loose
 
     def closed(self) -> list[S]:
         """Return them all, to be closed; none waits for another request after that."""
-        self._is_closed = True
-        busy, self.busy = self.busy, set()
-        waiting, self._waiting = self._waiting, {}
-        # Copied whole: other threads may still change them.
-        return [*busy, *(stream for kept in [*waiting.values()] for stream, _ in [*kept])]
+        with self._lock:
+            self._is_closed = True
+            loose = [*self.busy, *(stream for waiting in self._waiting.values() for stream, _ in waiting)]
+            self.busy.clear()
+            self._waiting.clear()
+        return loose
 
 
 class Way(NamedTuple):
@@ -170,15 +169,12 @@ class Way(NamedTuple):
     options: Any
 
     @classmethod
-    def of(cls, pool: object, handles: object) -> Way | None:
-        """Return it for a pool that does nothing but connect; None where more is to be done, or somebody listens."""
-        function, known = getattr(handles, "__func__", None), vars(pool)
-        is_own = type(function) is FunctionType and str(function.__globals__.get("__name__")).startswith(_OWN)
+    def of(cls, pool: object) -> Way | None:
+        """Return it for a pool that does nothing but connect; None where more is to be done."""
+        known = vars(pool)
         # A proxy's pool is of a kind of its own.
-        if type(pool) not in _POOLS or not is_own or not known.keys() >= {*_PLAIN, *_HOW}:
-            return None
-        is_plain = all(known[name] is usual for name, usual in _PLAIN.items())
-        return cls(*(known[name] for name in _HOW)) if is_plain else None
+        is_plain = type(pool) in _POOLS and [known.get(name, name) for name in _PLAIN] == [*_PLAIN.values()]
+        return cls(*[known[name] for name in _HOW]) if is_plain and known.keys() >= {*_HOW} else None
 
     def securing(self, origin: Origin) -> ssl.SSLContext | None:
         """Return what secures a connection to there; None where nothing is to."""
@@ -201,10 +197,6 @@ class _Exchange(Generic[S]):
         self._first = b""
         # The reply in the HTTP client's terms, where that reads it.
         self._by_client: httpcore.Response | None = None
-
-    @property
-    def _is_awaited(self) -> bool:
-        return self._framing.goes_on and not self._framing.status
 
     def _handed_over(self) -> httpcore.Request:
         """Return the request once more, for the HTTP client's own reader, who is to find what was not read."""
@@ -251,7 +243,7 @@ class _OnThread(_Exchange[DeadlineStream]):
         with contextlib.suppress(httpcore.WriteError):
             self._stream.write(self._place.begun(self._sent), self._patience["write"])
             self._stream.write(self._sent, self._patience["write"])
-        while self._is_awaited:
+        while self._framing.goes_on and not self._framing.status:
             self._first += self._read(self._stream.read(_READ, self._patience["read"]))
         if self._framing.is_unusual and not self._framing.status:
             self._by_client = self._read_by_client()
@@ -285,7 +277,7 @@ class _OnLoop(_Exchange[AsyncDeadlineStream]):
         with contextlib.suppress(httpcore.WriteError):
             await self._stream.write(self._place.begun(self._sent), self._patience["write"])
             await self._stream.write(self._sent, self._patience["write"])
-        while self._is_awaited:
+        while self._framing.goes_on and not self._framing.status:
             self._first += self._read(await self._stream.read(_READ, self._patience["read"]))
         if self._framing.is_unusual and not self._framing.status:
             self._by_client = await self._read_by_client()

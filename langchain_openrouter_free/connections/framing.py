@@ -9,7 +9,7 @@ Pure: bytes go in, bytes come out.
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 # A head in which nothing needs a second look: its status, and its other lines.
 _HEAD = re.compile(
@@ -31,8 +31,8 @@ class Broken(Exception):
     """What came is no reply, or only a part of one."""
 
 
-class _At(Enum):
-    """Where in a reply the next byte stands."""
+class _At(IntEnum):
+    """Where in a reply the next byte stands; from `OVER` on nothing more is read."""
 
     HEAD = auto()
     SIZE = auto()
@@ -44,7 +44,6 @@ class _At(Enum):
     BROKEN = auto()
 
 
-_ENDS = {_At.OVER, _At.UNUSUAL, _At.BROKEN}
 _CHUNKS = {_At.SIZE, _At.DATA, _At.DATA_END}
 
 
@@ -68,7 +67,7 @@ class Framing:
     @property
     def goes_on(self) -> bool:
         """Whether more bytes are needed."""
-        return self._at not in _ENDS
+        return self._at < _At.OVER
 
     @property
     def is_unusual(self) -> bool:
