@@ -22,7 +22,7 @@ import pytest
 from driving import PATHS, TWENTY, drive
 from hypothesis import given
 from hypothesis import strategies as st
-from test_transport import Slow
+from test_transport import Bare, Slow
 
 from langchain_openrouter_free import (
     AllModelsFailed,
@@ -31,6 +31,7 @@ from langchain_openrouter_free import (
     MemoryStore,
     RequestRejected,
 )
+from langchain_openrouter_free.connections import exchange
 from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.protocol.unpacking import PIECE, Unpacker
 from langchain_openrouter_free.protocol.wire import MAX_ERROR_BYTES, MAX_REPLY_BYTES, ReplyError, ReplyReader
@@ -270,6 +271,58 @@ def test_a_certificate_that_is_vouched_for_gets_the_key(
         assert len(server.keys) == 4
         assert len(set(server.callers)) == (2 if path in ("invoke", "stream") else 3)
         CLIENTS.close()
+
+
+STRAY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+FOREIGN = json.dumps({"id": "gen-9", "choices": [{"message": {"content": "for another"}, "finish_reason": "stop"}]})
+STRAY = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(FOREIGN)}\r\n\r\n{FOREIGN}".encode()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="two writes cannot be held together on this system")
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("length", "secured"), [(4096, False), (16_384, True)], ids=["plain", "tls"])
+def test_what_stands_behind_a_reply_in_any_layer_answers_no_other_call(
+    path: str, certificate: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, length: int, *, secured: bool
+) -> None:
+    """A reply that ends where a read of the socket, of the event loop or of TLS ends, and another one behind it."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %05d\r\n\r\n"
+    head %= length - len(head) - 1
+    reply = head + b":" * (length - len(head) - len(WELL[2]) - 2) + b"\n\n" + WELL[2]
+    assert (len(reply), int(head.split()[-1])) == (length, length - len(head))
+
+    def script(connection: socket.socket, over: threading.Event) -> None:
+        with tls.wrap_socket(connection, server_side=True) if secured else connection as speaking:
+            while not over.is_set() and speaking.recv(65536):
+                # Both come together: what is sent later than the next request cannot be told from its reply.
+                speaking.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                for data in (reply, STRAY):
+                    speaking.sendall(data)
+                speaking.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
+    if not secured:
+        monkeypatch.setattr(exchange, "_READ", length)
+    monkeypatch.setattr(CLIENTS, "_tls", ssl.create_default_context(cafile=certificate))
+    CLIENTS.close()
+    with Bare(script) as server:
+        model = ChatOpenRouterFree(
+            api_key="sk-or-v1-secret",
+            base_url=server.base_url.replace("http", "https" if secured else "http", 1),
+            models=TWENTY[:1],
+            state=MemoryStore(),
+        )
+
+        async def thrice() -> list[str]:
+            return [await _text(model, path) for _ in range(3)]
+
+        told = asyncio.run(thrice()) if path in ("ainvoke", "astream") else [drive(model, path).text for _ in range(3)]
+        assert told == ["well"] * 3
+        CLIENTS.close()
+
+
+async def _text(model: ChatOpenRouterFree, path: str) -> str:
+    if path == "ainvoke":
+        return (await model.ainvoke("hi")).text
+    return "".join([chunk.text async for chunk in model.astream("hi")])
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -354,16 +354,20 @@ def test_usage_that_never_comes_does_not_cost_the_answer() -> None:
             assert drive(model, path).text == "hi"
 
 
-class Forwarding(Slow):
+class Bare(Slow):
+    """A server whose script hears each connection from its first byte."""
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            self._script(connection, self._over)
+
+
+class Forwarding(Bare):
     """A proxy for one service, whatever is asked for, that forwards as the bytes come."""
 
     def __init__(self, sim: Simulator) -> None:
         self._service = httpx.URL(sim.base_url)
         super().__init__(self._forward)
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            self._script(connection, self._over)
 
     def _forward(self, connection: socket.socket, over: threading.Event) -> None:
         with socket.create_connection((self._service.host, self._service.port)) as service:

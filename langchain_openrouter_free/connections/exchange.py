@@ -29,7 +29,8 @@ _SPOKEN = ("http/1.1",)
 _POOLS = (httpcore.ConnectionPool, httpcore.AsyncConnectionPool)
 # Private names of a pool: what they are of one that does nothing but connect, and how it does. Where one is missing or
 # another, requests go by the pool.
-_PLAIN = {"_proxy": None, "_uds": None, "_local_address": None, "_http1": True, "_http2": False}
+_PROXY = "_proxy"  # older releases know no pool with one, but those of a kind of their own
+_PLAIN = {"_uds": None, "_local_address": None, "_http1": True, "_http2": False}
 _HOW = ("_network_backend", "_ssl_context", "_socket_options")
 
 S = TypeVar("S", bound="DeadlineStream | AsyncDeadlineStream")
@@ -172,9 +173,9 @@ class Way(NamedTuple):
     def of(cls, pool: object) -> Way | None:
         """Return it for a pool that does nothing but connect; None where more is to be done."""
         known = vars(pool)
-        # A proxy's pool is of a kind of its own.
         is_plain = type(pool) in _POOLS and [known.get(name, name) for name in _PLAIN] == [*_PLAIN.values()]
-        return cls(*[known[name] for name in _HOW]) if is_plain and known.keys() >= {*_HOW} else None
+        is_proxied = known.get(_PROXY) is not None
+        return cls(*[known[name] for name in _HOW]) if is_plain and not is_proxied and known.keys() >= {*_HOW} else None
 
     def securing(self, origin: Origin) -> ssl.SSLContext | None:
         """Return what secures a connection to there; None where nothing is to."""

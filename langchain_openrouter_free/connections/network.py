@@ -47,6 +47,22 @@ def _is_readable(connected: socket.socket | None) -> bool:
     return bool(select.select([number], [], [], 0)[0])
 
 
+def _has_more(stream: object) -> bool:
+    """Tell whether bytes wait above a socket, where an event loop or a TLS layer has put them.
+
+    anyio has no public way to ask, hence the private names here, guarded by a test. Where one is missing, what waits in
+    that place is read as the beginning of the next reply.
+    """
+    inner = getattr(stream, "_stream", None)
+    while inner is not None:
+        if getattr(getattr(inner, "_protocol", None), "read_queue", None):
+            return True
+        if getattr(getattr(inner, "_read_bio", None), "pending", 0):
+            return True
+        inner = getattr(inner, "transport_stream", None)
+    return False
+
+
 def _has_rest(reader: Any) -> bool:
     """Tell whether bytes came behind the end of a connection's last reply: they would begin the next one's."""
     return reader is not None and bool(reader.trailing_data[0])
@@ -178,7 +194,7 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
         # A pool asks this of each idle connection for each request, and on an event loop to find the socket costs most.
         if self._socket is None:
             self._socket = self._inner.get_extra_info("socket")
-        return _has_rest(self.reader) or _is_readable(self._socket)
+        return _has_rest(self.reader) or _has_more(self._inner) or _is_readable(self._socket)
 
 
 class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
