@@ -131,13 +131,8 @@ class Health:
         """
         left = self._left(now)
         at = self.at if now < self.at <= now + DAY else now
-        return replace(
-            self,
-            at=at,
-            weight=self.weight * left,
-            successes=self.successes * left,
-            repute=self.repute.faded(now - self.at, now),
-        )
+        weight, successes, repute = self.weight * left, self.successes * left, self.repute.faded(now - self.at, now)
+        return Health(at, weight, successes, self.first_token_s, self.tokens_per_s, self.firsts, repute)
 
     def _left(self, now: float) -> float:
         """Which part of the memory is left at `now`: never more than all of it, whatever the clock does."""

@@ -32,10 +32,9 @@ def encode(book: Ledger) -> str:
     return _HEAD.encode(book) + _TAIL.encode(_Models(book.cooldowns, book.health, book.metered, book.traits))
 
 
-def _head(book: Ledger) -> str:
+def _about(book: Ledger) -> str:
+    """Write what the first line says beside the windows, which every attempt changes."""
     head = {
-        "v": VERSION,
-        "windows": _write_windows(book.windows),
         "holds": {name: [hold.until, hold.limit] for name, hold in book.holds.items()},
         "held_since": {name: hold.since for name, hold in book.holds.items()},
         "learned": _write_stated(book.learned),
@@ -169,17 +168,21 @@ class _Head:
     """The first line, as it was written last: what an attempt teaches of its model does not touch it."""
 
     def __init__(self) -> None:
-        self._last: tuple[tuple[object, ...], str] = ((), "")
+        self._about: tuple[tuple[object, ...], str] = ((), "")
+        self._last: tuple[object, str, str] = (None, "", "")
 
     def encode(self, book: Ledger) -> str:
         asked = (book.inquired, book.inquiring_until, book.unsaid)
         paid = (book.paid_row, book.paid_rate, book.quarantined)
-        line = (book.windows, book.holds, book.learned, book.skew, *asked, *paid)
-        last, text = self._last
-        if last and all(map(is_, line, last)):
-            return text
-        text = _head(book)
-        self._last = (line, text)
+        known = (book.holds, book.learned, book.skew, *asked, *paid)
+        last, about = self._about
+        if not last or not all(map(is_, known, last)):
+            about = _about(book)
+            self._about = (known, about)
+        windows, beside, text = self._last
+        if windows is not book.windows or beside is not about:
+            text = f'{{"v":{VERSION},"windows":{_ENCODE(_write_windows(book.windows))},{about[1:]}'
+            self._last = (book.windows, about, text)
         return text
 
 
