@@ -104,6 +104,7 @@ class AsyncWire(httpcore.AsyncNetworkStream):
 
     async def aclose(self) -> None:
         self._wire.close()
+        await asyncio.sleep(0)
 
 
 @dataclass
@@ -255,7 +256,7 @@ def test_a_connection_waits_for_another_request_after_a_reply_that_is_whole(repl
 
 def test_connections_that_wait_are_few_and_young() -> None:
     """The one used last is taken first; what is too old, too many, or has something to say is to be closed."""
-    now, at = [100.0], PLACE.origin
+    now, at, elsewhere = [100.0], PLACE.origin, (b"https", *PLACE.origin[1:])
     wires = [Wire([]) for _ in range(MOST_KEPT + 3)]
     streams, kept = [DeadlineStream(wire) for wire in wires], Connections[DeadlineStream](lambda: now[0])
     kept.busy.update(streams)
@@ -263,15 +264,36 @@ def test_connections_that_wait_are_few_and_young() -> None:
     assert kept.give(at, streams[-2], fresh=False) == [streams[-2]]
     assert kept.busy == {streams[-1]}
     wires[MOST_KEPT].reads.append(b"HTTP/1.1 408 Request Timeout")
-    assert kept.take(at) == (streams[MOST_KEPT - 1], [streams[MOST_KEPT]])
-    assert kept.take((b"https", *at[1:])) == (None, [])
+    assert [kept.take(at), kept.take(at)] == [(streams[MOST_KEPT], False), (streams[MOST_KEPT - 1], True)]
+    assert kept.take(elsewhere) == (None, False)
     now[0] += KEPT_SECONDS
-    assert kept.give(at, streams[-1], fresh=True) == streams[1 : MOST_KEPT - 1]
+    assert kept.take(elsewhere) == (streams[1], False), "it waits in vain"
+    assert kept.give(at, streams[-1], fresh=True) == streams[2 : MOST_KEPT - 1]
     assert kept.give(at, streams[-1], fresh=True) == [], "it waits already"
-    assert kept.take(at) == (streams[-1], [])
+    wires[-1].reads.append(b"")
+    assert [kept.take(elsewhere), kept.take(elsewhere)] == [(streams[-1], False), (None, False)]
+    assert not kept._waiting
+    kept.busy.add(streams[-1])
+    assert kept.give(at, streams[-1], fresh=True) == []
+    wires[-1].reads.clear()
+    assert kept.take(at) == (streams[-1], True)
     assert set(kept.closed()) == {streams[MOST_KEPT - 1], streams[-1]}
     kept.busy.add(streams[0])
     assert kept.give(at, streams[0], fresh=True) == [streams[0]], "nothing waits for a client that is closed"
+
+
+async def test_whoever_is_cancelled_as_old_connections_are_closed_loses_none() -> None:
+    """Each is closed, or waits to be."""
+    wires, kept = [Wire([]) for _ in range(4)], Connections[AsyncDeadlineStream]()
+    streams = [AsyncDeadlineStream(AsyncWire(wire)) for wire in wires]
+    kept.busy.update(streams)
+    assert [kept.give(PLACE.origin, stream, fresh=True) for stream in streams] == [[]] * 4
+    asking = asyncio.create_task(exchange.ask_on_loop(kept, Way(AsyncDialled([]), None, None), PLACE, SENT, PATIENCE))
+    await asyncio.sleep(0)
+    asking.cancel()
+    assert isinstance((await asyncio.gather(asking, return_exceptions=True))[0], asyncio.CancelledError)
+    waiting = kept.closed()
+    assert [wire.is_closed for wire in wires] == [stream not in waiting for stream in streams] != [False] * 4
 
 
 @pytest.mark.parametrize(

@@ -121,21 +121,34 @@ class Connections(Generic[S]):
         self._waiting: dict[Origin, deque[tuple[S, float]]] = {}
         self._is_closed = False
 
-    def take(self, origin: Origin) -> tuple[S | None, list[S]]:
-        """Return a connection that waits, the one used last, and those to be closed."""
-        loose: list[S] = []
-        while True:
-            with self._lock:
-                waiting = self._waiting.get(origin)
-                if not waiting:
-                    return None, loose
-                stream, until = waiting.pop()
-                self.busy.add(stream)
-            # One that can be read has come to its end, or holds what nobody asked for.
-            if self._monotonic() < until and not stream.get_extra_info("is_readable"):
-                return stream, loose
-            self.busy.discard(stream)
-            loose.append(stream)
+    def take(self, origin: Origin) -> tuple[S | None, bool]:
+        """Return a connection that waits, the one used last, and whether it can be used; if not, it is to be closed.
+
+        Where none waits, it is one that waits in vain elsewhere, if any does: nobody may ever ask there again.
+        """
+        with self._lock:
+            waiting = self._waiting.get(origin)
+            if not waiting:
+                return self._in_vain(), False
+            stream, until = waiting.pop()
+            self.busy.add(stream)
+        if not self._is_over(stream, until):
+            return stream, True
+        self.busy.discard(stream)
+        return stream, False
+
+    def _is_over(self, stream: S, until: float) -> bool:
+        # One that can be read has come to its end, or holds what nobody asked for.
+        return self._monotonic() >= until or bool(stream.get_extra_info("is_readable"))
+
+    def _in_vain(self) -> S | None:
+        for origin, waiting in [*self._waiting.items()]:
+            stream = waiting.popleft()[0] if waiting and self._is_over(*waiting[0]) else None
+            if not waiting:
+                del self._waiting[origin]
+            if stream is not None:
+                return stream
+        return None
 
     def give(self, origin: Origin, stream: S, *, fresh: bool) -> list[S]:
         """Take a connection back, to wait for another request if it can; return those to be closed."""
@@ -311,9 +324,10 @@ def ask(
     connections: Connections[DeadlineStream], way: Way, place: Place, content: bytes, patience: dict[str, float]
 ) -> OpenedReply:
     """Send a request; return when the head of its reply is there."""
-    stream, loose = connections.take(place.origin)
-    for one in loose:
-        one.close()
+    stream, is_fresh = connections.take(place.origin)
+    while stream is not None and not is_fresh:
+        stream.close()
+        stream, is_fresh = connections.take(place.origin)
     if stream is None:
         stream = _connected(way, place.origin, patience["connect"])
         connections.busy.add(stream)
@@ -341,9 +355,10 @@ async def ask_on_loop(
     connections: Connections[AsyncDeadlineStream], way: Way, place: Place, content: bytes, patience: dict[str, float]
 ) -> OpenedAsyncReply:
     """The same on an event loop."""
-    stream, loose = connections.take(place.origin)
-    for one in loose:
-        await one.aclose()
+    stream, is_fresh = connections.take(place.origin)
+    while stream is not None and not is_fresh:
+        await stream.aclose()
+        stream, is_fresh = connections.take(place.origin)
     if stream is None:
         stream = await _connected_on_loop(way, place.origin, patience["connect"])
         connections.busy.add(stream)
