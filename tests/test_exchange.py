@@ -282,6 +282,17 @@ def test_connections_that_wait_are_few_and_young() -> None:
     assert kept.give(at, streams[0], fresh=True) == [streams[0]], "nothing waits for a client that is closed"
 
 
+def test_a_reply_that_is_closed_twice_leaves_its_connection_to_who_has_it_by_then() -> None:
+    """It does not wait for a third request, which would hear what the second one is answered."""
+    kept = Connections[DeadlineStream]()
+    opened = exchange.ask(kept, Way(Dialled([Wire([USUAL[1]])]), None, None), PLACE, SENT, PATIENCE)
+    opened.close()
+    assert kept.take(PLACE.origin) == (*kept.busy, True)
+    opened.close()
+    assert len(kept.busy) == 1
+    assert kept.take(PLACE.origin) == (None, False)
+
+
 async def test_whoever_is_cancelled_as_old_connections_are_closed_loses_none() -> None:
     """Each is closed, or waits to be."""
     wires, kept = [Wire([]) for _ in range(4)], Connections[AsyncDeadlineStream]()

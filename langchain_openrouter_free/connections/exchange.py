@@ -211,6 +211,7 @@ class _Exchange(Generic[S]):
         self._first = b""
         # The reply in the HTTP client's terms, where that reads it.
         self._by_client: httpcore.Response | None = None
+        self._is_let_go = False
 
     def _handed_over(self) -> httpcore.Request:
         """Return the request once more, for the HTTP client's own reader, who is to find what was not read."""
@@ -245,7 +246,13 @@ class _Exchange(Generic[S]):
         return self._framing.status, self._framing.headers
 
     def _let_go(self) -> list[S]:
-        """Return the connections to be closed, now that nobody needs this one for the reply any more."""
+        """Return the connections to be closed, now that nobody needs this one for the reply any more.
+
+        Once: by the second time it may be another request's.
+        """
+        is_let_go, self._is_let_go = self._is_let_go, True
+        if is_let_go:
+            return []
         fresh = self._framing.keeps and self._by_client is None
         return self._connections.give(self._place.origin, self._stream, fresh=fresh)
 
