@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import socket
+import threading
 import types
 from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, drive, make
 from money_world import World
+from test_transport import Slow
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.catalogue.listings import LISTINGS
 from langchain_openrouter_free.connections import exchange, transport
 from langchain_openrouter_free.connections.clients import CLIENTS
+from langchain_openrouter_free.connections.deadlines import Deadline
 from langchain_openrouter_free.engine.attempt import Attempt
 from langchain_openrouter_free.engine.payments import Payments
 from langchain_openrouter_free.simulator import Simulator
@@ -38,7 +43,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @types.coroutine
-def _cancelled(work: Coroutine[Any, Any, None], at: int, *, again: bool) -> Generator[Any, Any, bool]:
+def _cancelled(work: Coroutine[Any, Any, object], at: int, *, again: bool) -> Generator[Any, Any, bool]:
     """Do the work, and cancel its task as it is suspended for the so manieth time; tell whether it came to that.
 
     `again`: and whenever it is from then on, as a scope of anyio does until its tasks are over.
@@ -121,6 +126,51 @@ def test_a_stream_that_is_cancelled_anywhere(
         if is_over:
             break
     assert at > 5
+
+
+def _packed_otherwise(connection: socket.socket, _over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Encoding: br\r\n\r\nnobody asked for that")
+
+
+@pytest.mark.parametrize("plain", [exchange._PLAIN, {"_renamed": None}], ids=["ours", "by a pool"])
+async def test_whoever_is_cancelled_as_a_reply_that_cannot_be_read_is_closed(
+    monkeypatch: pytest.MonkeyPatch, plain: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(exchange, "_PLAIN", plain)
+    late = Deadline(5.0, "call", lambda: 0.0)
+    with Slow(_packed_otherwise) as server:
+
+        async def ask(at: int) -> None:
+            request = transport.Outgoing(server.base_url, {}, b"{}")
+            with suppress(transport.TransportFault):
+                await _cancelled(transport.AsyncReply.open(None, request, late, late), at, again=False)
+
+        for at in range(1, 15):
+            await asyncio.wait([asyncio.create_task(ask(at))])
+            (counted,) = (await CLIENTS._of_loop()).clients
+            pool: Any = counted.client._transport
+            assert (counted.under_way, counted.client.connections.busy, pool._pool.connections) == (0, set(), [])
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again"])
+def test_whoever_is_cancelled_as_clients_are_closed(sim: Simulator, *, again: bool) -> None:
+    """All of their connections are."""
+
+    async def close(at: int) -> bool:
+        await asyncio.gather(*(make(sim).ainvoke("hi") for _ in range(6)))
+        clients = [counted.client for counted in (await CLIENTS._of_loop()).clients]
+        waiting = [one for client in clients for deque in client.connections._waiting.values() for one, _ in deque]
+        closing = asyncio.create_task(_closed(at))
+        await asyncio.wait([closing])
+        await asyncio.sleep(0)
+        assert len(clients) > 1
+        assert [stream for stream in waiting if not stream.get_extra_info("is_readable")] == []
+        return not closing.cancelled()
+
+    async def _closed(at: int) -> None:
+        await _cancelled(CLIENTS.aclose(), at, again=again)
+
+    assert [asyncio.run(close(at)) for at in (1, 2, 4, 20)] == [False, False, False, True]
 
 
 class Interrupted:

@@ -17,7 +17,7 @@ import httpx
 
 from langchain_openrouter_free import forks
 from langchain_openrouter_free.later import Later
-from langchain_openrouter_free.loops import is_on_a_loop
+from langchain_openrouter_free.loops import is_on_a_loop, unbroken
 from langchain_openrouter_free.values import value_type
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ class Pools(Generic[C]):
         return chosen, None if unused is None else unused.client
 
 
+async def _closed(pools: Pools[AsyncDirect]) -> None:
+    for counted in pools.clients:
+        await counted.client.aclose()
+
+
 @value_type()
 class _OfLoop:
     """The clients of one event loop."""
@@ -139,7 +144,7 @@ class Clients:
         chosen, unused = (await self._of_loop()).choose()
         if unused is not None:
             try:
-                await unused.aclose()
+                await unbroken(unused.aclose())
             except BaseException:
                 chosen.ended()
                 raise
@@ -188,8 +193,7 @@ class Clients:
             # A loop that does not watch over its generators, as that of `nest_asyncio`, leaves this to the garbage
             # collector: nothing can be awaited then.
             if is_on_a_loop():
-                for counted in pools.clients:
-                    await counted.client.aclose()
+                await unbroken(_closed(pools))
 
     def forked(self) -> None:
         """Go on in a forked process."""

@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import h11
@@ -96,7 +96,7 @@ class Opened(NamedTuple, Generic[B, E]):
 
 
 OpenedReply = Opened[Iterable[bytes], None]
-OpenedAsyncReply = Opened[AsyncIterable[bytes], Awaitable[None]]
+OpenedAsyncReply = Opened[AsyncIterable[bytes], Coroutine[Any, Any, None]]
 
 
 def told(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:

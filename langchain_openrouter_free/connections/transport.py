@@ -7,8 +7,7 @@ reader of the reply.
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from langchain_openrouter_free.connections.clients import CLIENTS, POOL_SECONDS,
 from langchain_openrouter_free.connections.deadlines import Deadline
 from langchain_openrouter_free.judging.verdicts import Kind
 from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.loops import unbroken
 from langchain_openrouter_free.protocol.unpacking import Unpacker
 from langchain_openrouter_free.values import value_type
 
@@ -160,27 +160,6 @@ def _apieces(
     return aiter(stream) if unpacker is None else _unpacked_stream(stream, unpacker, deadline)
 
 
-@types.coroutine
-def _to_its_end(closing: Coroutine[Any, None, None]) -> Generator[Any, None, None]:
-    """Run what lets go of a connection to its end; a cancellation that comes meanwhile is passed on afterwards.
-
-    Broken off, it would leave the connection to nobody: neither closed nor to be used again. It takes a few turns of
-    the loop, and waits for no network.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    while True:
-        try:
-            awaited = closing.send(None)
-        except StopIteration:
-            break
-        try:
-            yield awaited
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
-
-
 class _Counting:
     """A reply of one of the process's own clients counts as under way until it is over, once; a user's does not."""
 
@@ -270,7 +249,7 @@ class AsyncReply(_Counting):
             try:
                 return cls(counted, opened, read, raw=raw)
             except TransportFault:
-                await opened.close()
+                await unbroken(opened.close())
                 raise
         except BaseException as error:
             if counted is not None:
@@ -289,7 +268,7 @@ class AsyncReply(_Counting):
     async def close(self) -> None:
         """Close the reply at once."""
         self._over()
-        await _to_its_end(self._closing())
+        await unbroken(self._closing())
 
     async def _closing(self) -> None:
         close = getattr(self._bytes, "aclose", None)
