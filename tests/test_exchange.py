@@ -71,6 +71,7 @@ class Wire(httpcore.NetworkStream):
         self.story: list[int] = []  # how much was heard before each read that brought something
         self.heard = 0
         self.is_closed = False
+        self.interrupts = False  # whoever looks whether it can be read
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if not self.reads:
@@ -87,6 +88,8 @@ class Wire(httpcore.NetworkStream):
         self.is_closed = True
 
     def get_extra_info(self, info: str) -> Any:
+        if self.interrupts:
+            raise KeyboardInterrupt
         return bool(self.reads) if info == "is_readable" else None
 
 
@@ -277,9 +280,21 @@ def test_connections_that_wait_are_few_and_young() -> None:
     assert kept.give(at, streams[-1], fresh=True) == []
     wires[-1].reads.clear()
     assert kept.take(at) == (streams[-1], True)
+    kept.busy.update([streams[-1], streams[MOST_KEPT - 1]])
+    assert kept.give(at, streams[-1], fresh=True) == []
     assert set(kept.closed()) == {streams[MOST_KEPT - 1], streams[-1]}
     kept.busy.add(streams[0])
     assert kept.give(at, streams[0], fresh=True) == [streams[0]], "nothing waits for a client that is closed"
+
+
+def test_whoever_is_interrupted_as_a_connection_is_looked_at_keeps_none() -> None:
+    """The one that was taken is nobody's, and closed as such."""
+    wire, kept = Wire([USUAL[1]]), Connections[DeadlineStream]()
+    exchange.ask(kept, Way(Dialled([wire]), None, None), PLACE, SENT, PATIENCE).close()
+    wire.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        exchange.ask(kept, Way(Dialled([]), None, None), PLACE, SENT, PATIENCE)
+    assert kept.closed() == []
 
 
 def test_a_reply_that_is_closed_twice_leaves_its_connection_to_who_has_it_by_then() -> None:
@@ -287,9 +302,12 @@ def test_a_reply_that_is_closed_twice_leaves_its_connection_to_who_has_it_by_the
     kept = Connections[DeadlineStream]()
     opened = exchange.ask(kept, Way(Dialled([Wire([USUAL[1]])]), None, None), PLACE, SENT, PATIENCE)
     opened.close()
-    assert kept.take(PLACE.origin) == (*kept.busy, True)
+    stream, is_fresh = kept.take(PLACE.origin)
+    assert stream is not None
+    assert is_fresh
+    kept.busy.add(stream)
     opened.close()
-    assert len(kept.busy) == 1
+    assert kept.busy == {stream}
     assert kept.take(PLACE.origin) == (None, False)
 
 

@@ -131,11 +131,7 @@ class Connections(Generic[S]):
             if not waiting:
                 return self._in_vain(), False
             stream, until = waiting.pop()
-            self.busy.add(stream)
-        if not self._is_over(stream, until):
-            return stream, True
-        self.busy.discard(stream)
-        return stream, False
+        return stream, not self._is_over(stream, until)
 
     def _is_over(self, stream: S, until: float) -> bool:
         # One that can be read has come to its end, or holds what nobody asked for.
@@ -337,9 +333,10 @@ def ask(
         stream, is_fresh = connections.take(place.origin)
     if stream is None:
         stream = _connected(way, place.origin, patience["connect"])
-        connections.busy.add(stream)
     exchange = _OnThread(connections, stream, place, content, patience)
     try:
+        # In use from here on: what an interruption keeps from coming here is nobody's, and closed as such.
+        connections.busy.add(stream)
         exchange.begin()
         return Opened(*exchange.head, exchange.content(), exchange.close)
     except BaseException:
@@ -368,9 +365,9 @@ async def ask_on_loop(
         stream, is_fresh = connections.take(place.origin)
     if stream is None:
         stream = await _connected_on_loop(way, place.origin, patience["connect"])
-        connections.busy.add(stream)
     exchange = _OnLoop(connections, stream, place, content, patience)
     try:
+        connections.busy.add(stream)
         await exchange.begin()
         return Opened(*exchange.head, exchange.content(), exchange.close)
     except BaseException:
