@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import PATHS, TWENTY, drive, make
+from bare_servers import Slow
+from driving import PATHS, TWENTY, by_a_pool, drive, make
 from money_world import World
-from test_transport import Slow
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.catalogue.listings import LISTINGS
-from langchain_openrouter_free.connections import exchange, transport
+from langchain_openrouter_free.connections import transport
 from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.connections.deadlines import Deadline
 from langchain_openrouter_free.engine.attempt import Attempt
@@ -34,7 +34,6 @@ pytestmark = pytest.mark.one_simulator
 BROKEN = {"do": "cut", "after": 2, "speed": 200, "reasoning": False}
 WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "answered": ({}, {}),
-    "answered by a pool": ({}, {"pooled": True}),
     "moved": ({TWENTY[0]: "503"}, {}),
     "broken off": ({TWENTY[0]: BROKEN}, {"on_interrupt": "restart"}),
     "hedged": ({TWENTY[0]: {"do": "ok", "latency": 0.1}}, {"hedge_after": 0.01}),
@@ -92,7 +91,11 @@ async def _cancel(model: ChatOpenRouterFree, at: int, *, again: bool) -> bool:
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "again"])
 @pytest.mark.parametrize("blocking", [False, True], ids=["memory", "file"])
-@pytest.mark.parametrize(("scripts", "arguments"), WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize(
+    ("scripts", "arguments", "pooled"),
+    [(*way, False) for way in WAYS.values()] + [(*WAYS["answered"], True)],
+    ids=[*WAYS, "answered, by a pool"],
+)
 def test_a_stream_that_is_cancelled_anywhere(
     sim: Simulator,
     scripts: dict[str, Any],
@@ -100,13 +103,13 @@ def test_a_stream_that_is_cancelled_anywhere(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     *,
+    pooled: bool,
     blocking: bool,
     again: bool,
 ) -> None:
     """All connections are closed or idle, no slot is lost but for a request that may have left; one row tells of it."""
-    if arguments.get("pooled"):
-        monkeypatch.setattr(exchange, "_PLAIN", {"_renamed": None})
-    arguments = {name: value for name, value in arguments.items() if name != "pooled"}
+    if pooled:
+        by_a_pool(monkeypatch)
     for at in itertools.count(1):
         sim.reset()
         sim.script(scripts)
@@ -125,18 +128,19 @@ def test_a_stream_that_is_cancelled_anywhere(
             store.close()
         if is_over:
             break
-    assert at > 5
+    assert at >= 10
 
 
 def _packed_otherwise(connection: socket.socket, _over: threading.Event) -> None:
     connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Encoding: br\r\n\r\nnobody asked for that")
 
 
-@pytest.mark.parametrize("plain", [exchange._PLAIN, {"_renamed": None}], ids=["ours", "by a pool"])
+@pytest.mark.parametrize("pooled", [False, True], ids=["ours", "by a pool"])
 async def test_whoever_is_cancelled_as_a_reply_that_cannot_be_read_is_closed(
-    monkeypatch: pytest.MonkeyPatch, plain: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, *, pooled: bool
 ) -> None:
-    monkeypatch.setattr(exchange, "_PLAIN", plain)
+    if pooled:
+        by_a_pool(monkeypatch)
     late = Deadline(5.0, "call", lambda: 0.0)
     with Slow(_packed_otherwise) as server:
 
@@ -220,6 +224,7 @@ def test_what_is_interrupted_is_closed_and_settled(
     clients: list[Any] = CLIENTS._of_threads().clients
     assert {client.under_way for client in clients} == {0}
     assert [client.client.connections.busy for client in clients] == [set() for _ in clients]
+    assert all(one.is_idle() for client in clients for one in client.client._transport._pool.connections)
     (call,) = model.history()
     assert [one.outcome for one in call.attempts] == ["ok" if where is not transport else "abandoned"]
 

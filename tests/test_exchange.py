@@ -257,6 +257,12 @@ def test_a_connection_waits_for_another_request_after_a_reply_that_is_whole(repl
     assert both([reply]).kept is kept
 
 
+@pytest.mark.parametrize("reply", USUAL)
+def test_a_read_that_holds_no_byte_of_the_content_is_no_end(reply: bytes) -> None:
+    """Half a line of the framing is waited out."""
+    assert both([bytes([byte]) for byte in reply]).kept
+
+
 def test_connections_that_wait_are_few_and_young() -> None:
     """The one used last is taken first; what is too old, too many, or has something to say is to be closed."""
     now, at, elsewhere = [100.0], PLACE.origin, (b"https", *PLACE.origin[1:])

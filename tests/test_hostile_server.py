@@ -19,10 +19,10 @@ from typing import Any
 
 import httpx
 import pytest
+from bare_servers import Bare, Slow
 from driving import PATHS, TWENTY, drive
 from hypothesis import given
 from hypothesis import strategies as st
-from test_transport import Bare, Slow
 
 from langchain_openrouter_free import (
     AllModelsFailed,
@@ -253,13 +253,19 @@ def tls(certificate: Path) -> ssl.SSLContext:
     return tls
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_a_certificate_that_is_vouched_for_gets_the_key(
-    path: str, certificate: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And its connection is used again."""
+@pytest.fixture
+def vouched_for(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let clients that are made meanwhile believe that certificate."""
     monkeypatch.setattr(CLIENTS, "_tls", ssl.create_default_context(cafile=certificate))
     CLIENTS.close()
+    yield
+    CLIENTS.close()
+
+
+@pytest.mark.usefixtures("vouched_for")
+@pytest.mark.parametrize("path", PATHS)
+def test_a_certificate_that_is_vouched_for_gets_the_key(path: str, tls: ssl.SSLContext) -> None:
+    """And its connection is used again."""
     with serving(lambda _: (WELL[0], WELL[1] | {"Connection": "keep-alive"}, WELL[2]), tls) as server:
         model = router(server, "https")
 
@@ -270,19 +276,18 @@ def test_a_certificate_that_is_vouched_for_gets_the_key(
         assert asyncio.run(twice()) == ["well", "well"]
         assert len(server.keys) == 4
         assert len(set(server.callers)) == (2 if path in ("invoke", "stream") else 3)
-        CLIENTS.close()
 
 
-STRAY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 FOREIGN = json.dumps({"id": "gen-9", "choices": [{"message": {"content": "for another"}, "finish_reason": "stop"}]})
 STRAY = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(FOREIGN)}\r\n\r\n{FOREIGN}".encode()
 
 
+@pytest.mark.usefixtures("vouched_for")
 @pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="two writes cannot be held together on this system")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("length", "secured"), [(4096, False), (16_384, True)], ids=["plain", "tls"])
 def test_what_stands_behind_a_reply_in_any_layer_answers_no_other_call(
-    path: str, certificate: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, length: int, *, secured: bool
+    path: str, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, length: int, *, secured: bool
 ) -> None:
     """A reply that ends where a read of the socket, of the event loop or of TLS ends, and another one behind it."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %05d\r\n\r\n"
@@ -301,8 +306,6 @@ def test_what_stands_behind_a_reply_in_any_layer_answers_no_other_call(
 
     if not secured:
         monkeypatch.setattr(exchange, "_READ", length)
-    monkeypatch.setattr(CLIENTS, "_tls", ssl.create_default_context(cafile=certificate))
-    CLIENTS.close()
     with Bare(script) as server:
         model = ChatOpenRouterFree(
             api_key="sk-or-v1-secret",
@@ -316,7 +319,6 @@ def test_what_stands_behind_a_reply_in_any_layer_answers_no_other_call(
 
         told = asyncio.run(thrice()) if path in ("ainvoke", "astream") else [drive(model, path).text for _ in range(3)]
         assert told == ["well"] * 3
-        CLIENTS.close()
 
 
 async def _text(model: ChatOpenRouterFree, path: str) -> str:

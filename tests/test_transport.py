@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import wraps
-from typing import Any, Self
+from typing import Any
 
 import httpcore
 import httpx
 import pytest
-from driving import PATHS, TWENTY, asked, drive, make
+from bare_servers import Forwarding, Slow
+from driving import PATHS, TWENTY, asked, by_a_pool, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore, StreamInterrupted
 from langchain_openrouter_free.connections import direct, exchange
@@ -145,12 +146,15 @@ def test_closing_is_clean_and_not_final(sim: Simulator) -> None:
     assert len({chat.connection for chat in sim.chats()}) == 4
 
 
+@pytest.mark.parametrize("pooled", [False, True], ids=["ours", "by a pool"])
 @pytest.mark.parametrize("fault", ["ok", "error-chunk", "503"])
 def test_whoever_is_cancelled_as_a_reply_is_closed_leaves_no_connection_behind(
-    sim: Simulator, fault: str, monkeypatch: pytest.MonkeyPatch
+    sim: Simulator, fault: str, monkeypatch: pytest.MonkeyPatch, *, pooled: bool
 ) -> None:
     """A cancellation in any turn of the loop while a reply is closed: it is passed on, and the pool holds nothing."""
     sim.reset()
+    if pooled:
+        by_a_pool(monkeypatch)
     sim.script({"*": fault})
     turn, close = 0, AsyncReply.close
 
@@ -172,7 +176,12 @@ def test_whoever_is_cancelled_as_a_reply_is_closed_leaves_no_connection_behind(
                 async for _ in make(sim, TWENTY[:1], max_wait=0).astream("hi"):
                     pass
             turn += 1
-        assert (await CLIENTS.asynchronous_to_keep()).connections.busy == set()
+        client = await CLIENTS.asynchronous_to_keep()
+        transport = client._transport
+        assert isinstance(transport, httpx.AsyncHTTPTransport)
+        pool: Any = transport._pool
+        assert (client.connections.busy, pool._requests) == (set(), [])
+        assert all(one.is_idle() or one.is_closed() for one in pool.connections)
 
     asyncio.run(run())
 
@@ -250,49 +259,6 @@ def test_the_body_of_a_request(sim: Simulator) -> None:
     }
 
 
-class Slow:
-    """A server that plays a script of bytes and pauses, below HTTP, to who chats; it has no other page."""
-
-    def __init__(self, script: Callable[[socket.socket, threading.Event], None]) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api/v1"
-        self._script = script
-        self._over = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._accepting = threading.Thread(target=self._accept)
-        self._accepting.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(connection,))
-            thread.start()
-            self._threads.append(thread)
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                if connection.recv(65536).startswith(b"GET"):
-                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                else:
-                    self._script(connection, self._over)
-            except OSError:
-                return
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in [self._accepting, *self._threads]:
-            thread.join(5)
-
-
 def _headers_by_bytes(connection: socket.socket, over: threading.Event) -> None:
     for letter in b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 100_000:
         connection.sendall(bytes([letter]))
@@ -352,37 +318,6 @@ def test_usage_that_never_comes_does_not_cost_the_answer() -> None:
         model = make(sim, TWENTY[:1], timeouts={"stall": 0.2}).model_copy(update={"base_url": server.base_url})
         for path in PATHS:
             assert drive(model, path).text == "hi"
-
-
-class Bare(Slow):
-    """A server whose script hears each connection from its first byte."""
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            self._script(connection, self._over)
-
-
-class Forwarding(Bare):
-    """A proxy for one service, whatever is asked for, that forwards as the bytes come."""
-
-    def __init__(self, sim: Simulator) -> None:
-        self._service = httpx.URL(sim.base_url)
-        super().__init__(self._forward)
-
-    def _forward(self, connection: socket.socket, over: threading.Event) -> None:
-        with socket.create_connection((self._service.host, self._service.port)) as service:
-            back = threading.Thread(target=self._back, args=(service, connection))
-            back.start()
-            while asked := connection.recv(65536):
-                # A proxy is told the whole address.
-                service.sendall(asked.replace(b" http://openrouter.localhost:9/", b" /"))
-            service.shutdown(socket.SHUT_WR)
-            back.join(5)
-
-    def _back(self, service: socket.socket, connection: socket.socket) -> None:
-        with suppress(OSError):
-            while told := service.recv(65536):
-                connection.sendall(told)
 
 
 class BlockingStore(MemoryStore):

@@ -8,10 +8,9 @@ from typing import Any
 import h11
 import httpx
 import pytest
-from driving import PATHS, TWENTY, asked, book_of, drive, make
+from driving import PATHS, TWENTY, asked, book_of, by_a_pool, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore
-from langchain_openrouter_free.connections import exchange
 from langchain_openrouter_free.connections.clients import CLIENTS
 from langchain_openrouter_free.connections.network import AsyncDeadlineBackend, DeadlineBackend
 from langchain_openrouter_free.simulator import Simulator
@@ -82,7 +81,7 @@ def test_a_connection_that_an_interruption_has_left_between_two_replies_is_nobod
 ) -> None:
     """It takes no request: none leaves, no model rests for it, and the next call is answered all the same."""
     sim.reset()
-    monkeypatch.setattr(exchange, "_PLAIN", {"_renamed": None})  # by the HTTP client's pool
+    by_a_pool(monkeypatch)
     model = make(sim)
     assert drive(model, path).text
     with monkeypatch.context() as patch:
