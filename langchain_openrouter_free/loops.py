@@ -22,7 +22,7 @@ def unbroken(closing: Coroutine[Any, Any, None]) -> Generator[Any, None, None]:
     """Run what lets go of connections to its end; a cancellation that comes meanwhile is passed on afterwards.
 
     Broken off, it would leave a connection to nobody: neither closed nor to be used again. It takes a few turns of the
-    loop, and waits for no network.
+    loop, and waits for no network: so it needs no task of its own, as `handover.to_its_end` does for what waits.
     """
     cancelled: asyncio.CancelledError | None = None
     while True:

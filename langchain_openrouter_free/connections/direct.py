@@ -21,6 +21,7 @@ from langchain_openrouter_free.connections.exchange import (
     Opened,
     OpenedAsyncReply,
     OpenedReply,
+    Patience,
     Place,
     Way,
     ask,
@@ -52,7 +53,6 @@ _TERMS = {
 _READER = "h11"
 
 Headers = Iterable[tuple[str, str]]
-Patience = dict[str, float]
 
 
 @lru_cache(maxsize=16)
@@ -94,8 +94,8 @@ class Direct(httpx.Client):
         pool = _pool_of(transport, transport.handle_request)
         if pool is None:
             return _opened(transport.handle_request(_built(self, method, url, headers, content, patience)))
-        way = Way.of(pool)
-        if way is not None and _home_of(pool.handle_request).startswith(_OWN_POOLS):
+        way = _way_past(pool, pool.handle_request)
+        if way is not None:
             return ask(self.connections, way, place, content, patience)
         reply = pool.handle_request(place.asked(content, patience))
         know_reader(reply)
@@ -129,8 +129,8 @@ class AsyncDirect(httpx.AsyncClient):
         pool = _pool_of(transport, transport.handle_async_request)
         if pool is None:
             return _aopened(await transport.handle_async_request(_built(self, method, url, headers, content, patience)))
-        way = Way.of(pool)
-        if way is not None and _home_of(pool.handle_async_request).startswith(_OWN_POOLS):
+        way = _way_past(pool, pool.handle_async_request)
+        if way is not None:
             return await ask_on_loop(self.connections, way, place, content, patience)
         try:
             reply = await pool.handle_async_request(place.asked(content, patience))
@@ -172,6 +172,11 @@ def _forgotten(pool: object) -> Any:
 def _pool_of(transport: object, way: object) -> Any:
     """Return the pool that a transport would ask; None where something else answers, or stands before it."""
     return getattr(transport, _POOL, None) if _home_of(way) == _OWN else None
+
+
+def _way_past(pool: object, way: object) -> Way | None:
+    """Return how to go without a pool; None where it does more than connect, or something else stands before it."""
+    return Way.of(pool) if _home_of(way).startswith(_OWN_POOLS) else None
 
 
 def _home_of(way: object) -> str:

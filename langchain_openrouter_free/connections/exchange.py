@@ -19,7 +19,7 @@ import h11
 import httpcore
 import httpx
 
-from langchain_openrouter_free.connections.framing import Broken, Framing
+from langchain_openrouter_free.connections.framing import Broken, Framing, joined
 from langchain_openrouter_free.connections.network import AsyncDeadlineStream, DeadlineStream
 
 # As the HTTP client's pools would: so many connections are kept for another request, each for so long, in seconds.
@@ -36,8 +36,10 @@ _HOW = ("_network_backend", "_ssl_context", "_socket_options")
 S = TypeVar("S", bound="DeadlineStream | AsyncDeadlineStream")
 B = TypeVar("B")
 E = TypeVar("E")
+T = TypeVar("T")
 
 Origin = tuple[bytes, bytes, int]
+Patience = dict[str, float]
 
 
 class Place(NamedTuple):
@@ -69,7 +71,7 @@ class Place(NamedTuple):
         """Return the head of a request with content."""
         return b"%bcontent-length: %d\r\n\r\n" % (self.head, len(content)) if content else self.head + b"\r\n"
 
-    def asked(self, content: bytes, patience: dict[str, float]) -> httpcore.Request:
+    def asked(self, content: bytes, patience: Patience) -> httpcore.Request:
         """Return a request with content in the HTTP client's terms; what it begins with is not looked at once more."""
         request = httpcore.Request.__new__(httpcore.Request)
         vars(request).update(vars(self.request), extensions={"timeout": patience})
@@ -101,14 +103,10 @@ OpenedAsyncReply = Opened[AsyncIterable[bytes], Coroutine[Any, Any, None]]
 
 def told(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return the headers of a reply by their names in small letters."""
-    read: dict[str, str] = {}
     try:
-        for raw_name, raw_value in raw:
-            name, value = raw_name.decode("ascii").lower(), raw_value.decode("ascii")
-            read[name] = f"{read[name]}, {value}" if name in read else value
+        return joined([(name.decode("ascii"), value.decode("ascii")) for name, value in raw])
     except UnicodeDecodeError:
         return dict(httpx.Headers(raw).items())
-    return read
 
 
 class Connections(Generic[S]):
@@ -195,11 +193,19 @@ class Way(NamedTuple):
         return context
 
 
+def _in_terms(step: Callable[..., T], *data: bytes) -> T:
+    """Take a step in a reply's framing; what is broken there is told in the HTTP client's terms."""
+    try:
+        return step(*data)
+    except Broken as error:
+        raise httpcore.RemoteProtocolError(str(error)) from None
+
+
 class _Exchange(Generic[S]):
     """A request on a connection, and its reply."""
 
     def __init__(
-        self, connections: Connections[S], stream: S, place: Place, content: bytes, patience: dict[str, float]
+        self, connections: Connections[S], stream: S, place: Place, content: bytes, patience: Patience
     ) -> None:
         self._connections, self._stream, self._place = connections, stream, place
         self._sent, self._patience = content, patience
@@ -216,17 +222,11 @@ class _Exchange(Generic[S]):
 
     def _read(self, data: bytes) -> bytes:
         """Return what of these bytes is content."""
-        try:
-            return self._framing.content(data)
-        except Broken as error:
-            raise httpcore.RemoteProtocolError(str(error)) from None
+        return _in_terms(self._framing.content, data)
 
     def _is_left_to_client(self) -> bool:
         """Tell whether the reply, or what is left of it, is for the HTTP client's own reader."""
-        try:
-            self._framing.check()
-        except Broken as error:
-            raise httpcore.RemoteProtocolError(str(error)) from None
+        _in_terms(self._framing.check)
         return self._framing.is_unusual
 
     @property
@@ -324,7 +324,7 @@ class _OnLoop(_Exchange[AsyncDeadlineStream]):
 
 
 def ask(
-    connections: Connections[DeadlineStream], way: Way, place: Place, content: bytes, patience: dict[str, float]
+    connections: Connections[DeadlineStream], way: Way, place: Place, content: bytes, patience: Patience
 ) -> OpenedReply:
     """Send a request; return when the head of its reply is there."""
     stream, is_fresh = connections.take(place.origin)
@@ -356,7 +356,7 @@ def _connected(way: Way, origin: Origin, timeout: float) -> DeadlineStream:
 
 
 async def ask_on_loop(
-    connections: Connections[AsyncDeadlineStream], way: Way, place: Place, content: bytes, patience: dict[str, float]
+    connections: Connections[AsyncDeadlineStream], way: Way, place: Place, content: bytes, patience: Patience
 ) -> OpenedAsyncReply:
     """The same on an event loop."""
     stream, is_fresh = connections.take(place.origin)

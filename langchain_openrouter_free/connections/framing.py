@@ -9,6 +9,7 @@ Pure: bytes go in, bytes come out.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import IntEnum, auto
 
 # A head in which nothing needs a second look: its status, and its other lines.
@@ -25,6 +26,15 @@ _DIGITS, _MOST_DIGITS = b"0123456789ABCDEFabcdef", 8
 # Longer heads and lines that give a size are the HTTP client's business.
 _LONGEST_HEAD, _LONGEST_LINE = 65_536, 1024
 _LINE = b"\r\n"
+
+
+def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return headers by their names in small letters; of one that is there twice, both values."""
+    told: dict[str, str] = {}
+    for field, value in fields:
+        name = field.lower()
+        told[name] = f"{told[name]}, {value}" if name in told else value
+    return told
 
 
 class Broken(Exception):
@@ -137,12 +147,9 @@ class Framing:
 
     def _told(self, status: int, lines: bytes) -> _At:
         """Read the headers; return how the content is framed."""
-        told = self.headers
-        for line in lines.decode("ascii").split("\r\n")[:-1]:
-            name, _, value = line.partition(":")
-            name, value = name.lower(), value.strip(" \t")
-            told[name] = f"{told[name]}, {value}" if name in told else value
-        coding, length = told.get("transfer-encoding"), told.get("content-length")
+        fields = [line.partition(":") for line in lines.decode("ascii").split("\r\n")[:-1]]
+        self.headers = joined([(name, value.strip(" \t")) for name, _, value in fields])
+        coding, length = self.headers.get("transfer-encoding"), self.headers.get("content-length")
         if status in _EMPTY or (coding is None) is (length is None):
             return _At.UNUSUAL
         if coding is not None:
