@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LangSmithParams
@@ -25,24 +25,28 @@ from pydantic import ConfigDict, ValidationError
 
 from langchain_openrouter_free.configuration.effective import constructor_arguments
 from langchain_openrouter_free.connections.clients import CLIENTS
-from langchain_openrouter_free.engine.engine import Attempts
-from langchain_openrouter_free.engine.portal import PORTAL
 from langchain_openrouter_free.errors import ConfigurationError, RequestRejected
 from langchain_openrouter_free.face.binding import Binding
 from langchain_openrouter_free.face.pacing import PacedBatches, is_paced
+from langchain_openrouter_free.later import modules
 from langchain_openrouter_free.questions.accounting import Accounting
 from langchain_openrouter_free.questions.lookback import Lookback
 from langchain_openrouter_free.questions.outlook import Outlook
 from langchain_openrouter_free.questions.oversight import Oversight
 from langchain_openrouter_free.request import parameters, settings
-from langchain_openrouter_free.request.call import Call
 from langchain_openrouter_free.request.candidates import ALIAS
 from langchain_openrouter_free.request.fields import names_of, sentence_of
 from langchain_openrouter_free.request.planning import Plan, Planning
-from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.words.conversations import InConversation
 from langchain_openrouter_free.words.implied import ImpliedStreams, is_implied
 from langchain_openrouter_free.words.messages import lightened, tools_to_wire
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free.engine import engine, portal
+    from langchain_openrouter_free.request import call as calling
+    from langchain_openrouter_free.route import routing
+else:
+    engine, portal, calling, routing = modules("engine.engine", "engine.portal", "request.call", "route.routing")
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -189,7 +193,7 @@ class ChatOpenRouterFree(
         stream: bool,
         events: bool = False,
         run: BaseRunManager | None = None,
-    ) -> tuple[Call, Attempts]:
+    ) -> tuple[calling.Call, engine.Attempts]:
         """Prepare a call: its parameters, its candidates, whose quota and money it uses.
 
         Args:
@@ -218,13 +222,13 @@ class ChatOpenRouterFree(
         *,
         stream: bool,
         run: BaseRunManager | None = None,
-    ) -> tuple[Call, Route, Plan]:
+    ) -> tuple[calling.Call, routing.Route, Plan]:
         """Return a call, its route, and the plan that both come from."""
         if not messages:
             raise RequestRejected("There are no messages to send.")
         plan = self._plan(stop, kwargs)
         wire = plan.meaning.wire
-        call = Call(
+        call = calling.Call(
             **plan.arguments,
             messages=messages,
             externals=plan.meaning.named.externals,
@@ -310,7 +314,7 @@ class ChatOpenRouterFree(
 
     def close(self) -> None:
         """Close the HTTP connections of this process's threads; the next call opens new ones."""
-        PORTAL.close()
+        portal.PORTAL.close()
         CLIENTS.close()
 
     async def aclose(self) -> None:

@@ -8,6 +8,7 @@ checkers. Unlike an import within a function it leaves the method's annotations 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -18,19 +19,24 @@ PART = ConfigDict(defer_build=True)
 
 
 class Later:
-    """Stands for a module until something of it is used; then, and ever after, for what is in it.
+    """Stands for a module until something of it is used; what was used once stays at hand.
 
     Attributes:
         _name: the module's full name.
     """
 
-    __slots__ = ("_name",)
-
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(import_module(self._name), name)
+        # Kept, as an import keeps it: a call asks for some of them each time.
+        found = self.__dict__[name] = getattr(import_module(self._name), name)
+        return found
 
     def __repr__(self) -> str:
         return f"Later({self._name!r})"
+
+
+def modules(*names: str) -> Iterator[Later]:
+    """Return some of this package's modules, by their names within it, for when something of them is used."""
+    return (Later(f"{__package__}.{name}") for name in names)

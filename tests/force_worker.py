@@ -24,7 +24,8 @@ from langchain_openrouter_free.books.budget import Need
 from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.books.quota import Limits, Share, Slot
 from langchain_openrouter_free.engine.bookkeeping import Accounts, Books
-from langchain_openrouter_free.route.actions import Action, Candidate, GiveUp, Try, Wait
+from langchain_openrouter_free.route.actions import Action, GiveUp, Try, Wait
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.stores.connection import Connection
 from langchain_openrouter_free.stores.sqlite import SqliteStore

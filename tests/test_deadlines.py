@@ -24,7 +24,8 @@ from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.engine.timeouts import Deadlines, Timeouts
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.request.settings import timeouts, wire
-from langchain_openrouter_free.route.actions import Candidate, Try
+from langchain_openrouter_free.route.actions import Try
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock

@@ -30,6 +30,9 @@ UNREAD = {
     *("tomllib", f"{NAME}.configuration.lines", f"{NAME}.request.external"),
     *(f"{NAME}.{one}" for one in ("books.spending", "books.figures", "books.usage", "report")),
     *(f"{NAME}.questions.{one}" for one in ("checkup", "examination", "standing")),
+    # What the first model loads, and its first call.
+    *(f"{NAME}.{one}" for one in ("engine.bookkeeping", "books.ledger", "request.lookup", "route.routing")),
+    *(f"{NAME}.{one}" for one in ("engine.engine", "engine.portal", "request.call", "request.request")),
 }
 ASKED = f"""
 import json, sys
@@ -95,6 +98,13 @@ def test_a_module_that_is_read_later_is_the_module() -> None:
         _ = later.nothing
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         _ = Later("no_such_module").anything
+
+
+def test_what_was_used_once_of_a_module_that_is_read_later_is_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    later, decode = Later("json.decoder"), json.JSONDecodeError
+    assert later.JSONDecodeError is decode
+    monkeypatch.setitem(sys.modules, "json.decoder", None)
+    assert later.JSONDecodeError is decode
 
 
 def test_a_package_that_is_not_installed_can_be_looked_at_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from langchain_openrouter_free.books.funds import Funds
 from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, Step, Verdict, verdict
-from langchain_openrouter_free.route.actions import Ask, Candidate, GiveUp, Topic, Try, Wait
+from langchain_openrouter_free.route.actions import Ask, GiveUp, Topic, Try, Wait
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.endings import ending_of
 from langchain_openrouter_free.route.routing import Route
 

@@ -16,7 +16,7 @@ from langchain_openrouter_free.books.quota import Limits
 from langchain_openrouter_free.engine.sources import ServiceSource
 from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
-from langchain_openrouter_free.route.actions import Candidate
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.onward import onward
 from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.simulator import Simulator

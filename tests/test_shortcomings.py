@@ -15,7 +15,7 @@ from langchain_openrouter_free.judging.refusals import classify
 from langchain_openrouter_free.judging.traits import FORMS, INPUTS, NEEDED, NOTHING, SPARED, VOCABULARY
 from langchain_openrouter_free.judging.verdicts import Kind, Verdict, verdict
 from langchain_openrouter_free.protocol.wire import Completion, ToolDelta
-from langchain_openrouter_free.route.actions import Candidate, Road
+from langchain_openrouter_free.route.candidate import Candidate, Road
 from langchain_openrouter_free.route.fitness import Needs, forms_of, needs_of
 from langchain_openrouter_free.route.lessons import lesson_of
 

@@ -31,7 +31,8 @@ from langchain_openrouter_free.judging.traits import (
 )
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.protocol.preferences import PRIVACY
-from langchain_openrouter_free.route.actions import Candidate, GiveUp, Try
+from langchain_openrouter_free.route.actions import GiveUp, Try
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.endings import Ending, ending_of
 from langchain_openrouter_free.route.fitness import Needs, barred
 from langchain_openrouter_free.route.routing import Route

@@ -33,7 +33,7 @@ from langchain_openrouter_free.judging.verdicts import Kind, Scope, Step, Verdic
 from langchain_openrouter_free.protocol.evidence import Json, error_of, header, tidy
 from langchain_openrouter_free.protocol.spoken import Opening
 from langchain_openrouter_free.protocol.wire import Assembly, Completion, Delta, ReplyError
-from langchain_openrouter_free.route.actions import Road
+from langchain_openrouter_free.route.candidate import Road
 from langchain_openrouter_free.route.routing import Route
 
 T = TypeVar("T")

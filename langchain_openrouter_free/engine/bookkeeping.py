@@ -35,7 +35,8 @@ from langchain_openrouter_free.clock import Clock, SharedClock
 from langchain_openrouter_free.engine.payments import Payments, Pocket
 from langchain_openrouter_free.judging.traits import NOTHING, Lesson
 from langchain_openrouter_free.judging.verdicts import Kind, Verdict, verdict
-from langchain_openrouter_free.route.actions import Action, Candidate, PaidTurn, Try
+from langchain_openrouter_free.route.actions import Action, PaidTurn, Try
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.onward import Onward
 from langchain_openrouter_free.route.rivals import rival
 from langchain_openrouter_free.route.routing import Route

@@ -24,7 +24,7 @@ from langchain_openrouter_free.engine.roads import Roads
 from langchain_openrouter_free.engine.sources import Source, Stopwatch
 from langchain_openrouter_free.judging.verdicts import Kind
 from langchain_openrouter_free.protocol.wire import Delta
-from langchain_openrouter_free.route.actions import Candidate
+from langchain_openrouter_free.route.candidate import Candidate
 
 T = TypeVar("T")
 

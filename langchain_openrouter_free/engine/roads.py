@@ -18,7 +18,8 @@ from langchain_openrouter_free.judging.answers import Terms
 from langchain_openrouter_free.judging.easing import Ease
 from langchain_openrouter_free.judging.verdicts import Verdict
 from langchain_openrouter_free.protocol.wire import Completion
-from langchain_openrouter_free.route.actions import Candidate, Topic
+from langchain_openrouter_free.route.actions import Topic
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.values import value_type
 
 

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from langchain_openrouter_free.books.budget import Need
-from langchain_openrouter_free.catalogue.listings import Shelf
-from langchain_openrouter_free.engine.bookkeeping import Accounts, Books
-from langchain_openrouter_free.later import PART, Later
+from langchain_openrouter_free.later import PART, modules
 from langchain_openrouter_free.request import settings
-from langchain_openrouter_free.request.lookup import ServiceLookup
 from langchain_openrouter_free.request.meaning import Meaning
 
 if TYPE_CHECKING:
+    from langchain_openrouter_free.books import budget
     from langchain_openrouter_free.books import spending as money
+    from langchain_openrouter_free.catalogue import listings
+    from langchain_openrouter_free.engine import bookkeeping
+    from langchain_openrouter_free.request import lookup as lookups
 else:
-    money = Later("langchain_openrouter_free.books.spending")
+    budget, money, listings, bookkeeping, lookups = modules(
+        *("books.budget", "books.spending", "catalogue.listings", "engine.bookkeeping", "request.lookup")
+    )
 
 
 class Accounting(BaseModel):
@@ -36,7 +38,7 @@ class Accounting(BaseModel):
         """Return what the fields mean."""
 
     @abstractmethod
-    def _accounts(self) -> Accounts:
+    def _accounts(self) -> bookkeeping.Accounts:
         """Return whose money it is."""
 
     def spending(self) -> money.Spending:
@@ -73,15 +75,15 @@ class Accounting(BaseModel):
             await asyncio.to_thread(books.reconciled, answer, cost)
         return await asyncio.to_thread(self.spending)
 
-    def _books(self, accounts: Accounts | None = None) -> Books:
+    def _books(self, accounts: bookkeeping.Accounts | None = None) -> bookkeeping.Books:
         """Return the books, on the server's time as far as it is known; by default the model's own."""
         accounts = accounts or self._accounts()
-        books = Books(accounts, accounts.time(self.clock), accounts.payments(Need()), lambda: "", lambda: 1.0)
+        payments = accounts.payments(budget.Need())
+        books = bookkeeping.Books(accounts, accounts.time(self.clock), payments, lambda: "", lambda: 1.0)
         books.skew = books.look().skew
         return books
 
-    def _lookup(self) -> ServiceLookup:
+    def _lookup(self) -> lookups.ServiceLookup:
         accounts = self._accounts()
-        return ServiceLookup(
-            self._meaning().service, accounts.time(self.clock), Shelf(accounts.store, accounts.account)
-        )
+        shelf = listings.Shelf(accounts.store, accounts.account)
+        return lookups.ServiceLookup(self._meaning().service, accounts.time(self.clock), shelf)

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from langchain_openrouter_free.books.history import CallRecord
 from langchain_openrouter_free.catalogue.catalogue import says_free
 from langchain_openrouter_free.catalogue.facts import ModelFacts
-from langchain_openrouter_free.engine.bookkeeping import Accounts
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.later import PART, Later
-from langchain_openrouter_free.request.lookup import ServiceLookup
+from langchain_openrouter_free.later import PART, modules
 from langchain_openrouter_free.request.meaning import Meaning
 
 if TYPE_CHECKING:
     from langchain_openrouter_free import report as paper
     from langchain_openrouter_free.books import figures as past
+    from langchain_openrouter_free.books import history as calls
     from langchain_openrouter_free.books import spending as money
+    from langchain_openrouter_free.engine import bookkeeping
+    from langchain_openrouter_free.request import lookup as lookups
 else:
-    past, paper, money = (
-        Later(f"langchain_openrouter_free.{name}") for name in ("books.figures", "report", "books.spending")
+    paper, past, calls, money, bookkeeping, lookups = modules(
+        *("report", "books.figures", "books.history", "books.spending", "engine.bookkeeping", "request.lookup")
     )
 
 WEEK = 7 * 86_400.0
@@ -39,7 +39,7 @@ class Lookback(BaseModel):
     clock: Any
 
     @abstractmethod
-    def _accounts(self) -> Accounts:
+    def _accounts(self) -> bookkeeping.Accounts:
         """Return whose calls they are."""
 
     @abstractmethod
@@ -51,7 +51,7 @@ class Lookback(BaseModel):
         """Return what this project has spent."""
 
     @abstractmethod
-    def _lookup(self) -> ServiceLookup:
+    def _lookup(self) -> lookups.ServiceLookup:
         """Return what asks the service beside the attempts."""
 
     @property
@@ -59,7 +59,7 @@ class Lookback(BaseModel):
     def catalogue(self) -> tuple[ModelFacts, ...]:
         """Facts of all free models."""
 
-    def history(self, limit: int = 20, *, since: float = 0.0, project: str | None = None) -> list[CallRecord]:
+    def history(self, limit: int = 20, *, since: float = 0.0, project: str | None = None) -> list[calls.CallRecord]:
         """Return the last calls of the account that are kept, the newest first; without prompts and answers.
 
         Args:

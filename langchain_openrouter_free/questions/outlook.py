@@ -5,30 +5,32 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.messages import BaseMessage
 from pydantic import field_validator
 
-from langchain_openrouter_free.catalogue.abilities import together
-from langchain_openrouter_free.catalogue.advice import Notice, about
-from langchain_openrouter_free.catalogue.bundle import bundled
 from langchain_openrouter_free.catalogue.catalogue import FREE_ROUTER
 from langchain_openrouter_free.catalogue.facts import ModelFacts
-from langchain_openrouter_free.catalogue.listings import LISTINGS
 from langchain_openrouter_free.catalogue.selection import AUTO
-from langchain_openrouter_free.engine.bookkeeping import Accounts
-from langchain_openrouter_free.engine.telling import Teller
 from langchain_openrouter_free.errors import at
-from langchain_openrouter_free.later import PART
-from langchain_openrouter_free.request.call import Call
-from langchain_openrouter_free.request.lookup import ServiceLookup
+from langchain_openrouter_free.later import PART, modules
 from langchain_openrouter_free.request.planning import Plan
-from langchain_openrouter_free.route.choosing import Chooser, facts_in, free_in
-from langchain_openrouter_free.route.fitness import Needs
-from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.values import value_type
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free.catalogue import abilities, advice, bundle, listings
+    from langchain_openrouter_free.engine import bookkeeping, telling
+    from langchain_openrouter_free.request import call as calling
+    from langchain_openrouter_free.request import lookup as lookups
+    from langchain_openrouter_free.route import choosing, fitness, routing
+else:
+    abilities, advice, bundle, listings, bookkeeping, telling, calling, lookups, choosing, fitness, routing = modules(
+        *("catalogue.abilities", "catalogue.advice", "catalogue.bundle", "catalogue.listings"),
+        *("engine.bookkeeping", "engine.telling", "request.call", "request.lookup"),
+        *("route.choosing", "route.fitness", "route.routing"),
+    )
 
 
 @value_type(frozen=True)
@@ -81,10 +83,10 @@ class Explanation:
         return "\n".join(lines)
 
 
-def _notes(model: str, notices: Sequence[Notice], voice: str | None) -> Iterator[str]:
+def _notes(model: str, notices: Sequence[advice.Notice], voice: str | None) -> Iterator[str]:
     if model == voice:
         yield "it served this conversation last"
-    if told := about(notices, model):
+    if told := advice.about(notices, model):
         yield told
 
 
@@ -101,23 +103,23 @@ class Outlook(BaseChatModel):
     models: Any
 
     @abstractmethod
-    def _lookup(self) -> ServiceLookup:
+    def _lookup(self) -> lookups.ServiceLookup:
         """Return what asks the service beside the attempts."""
 
     @abstractmethod
     def _planned(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
-    ) -> tuple[Call, Route, Plan]:
+    ) -> tuple[calling.Call, routing.Route, Plan]:
         """Return a call, its route, and the plan that both come from."""
 
     @abstractmethod
-    def _accounts(self) -> Accounts:
+    def _accounts(self) -> bookkeeping.Accounts:
         """Return whose book it is."""
 
     @property
     def catalogue(self) -> tuple[ModelFacts, ...]:
         """Facts of all free models, as far as they are known without a request."""
-        return tuple(free_in(self._lookup().at_hand()))
+        return tuple(choosing.free_in(self._lookup().at_hand()))
 
     def explain(self, messages: LanguageModelInput = "hello", **kwargs: Any) -> Explanation:
         """Tell who would be asked in which order, and why the others not; without a request.
@@ -131,8 +133,8 @@ class Outlook(BaseChatModel):
         accounts = plan.accounts
         listing, book = self._lookup().at_hand(), accounts.look()
         now = accounts.time(self.clock).now() + book.skew
-        route.listed(None if listing is bundled() else listing, now)
-        notices = [*route.choice.notices, *Teller(accounts.account, tuple(self.models)).gone()]
+        route.listed(None if listing is bundle.bundled() else listing, now)
+        notices = [*route.choice.notices, *telling.Teller(accounts.account, tuple(self.models)).gone()]
         considered = [
             Considered(c.model, c.paid, why, until, "; ".join(_notes(c.model, notices, route.speaks(book, now))))
             for c, why, until in route.outlook(book, now, lambda prices: call.short_of(accounts, prices, now))
@@ -140,7 +142,7 @@ class Outlook(BaseChatModel):
         considered.sort(key=lambda one: bool(one.reason))
         known = {one.model for one in considered}
         others = [Considered(model, False, why) for model, why in route.choice.left_out.items() if model not in known]
-        return Explanation((*considered, *others), listing.at, listing is bundled())
+        return Explanation((*considered, *others), listing.at, listing is bundle.bundled())
 
     def refresh(self) -> None:
         """Fetch the service's list of models now; without that a copy of up to an hour serves.
@@ -172,13 +174,15 @@ class Outlook(BaseChatModel):
         """
         shelf, now = self._lookup().shelf, self.clock.now()
         # Models are made often, for one call each: the state is looked at once.
-        listing = LISTINGS.last(shelf.account) or LISTINGS.seen(shelf) or bundled()
+        listing = listings.LISTINGS.last(shelf.account) or listings.LISTINGS.seen(shelf) or bundle.bundled()
         ranking = tuple(self.models) or (AUTO,)
-        known = None if listing is bundled() else listing
-        choice = Chooser(ranking, Needs(), bundled)(known, now)
+        known = None if listing is bundle.bundled() else listing
+        choice = choosing.Chooser(ranking, fitness.Needs(), bundle.bundled)(known, now)
         usable = [one.model for one in choice.candidates if one.model not in choice.doubts and one.model != FREE_ROUTER]
         unknown = frozenset[str]()  # a model that no list tells of is asked with images too
-        found = together([facts_in(listing, model) or ModelFacts(model, inputs=unknown) for model in usable])
+        found = abilities.together(
+            [choosing.facts_in(listing, model) or ModelFacts(model, inputs=unknown) for model in usable]
+        )
         names = ModelProfile.__annotations__
         return cast("ModelProfile", Together({name: value for name, value in found.items() if name in names}))
 

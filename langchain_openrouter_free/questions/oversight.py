@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 
-from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.catalogue.facts import ModelFacts
-from langchain_openrouter_free.engine.bookkeeping import Accounts
 from langchain_openrouter_free.errors import ConfigurationError
-from langchain_openrouter_free.later import PART, Later
+from langchain_openrouter_free.later import PART, modules
 from langchain_openrouter_free.questions.outlook import Explanation
-from langchain_openrouter_free.request.lookup import ServiceLookup
 from langchain_openrouter_free.request.meaning import Meaning
 
 if TYPE_CHECKING:
-    from langchain_openrouter_free.books import usage
+    from langchain_openrouter_free.books import ledger, usage
+    from langchain_openrouter_free.engine import bookkeeping
     from langchain_openrouter_free.questions import checkup, examination, standing
+    from langchain_openrouter_free.request import lookup as lookups
 else:
-    checkup, examination, standing, usage = (
-        Later(f"langchain_openrouter_free.{name}")
-        for name in ("questions.checkup", "questions.examination", "questions.standing", "books.usage")
+    ledger, usage, bookkeeping, checkup, examination, standing, lookups = modules(
+        *("books.ledger", "books.usage", "engine.bookkeeping"),
+        *("questions.checkup", "questions.examination", "questions.standing", "request.lookup"),
     )
 
 
@@ -39,11 +38,11 @@ class Oversight(BaseChatModel):
         """Return what the fields mean."""
 
     @abstractmethod
-    def _lookup(self) -> ServiceLookup:
+    def _lookup(self) -> lookups.ServiceLookup:
         """Return what asks the service beside the attempts."""
 
     @abstractmethod
-    def _accounts(self) -> Accounts:
+    def _accounts(self) -> bookkeeping.Accounts:
         """Return whose book it is."""
 
     @property
@@ -90,8 +89,8 @@ class Oversight(BaseChatModel):
         """Let every model of the account be asked again at once; return how many were left alone."""
         accounts, now = self._accounts(), self.clock.now()
 
-        def change(book: Ledger | None) -> tuple[Ledger, int]:
-            known = book or Ledger()
+        def change(book: ledger.Ledger | None) -> tuple[ledger.Ledger, int]:
+            known = book or ledger.Ledger()
             resting = sum(rest.rests_until(now + known.skew) > now + known.skew for rest in known.cooldowns.values())
             return known._replace(cooldowns={}, health={}), resting
 

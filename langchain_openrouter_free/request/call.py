@@ -30,7 +30,7 @@ from langchain_openrouter_free.protocol.evidence import tidy
 from langchain_openrouter_free.protocol.wire import Completion, Delta
 from langchain_openrouter_free.request.audience import Listeners, name_served
 from langchain_openrouter_free.request.request import Request
-from langchain_openrouter_free.route.actions import Candidate, Road
+from langchain_openrouter_free.route.candidate import Candidate, Road
 from langchain_openrouter_free.route.hygiene import Form, formed
 from langchain_openrouter_free.words import messages as to_service
 from langchain_openrouter_free.words import replies

@@ -10,7 +10,7 @@ from langchain_openrouter_free.catalogue.catalogue import says_free
 from langchain_openrouter_free.errors import ConfigurationError, PrivacyNotSatisfiable
 from langchain_openrouter_free.request import settings
 from langchain_openrouter_free.request.paid import PaidModel
-from langchain_openrouter_free.route.actions import Candidate, Road
+from langchain_openrouter_free.route.candidate import Candidate, Road
 from langchain_openrouter_free.values import value_type
 
 # The name of a model that has not been chosen yet.

@@ -30,14 +30,19 @@ from langchain_openrouter_free.catalogue.selection import AUTO
 from langchain_openrouter_free.clock import Clock, SystemClock
 from langchain_openrouter_free.connections.addresses import check_encrypted
 from langchain_openrouter_free.connections.transport import Service
-from langchain_openrouter_free.engine.bookkeeping import Accounts
 from langchain_openrouter_free.engine.delivery import OnInterrupt
 from langchain_openrouter_free.engine.timeouts import Deadlines
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.request import parameters, settings
 from langchain_openrouter_free.request.candidates import Candidates
 from langchain_openrouter_free.request.meaning import Kept, Meaning
 from langchain_openrouter_free.stores.naming import store_of
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free.engine import bookkeeping
+else:
+    bookkeeping = Later("langchain_openrouter_free.engine.bookkeeping")
 
 
 class Fields(BaseModel):
@@ -311,7 +316,7 @@ class Fields(BaseModel):
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **packing, **own}
         return Service(url, headers, self.http_client, self.http_async_client)
 
-    def _accounts(self) -> Accounts:
+    def _accounts(self) -> bookkeeping.Accounts:
         """Return whose quota and money it is."""
         return self._meaning().accounts(store_of(self.state), settings.project(self.project))
 

@@ -6,18 +6,23 @@ Whether a field has changed is asked of the fields themselves, for users assign 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from langchain_openrouter_free.books.health import Strategy
 from langchain_openrouter_free.books.quota import Limits, Share
 from langchain_openrouter_free.catalogue.selection import PerModel
 from langchain_openrouter_free.connections.transport import Service
-from langchain_openrouter_free.engine.bookkeeping import Accounts
 from langchain_openrouter_free.engine.timeouts import Deadlines
+from langchain_openrouter_free.later import Later
 from langchain_openrouter_free.request.candidates import Candidates
 from langchain_openrouter_free.request.settings import Acceptance
 from langchain_openrouter_free.stores import StateStore
 from langchain_openrouter_free.values import value_type
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free.engine import bookkeeping
+else:
+    bookkeeping = Later("langchain_openrouter_free.engine.bookkeeping")
 
 T = TypeVar("T")
 
@@ -56,9 +61,9 @@ class Meaning:
     strategy: Strategy
     paid_rps: float | Literal["balance"] | None
 
-    def accounts(self, store: StateStore, project: str) -> Accounts:
+    def accounts(self, store: StateStore, project: str) -> bookkeeping.Accounts:
         """Return whose quota and money a project's calls use."""
-        return Accounts(store, self.account, project, self.named.budget, self.named.ceiling)
+        return bookkeeping.Accounts(store, self.account, project, self.named.budget, self.named.ceiling)
 
     def share_of(self, project: str) -> Share:
         """Return what a project may take of the account's day."""

@@ -5,25 +5,30 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langchain_openrouter_free.catalogue.bundle import bundled
-from langchain_openrouter_free.engine.bookkeeping import Accounts
-from langchain_openrouter_free.engine.race import Silence
 from langchain_openrouter_free.engine.timeouts import Deadlines
 from langchain_openrouter_free.errors import FreeModelBilled
+from langchain_openrouter_free.later import modules
 from langchain_openrouter_free.protocol import preferences
 from langchain_openrouter_free.request import settings
 from langchain_openrouter_free.request.fields import Fields
 from langchain_openrouter_free.request.meaning import Meaning
 from langchain_openrouter_free.request.parameters import UNSAID, Options
-from langchain_openrouter_free.request.request import Request
-from langchain_openrouter_free.route.actions import Candidate
-from langchain_openrouter_free.route.amends import Amends
-from langchain_openrouter_free.route.choosing import Chooser
-from langchain_openrouter_free.route.routing import Route
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.stores.naming import store_of
 from langchain_openrouter_free.values import value_type
+
+if TYPE_CHECKING:
+    from langchain_openrouter_free.catalogue import bundle
+    from langchain_openrouter_free.engine import bookkeeping, race
+    from langchain_openrouter_free.request import request as asking
+    from langchain_openrouter_free.route import amends, choosing, routing
+else:
+    bundle, bookkeeping, race, asking, amends, choosing, routing = modules(
+        *("catalogue.bundle", "engine.bookkeeping", "engine.race", "request.request"),
+        *("route.amends", "route.choosing", "route.routing"),
+    )
 
 log = logging.getLogger("langchain_openrouter_free")
 
@@ -45,7 +50,7 @@ class Plan:
     arguments: dict[str, Any]
     options: Options
     meaning: Meaning
-    accounts: Accounts
+    accounts: bookkeeping.Accounts
     ranking: tuple[str, ...]
     paid: Sequence[Candidate]
     privacy: str
@@ -82,7 +87,9 @@ class Planning(Fields):
         asked = "sensitive=True" if options.sensitive else preferences.named(params.get("provider"), privacy)
         return Plan(arguments, options, meaning, accounts, ranking, paid, asked)
 
-    def _route(self, plan: Plan, request: Request, *, paced: bool = False, voice: str | None = None) -> Route:
+    def _route(
+        self, plan: Plan, request: asking.Request, *, paced: bool = False, voice: str | None = None
+    ) -> routing.Route:
         """Return the walk of a call.
 
         Args:
@@ -92,8 +99,8 @@ class Planning(Fields):
             voice: who served its conversation last.
         """
         options, meaning, needs = plan.options, plan.meaning, request.needs()
-        is_service = settings.is_service(meaning.service.url)
-        return Route(
+        chooser = choosing.Chooser(plan.ranking, needs, bundle.bundled, settings.is_service(meaning.service.url))
+        return routing.Route(
             (),
             plan.paid,
             patience=self.max_wait if options.max_wait is None else options.max_wait,
@@ -104,14 +111,14 @@ class Planning(Fields):
             chance=self.chance(),
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
             needs=needs,
-            choose=Chooser(plan.ranking, needs, bundled, is_service) if plan.ranking else None,
+            choose=chooser if plan.ranking else None,
             paid_rps=meaning.paid_rps,
             privacy=plan.privacy,
             voice=voice,
-            amends=Amends(request.reforms),
+            amends=amends.Amends(request.reforms),
         )
 
-    def _hedge(self, plan: Plan) -> Silence | None:
+    def _hedge(self, plan: Plan) -> race.Silence | None:
         """Return how long a model may be silent before a second one is asked as well; None for ever."""
         said = plan.options.hedge_after
         return plan.meaning.silence if said is UNSAID else settings.silence(said)

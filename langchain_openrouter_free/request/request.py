@@ -54,7 +54,7 @@ from langchain_openrouter_free.request.candidates import ALIAS
 from langchain_openrouter_free.request.lookup import ServiceLookup
 from langchain_openrouter_free.request.parameters import Options
 from langchain_openrouter_free.request.settings import Acceptance
-from langchain_openrouter_free.route.actions import Candidate, Road
+from langchain_openrouter_free.route.candidate import Candidate, Road
 from langchain_openrouter_free.route.fitness import Needs, fitted, forms_of, needs_of
 from langchain_openrouter_free.route.hygiene import NINE, Form, form_of, formed
 from langchain_openrouter_free.route.routing import Route

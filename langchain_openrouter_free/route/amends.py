@@ -14,7 +14,7 @@ from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.judging.easing import Ease
 from langchain_openrouter_free.judging.traits import FORMS, UNKNOWN
 from langchain_openrouter_free.judging.verdicts import Kind, Step, Verdict
-from langchain_openrouter_free.route.actions import Candidate, Road
+from langchain_openrouter_free.route.candidate import Candidate, Road
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ from langchain_openrouter_free.catalogue.catalogue import Listing, says_free
 from langchain_openrouter_free.catalogue.facts import ModelFacts, facts_of
 from langchain_openrouter_free.catalogue.ranking import not_for_chat
 from langchain_openrouter_free.catalogue.selection import Chosen, Selection, selected, stands_for_many
-from langchain_openrouter_free.route.actions import Candidate, Choice
+from langchain_openrouter_free.route.actions import Choice
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.fitness import UNFIT, Needs, lacks
 from langchain_openrouter_free.values import value_type
 

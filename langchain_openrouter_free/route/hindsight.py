@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from langchain_openrouter_free.judging.verdicts import Kind, Step, Verdict
-from langchain_openrouter_free.route.actions import Candidate, Road
+from langchain_openrouter_free.route.candidate import Candidate, Road
 
 # How the service says that the account has no more free requests.
 OF_QUOTA = frozenset({Kind.DAY_LIMIT, Kind.MINUTE_LIMIT})

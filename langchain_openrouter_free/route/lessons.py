@@ -18,7 +18,7 @@ from langchain_openrouter_free.judging.traits import (
 )
 from langchain_openrouter_free.judging.verdicts import Kind, Verdict
 from langchain_openrouter_free.protocol.wire import Completion
-from langchain_openrouter_free.route.actions import Candidate, Road
+from langchain_openrouter_free.route.candidate import Candidate, Road
 from langchain_openrouter_free.route.fitness import Needs
 
 # Said by the service's routing, so perhaps only of the providers that the user's preferences have left.

@@ -8,7 +8,8 @@ from __future__ import annotations
 from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.judging.verdicts import Verdict
-from langchain_openrouter_free.route.actions import Candidate, Try
+from langchain_openrouter_free.route.actions import Try
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.values import value_type
 

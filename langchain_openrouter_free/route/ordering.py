@@ -14,7 +14,7 @@ from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.books.quota import Limits
 from langchain_openrouter_free.catalogue.catalogue import FREE_ROUTER
 from langchain_openrouter_free.errors import AttemptRecord
-from langchain_openrouter_free.route.actions import Candidate
+from langchain_openrouter_free.route.candidate import Candidate
 
 # One call may spend a quarter of what is left of the day on models that nobody named, and may always try this many.
 _PART, _LEAST = 4, 3

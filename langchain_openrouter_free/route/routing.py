@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from langchain_openrouter_free.books.ledger import Hold, Ledger
 from langchain_openrouter_free.books.quota import DAY, MINUTE, Full, Slot
 from langchain_openrouter_free.judging.verdicts import POLICIES, Kind
-from langchain_openrouter_free.route.actions import Action, Ask, Candidate, GiveUp, PaidTurn, Topic, Try, Wait
+from langchain_openrouter_free.route.actions import Action, Ask, GiveUp, PaidTurn, Topic, Try, Wait
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.hindsight import OF_QUOTA
 from langchain_openrouter_free.route.walked import Walked
 

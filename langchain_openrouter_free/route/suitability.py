@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from langchain_openrouter_free.books.breaker import FIXED
 from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.judging.traits import UNKNOWN, Traits
-from langchain_openrouter_free.route.actions import Candidate, Road
+from langchain_openrouter_free.route.candidate import Candidate, Road
 from langchain_openrouter_free.route.fitness import RULED_OUT, Needs, barred, is_for_length
 
 

@@ -19,8 +19,9 @@ from langchain_openrouter_free.books.quota import Limits, Share, Slot
 from langchain_openrouter_free.catalogue.catalogue import FRESH, Listing, Prices
 from langchain_openrouter_free.errors import AttemptRecord, Skipped
 from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, Step, Verdict
-from langchain_openrouter_free.route.actions import Action, Ask, Candidate, Choice, PaidTurn, Road, Topic, Wait
+from langchain_openrouter_free.route.actions import Action, Ask, Choice, PaidTurn, Topic, Wait
 from langchain_openrouter_free.route.amends import Amends
+from langchain_openrouter_free.route.candidate import Candidate, Road
 from langchain_openrouter_free.route.fitness import Needs
 from langchain_openrouter_free.route.hindsight import in_hindsight, remembered
 from langchain_openrouter_free.route.ordering import SPARED, has_its_part, in_order

@@ -25,7 +25,7 @@ from langchain_openrouter_free.request import settings
 from langchain_openrouter_free.request.fields import names_of, sentence_of
 from langchain_openrouter_free.request.planning import Planning
 from langchain_openrouter_free.request.request import Request
-from langchain_openrouter_free.route.actions import Road
+from langchain_openrouter_free.route.candidate import Road
 from langchain_openrouter_free.route.choosing import facts_in, selection_of
 from langchain_openrouter_free.serve.asking import Asked
 from langchain_openrouter_free.serve.metrics import metrics

@@ -24,7 +24,7 @@ from langchain_openrouter_free.engine.engine import Attempts
 from langchain_openrouter_free.engine.roads import Roads
 from langchain_openrouter_free.engine.timeouts import Deadlines
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
-from langchain_openrouter_free.route.actions import Candidate
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.routing import Route
 
 # How many models there are, and how many of them rest.

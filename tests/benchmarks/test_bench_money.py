@@ -27,7 +27,8 @@ from langchain_openrouter_free.books.quota import Limits
 from langchain_openrouter_free.catalogue.catalogue import Prices
 from langchain_openrouter_free.engine.bookkeeping import Accounts, Books, Turn
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
-from langchain_openrouter_free.route.actions import Candidate, Try
+from langchain_openrouter_free.route.actions import Try
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock

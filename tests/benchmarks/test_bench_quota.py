@@ -29,7 +29,8 @@ from langchain_openrouter_free.books.ledger import Ledger, Measured, Stated
 from langchain_openrouter_free.books.quota import DAY, MINUTE, Limits, Share, Windows
 from langchain_openrouter_free.engine.bookkeeping import Accounts, Books, Turn
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
-from langchain_openrouter_free.route.actions import Candidate, Try, Wait
+from langchain_openrouter_free.route.actions import Try, Wait
+from langchain_openrouter_free.route.candidate import Candidate
 from langchain_openrouter_free.route.routing import Route
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 from langchain_openrouter_free.testing import FakeClock
