@@ -288,9 +288,9 @@ def test_connections_that_wait_are_few_and_young() -> None:
     assert kept.take(at) == (streams[-1], True)
     kept.busy.update([streams[-1], streams[MOST_KEPT - 1]])
     assert kept.give(at, streams[-1], fresh=True) == []
-    assert set(kept.closed()) == {streams[MOST_KEPT - 1], streams[-1]}
-    kept.busy.add(streams[0])
-    assert kept.give(at, streams[0], fresh=True) == [streams[0]], "nothing waits for a client that is closed"
+    assert kept.closed() == ([streams[MOST_KEPT - 1]], [streams[-1]])
+    assert kept.give(at, streams[MOST_KEPT - 1], fresh=True) == [streams[MOST_KEPT - 1]], "nothing waits after that"
+    assert kept.closed() == ([], [])
 
 
 def test_whoever_is_interrupted_as_a_connection_is_looked_at_keeps_none() -> None:
@@ -300,7 +300,7 @@ def test_whoever_is_interrupted_as_a_connection_is_looked_at_keeps_none() -> Non
     wire.interrupts = True
     with pytest.raises(KeyboardInterrupt):
         exchange.ask(kept, Way(Dialled([]), None, None), PLACE, SENT, PATIENCE)
-    assert kept.closed() == []
+    assert kept.closed() == ([], [])
 
 
 def test_a_reply_that_is_closed_twice_leaves_its_connection_to_who_has_it_by_then() -> None:
@@ -327,7 +327,7 @@ async def test_whoever_is_cancelled_as_old_connections_are_closed_loses_none() -
     await asyncio.sleep(0)
     asking.cancel()
     assert isinstance((await asyncio.gather(asking, return_exceptions=True))[0], asyncio.CancelledError)
-    waiting = kept.closed()
+    _, waiting = kept.closed()
     assert [wire.is_closed for wire in wires] == [stream not in waiting for stream in streams] != [False] * 4
 
 

@@ -12,11 +12,13 @@ import subprocess
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import httpx
 import pytest
 from bare_servers import Bare, Slow
@@ -30,6 +32,7 @@ from langchain_openrouter_free import (
     ConfigurationError,
     MemoryStore,
     RequestRejected,
+    StreamInterrupted,
 )
 from langchain_openrouter_free.connections import exchange
 from langchain_openrouter_free.connections.clients import CLIENTS
@@ -276,6 +279,44 @@ def test_a_certificate_that_is_vouched_for_gets_the_key(path: str, tls: ssl.SSLC
         assert asyncio.run(twice()) == ["well", "well"]
         assert len(server.keys) == 4
         assert len(set(server.callers)) == (2 if path in ("invoke", "stream") else 3)
+
+
+@pytest.mark.usefixtures("vouched_for")
+@pytest.mark.parametrize("threaded", [False, True], ids=["alone", "under a thread"])
+@pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
+def test_a_connection_that_is_closed_while_it_is_read_is_left_to_who_reads(
+    tls: ssl.SSLContext, *, secured: bool, threaded: bool
+) -> None:
+    """That one hears of it at once; until it lets go, the descriptor can become no other connection's."""
+    piece = json.dumps({"id": "gen-1", "choices": [{"index": 0, "delta": {"content": "well"}}]})
+    begun = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {piece}\n\n".encode()
+
+    def script(connection: socket.socket, over: threading.Event) -> None:
+        with tls.wrap_socket(connection, server_side=True) if secured else connection as speaking:
+            is_asked = speaking.recv(65536).startswith(b"POST")
+            speaking.sendall(begun if is_asked else b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            over.wait(30 * is_asked)
+
+    with Bare(script) as server, ThreadPoolExecutor(1) as threads:
+        model = ChatOpenRouterFree(
+            api_key="sk-or-v1-secret",
+            base_url=server.base_url.replace("http", "https" if secured else "http", 1),
+            models=TWENTY[:1],
+            state=MemoryStore(),
+        )
+        stream = model.stream("hi")
+        assert next(stream).text
+        (used,) = CLIENTS.sync_to_keep().connections.busy
+        connected = used.get_extra_info("socket")
+        rest = threads.submit(list, stream) if threaded else None
+        model.close()
+        if rest is None:
+            assert connected.fileno() >= 0
+            with pytest.raises(httpcore.ReadError, match="by this process"):
+                used.read(1, 5.0)
+        with pytest.raises(StreamInterrupted):
+            list(stream) if rest is None else rest.result(5)
+        assert connected.fileno() == -1
 
 
 FOREIGN = json.dumps({"id": "gen-9", "choices": [{"message": {"content": "for another"}, "finish_reason": "stop"}]})

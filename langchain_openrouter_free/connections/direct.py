@@ -77,7 +77,10 @@ class Direct(httpx.Client):
     def close(self) -> None:
         """Close the connections; replies that are open are cut."""
         super().close()
-        for stream in self.connections.closed():
+        used, waiting = self.connections.closed()
+        for stream in used:
+            stream.cut()
+        for stream in waiting:
             stream.close()
 
     def straight(self, method: str, url: str, headers: Headers, content: bytes, patience: Patience) -> OpenedReply:
@@ -114,7 +117,10 @@ class AsyncDirect(httpx.AsyncClient):
     async def aclose(self) -> None:
         """Close the connections; replies that are open are cut."""
         await super().aclose()
-        for stream in self.connections.closed():
+        used, waiting = self.connections.closed()
+        for stream in (*used, *waiting):
+            # Who uses it has nothing to close any more.
+            self.connections.busy.discard(stream)
             await stream.aclose()
 
     async def straight(

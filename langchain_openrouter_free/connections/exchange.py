@@ -159,14 +159,13 @@ class Connections(Generic[S]):
                 loose.append(waiting.popleft()[0])
         return loose
 
-    def closed(self) -> list[S]:
-        """Return them all, to be closed; none waits for another request after that."""
+    def closed(self) -> tuple[list[S], list[S]]:
+        """Return those in use, and those that wait, to be closed; none waits for another request after that."""
         with self._lock:
             self._is_closed = True
-            loose = [*self.busy, *(stream for waiting in self._waiting.values() for stream, _ in waiting)]
-            self.busy.clear()
+            waiting = [stream for waiting in self._waiting.values() for stream, _ in waiting]
             self._waiting.clear()
-        return loose
+        return [*self.busy], waiting
 
 
 class Way(NamedTuple):

@@ -76,6 +76,7 @@ class DeadlineStream(httpcore.NetworkStream):
         # The beginning of a request: it leaves with what follows, at the latest when its reply is waited for.
         self._held = b""
         self._again = b""
+        self._is_cut = False
         self.reader: Any = None
 
     def again(self, data: bytes) -> None:
@@ -90,7 +91,10 @@ class DeadlineStream(httpcore.NetworkStream):
             # Whoever doesn't take the request may have answered all the same.
             with contextlib.suppress(httpcore.WriteError):
                 self._send(b"", timeout)
-        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        data = self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        if not data and self._is_cut:
+            raise httpcore.ReadError("the connection was closed by this process")
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if self._again:
@@ -106,6 +110,21 @@ class DeadlineStream(httpcore.NetworkStream):
 
     def close(self) -> None:
         self._inner.close()
+
+    def cut(self) -> None:
+        """Let another thread, which uses it, find its end at once, and close it.
+
+        A TLS layer knows a descriptor by its number alone: closed here, it could be another connection's by the time
+        that thread reads on.
+        """
+        connected = self._inner.get_extra_info("socket")
+        if not isinstance(connected, socket.socket):
+            self.close()
+            return
+        self._is_cut = True
+        # Not a TLS socket's own way, which takes the layer from under who reads.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
