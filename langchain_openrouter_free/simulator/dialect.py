@@ -23,6 +23,7 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 SSE_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 _PIECE = re.compile(r"\S+\s*|\s+")
 _ARGUMENT_PIECE = 8
+_BLANK = "\0"  # a character that stands in no name
 
 
 @dataclass(slots=True)
@@ -105,16 +106,20 @@ def completion(answer: Answer, voice: Voice) -> Json:
 
 def deltas(answer: Answer, voice: Voice) -> list[bytes]:
     """The events of an answer before its finish."""
-    events = [
-        event(voice, {"content": "", "reasoning": piece, "reasoning_details": _details(piece)})
-        for piece in pieces(answer.reasoning, voice.chunks)
-    ]
-    events += [event(voice, {"content": piece}) for piece in pieces(answer.text, voice.chunks)]
+    thought: Json = {"content": "", "reasoning": _BLANK, "reasoning_details": _details(_BLANK)}
+    events = _filled(voice, thought, pieces(answer.reasoning, voice.chunks))
+    events += _filled(voice, {"content": _BLANK}, pieces(answer.text, voice.chunks))
     if answer.refusal:
         events.append(event(voice, {"content": "", "refusal": answer.refusal}))
     for index, call in enumerate(answer.calls):
         events += [event(voice, delta) for delta in _call_deltas(index, call, voice)]
     return events or [event(voice, {"content": ""})]
+
+
+def _filled(voice: Voice, form: Json, texts: list[str]) -> list[bytes]:
+    """An event for each text, which stands in the form's blanks; what they have in common is written once."""
+    parts = event(voice, form).split(encode(_BLANK)) if texts else []
+    return [encode(text).join(parts) for text in texts]
 
 
 def finish_events(answer: Answer, voice: Voice) -> list[bytes]:
