@@ -53,7 +53,7 @@ SPENT = SCENARIO | {"per_day": 50, "day_used": 50}
 AT_ONCE, LONGEST, RAW = 64, 10.0, "raw httpx"
 TAKING_PART = list(CONTENDERS)
 WALKS = 6  # walks in one sample where one model is dead, fewer where more are
-SETTLING = 0.03  # seconds
+SETTLING = [0.03]  # seconds; empty where samples follow one another at once
 Work = Callable[[], object]
 Sample = tuple[float, float]  # seconds by the wall and of CPU
 
@@ -123,8 +123,9 @@ def in_turns(works: dict[str, Work], rounds: int) -> dict[str, list[Sample]]:
 
 def alone(work: Work, times: int = 1) -> Sample:
     """Time a work when what came before it is over: some leave threads and garbage behind, which others would pay."""
-    time.sleep(SETTLING)
-    gc.collect()
+    if SETTLING:
+        time.sleep(SETTLING[0])
+        gc.collect()
     return timed(work, times)
 
 
@@ -374,6 +375,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=HOUSE / ".benchmarks" / "peers.json")
     parser.add_argument("--only", nargs="*", default=["happy", "crowd", "dead", "spent", "hang", "heavy"])
     parser.add_argument("--who", nargs="*", default=[], help="whom to measure beside ChatOpenAI (default: all)")
+    parser.add_argument("--hot", action="store_true", help="no pause between samples: as calls of a loop, caches warm")
     parser.add_argument("--hang", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -381,6 +383,7 @@ def main() -> None:
     if given.hang:
         hang_once(*given.hang)
         return
+    SETTLING[:] = [] if given.hot else SETTLING
     TAKING_PART[:] = [one for one in CONTENDERS if not given.who or one.name in (BARE.name, *given.who)]
     with simulator() as base_url, asyncio.Runner() as runner:
         httpx.post(
@@ -405,7 +408,7 @@ def main() -> None:
     machine = noise()
     print(machine)
     versions = {one: metadata.version(one) for one in (*DISTRIBUTIONS.values(), "langchain-core", "httpx")}
-    told = {"date": time.strftime("%Y-%m-%d"), "machine": machine, "versions": versions}
+    told = {"date": time.strftime("%Y-%m-%d"), "hot": given.hot, "machine": machine, "versions": versions}
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(told | {"rows": [asdict(row) for row in table.rows]}, indent=1) + "\n")
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
