@@ -331,6 +331,18 @@ def _version() -> str | None:
         return None
 
 
+class _Signature(inspect.Signature):
+    """A method's parameters, which a bound one has without `self`: `inspect` asks for those again and again."""
+
+    _last: tuple[dict[str, Any], inspect.Signature] | None = None
+
+    def replace(self, **changes: Any) -> inspect.Signature:  # type: ignore[override]  # whatever it may change
+        last = self._last
+        if last is None or last[0] != changes:
+            self._last = last = changes, super().replace(**changes)
+        return last[1]
+
+
 # LangChain looks for `run_manager` among their parameters at each call, and `inspect` works them out each time.
 for _path in (ChatOpenRouterFree._generate, ChatOpenRouterFree._agenerate):  # noqa: SLF001 - its own
-    _path.__signature__ = inspect.signature(_path)  # type: ignore[union-attr]
+    _path.__signature__ = _Signature.from_callable(_path)  # type: ignore[union-attr]

@@ -112,3 +112,16 @@ def test_a_package_that_is_not_installed_can_be_looked_at_whole(monkeypatch: pyt
     monkeypatch.setattr(metadata.Distribution, "discover", lambda **_: iter(()))
     found = dict(inspect.getmembers(langchain_openrouter_free))
     assert found["__version__"] == "0+unknown"
+
+
+@pytest.mark.parametrize("path", ["_generate", "_agenerate"])
+def test_the_signatures_that_are_kept_are_those_of_the_methods(path: str) -> None:
+    """Of a bound method as of the function, asked for again, and changed in other ways."""
+    bound, plain = getattr(ChatOpenRouterFree(api_key="sk-or-v1-none"), path), getattr(ChatOpenRouterFree, path)
+    names = ["self", "messages", "stop", "run_manager", "kwargs"]
+    for _ in range(2):
+        assert list(inspect.signature(plain).parameters) == names
+        assert list(inspect.signature(bound).parameters) == names[1:]
+        assert inspect.signature(bound).bind([]).arguments == {"messages": []}
+        assert list(inspect.signature(plain).replace(parameters=[]).parameters) == []
+        assert inspect.signature(plain).replace(return_annotation=int).return_annotation is int

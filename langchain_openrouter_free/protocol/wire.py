@@ -204,7 +204,7 @@ class ReplyReader:
             self._streamed = False
         elif "event-stream" in (header(headers, "content-type") or "").lower():
             self._streamed = True
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+        self._decoder = _DECODER(errors="replace")
         self._size = self._values = 0
         self._body: list[str] = []
         self._tail: list[str] = []
@@ -460,6 +460,7 @@ class ReplyReader:
         return ToolDelta(at, self._tools.first_id(at, call_id), name, self._halves.whole(at, arguments))
 
 
+_DECODER = codecs.getincrementaldecoder("utf-8-sig")
 _NO_CHOICE = Json()
 # An event with none of these is no piece of an answer; most often it says in words of its own that it went wrong.
 _OF_AN_ANSWER = frozenset({"choices", "usage"})

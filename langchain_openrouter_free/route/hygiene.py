@@ -241,6 +241,8 @@ def _in_words(turn: _Turn) -> Iterator[Json]:
 def _with_ids(turns: Sequence[_Turn], pattern: str) -> list[Json]:
     """Give each call an id of its own that has the form, and its result the same; an id that will do is kept."""
     given = [_id(call.get("id")) for turn in turns for call in turn.calls]
+    if not given:
+        return [turn.message for turn in turns]
     taken = {one for one in given if _fits(one, pattern)}
     used: set[str] = set()
     tried: Counter[str] = Counter()
