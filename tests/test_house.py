@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import langchain_openrouter_free as package
+from langchain_openrouter_free.later import Later
 
 NAME = package.__name__
 ROOT = Path(str(package.__file__)).parent
@@ -194,3 +196,16 @@ def test_a_type_checker_sees_every_name_and_no_other() -> None:
         if any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
     ]
     assert seen == []
+
+
+@pytest.mark.parametrize("name", [name for name, tree in TREES.items() if "later" in ours(tree)])
+def test_what_is_read_later_is_what_a_type_checker_takes_it_for(name: str) -> None:
+    """The two lists of one module stand side by side, in an order that nothing else looks at."""
+    asked = [one for one in TREES[name].body if isinstance(one, ast.If) and ast.unparse(one.test) == "TYPE_CHECKING"]
+    read = vars(import_module(f"{NAME}.{name}"))
+    for one in (one for branch in asked for one in branch.body if isinstance(one, ast.ImportFrom | ast.Import)):
+        for alias in one.names:
+            stands_for = read.get(alias.asname or alias.name)
+            if isinstance(stands_for, Later):
+                whole = f"{one.module}.{alias.name}" if isinstance(one, ast.ImportFrom) else alias.name
+                assert repr(stands_for) == f"Later({whole!r})"
