@@ -102,3 +102,22 @@ def test_the_highest_step_that_is_passed_is_told(costs: list[int]) -> None:
         assert [w.percent for w in warnings] == ([step] if step > known else [])
         known = max(known, step)
     assert Purse.decode(purse.encode()) == purse
+
+
+@pytest.mark.parametrize(
+    ("window", "days", "percent"), [("day", 1, 50), ("month", 1, 100), ("month", 31, 50), ("total", 31, 100)]
+)
+def test_a_step_is_told_anew_in_the_next_window(window: str, days: int, percent: int) -> None:
+    """What was told of a window that is over says nothing of the one that is open."""
+    budget, later = Budget.parse({window: Decimal(100) / 10**9}), NOW + days * 86_400
+    purse, _ = Purse().booked(60, NOW).crossed(budget, NOW)
+    _, told = purse.booked(60, later).crossed(budget, later)
+    assert [(one.window, one.percent) for one in told] == [(window, percent)]
+
+
+@pytest.mark.parametrize(
+    ("spent", "percent"), [(499, []), (500, [50]), (799, [50]), (800, [80]), (999, [80]), (1000, [100]), (1500, [100])]
+)
+def test_a_step_is_told_at_its_last_nano_dollar(spent: int, percent: list[int]) -> None:
+    budget = Budget(total=Decimal(1000) / 10**9)
+    assert [one.percent for one in Purse().booked(spent, NOW).crossed(budget, NOW)[1]] == percent

@@ -265,3 +265,58 @@ def test_of_two_opinions_of_a_part_the_later_one_stays() -> None:
     base = Purse(parts={"one": Part(5, NOW), "two": Part(5, NOW)})
     mine, there = (Purse(parts={"one": Part(amount, NOW + amount)}) for amount in (3, 4))
     assert joined_purses(base, mine, there).parts == {"one": Part(4, NOW + 4)}
+
+
+def test_a_part_is_of_the_windows_and_not_of_what_one_call_may_cost() -> None:
+    one = Purse().with_part("one", Budget(per_call=Decimal(1), total=Decimal(10)), 0.5, NOW)
+    assert one.part_of("one", NOW) == 5 * NANO
+
+
+def test_what_is_kept_for_others_is_nobody_elses_room() -> None:
+    """Not one nano-dollar of it; a cap on one call has nothing to do with it."""
+    dollar, capped = int(NANO), Budget(per_call=Decimal(9), total=Decimal(10))
+    book = Purse().reserved_for("r", 2 * dollar, NOW)
+    assert book.room(capped, NOW, kept=5 * dollar) == 3 * dollar
+    assert book.shortfall(capped, 3 * dollar, NOW, kept=5 * dollar) is None
+    short = book.shortfall(capped, 3 * dollar + 1, NOW, kept=5 * dollar)
+    assert short is not None
+    assert (short.window, short.reserved) == ("total", 7 * dollar)
+
+
+@pytest.mark.parametrize(
+    ("owner", "amount", "left"),
+    [("one", 2, {"one": 3, "two": 4}), ("one", 9, {"one": 0, "two": 4}), ("three", 2, {"one": 5, "two": 4})],
+)
+def test_what_is_spent_of_a_part_unseen_is_taken_off_it(owner: str, amount: int, left: dict[str, int]) -> None:
+    book = Purse(parts={"one": Part(5, NOW), "two": Part(4, NOW)}).with_less_of_part(owner, amount)
+    assert {name: part.amount for name, part in book.parts.items()} == left
+
+
+@pytest.mark.parametrize(
+    ("later", "perhaps", "least"),
+    [
+        (0.0, {}, 5),
+        (0.0, {"one": Part(3, NOW + 310)}, 3),
+        (0.0, {"one": Part(7, NOW + 310)}, 5),
+        (0.0, {"one": Part(3, NOW + 300)}, 5),
+        (0.0, {"two": Part(3, NOW + 310)}, 5),
+        (294.9, {"one": Part(3, NOW + 310)}, 3),
+        (295.0, {"one": Part(3, NOW + 310)}, None),
+    ],
+)
+def test_of_a_part_that_may_have_been_renewed_the_smaller_one_is_spent(
+    later: float, perhaps: dict[str, Part], least: int | None
+) -> None:
+    """One that ends no later is an older one, and says nothing; five seconds before its end a part is not touched."""
+    book = Purse(parts={"one": Part(5, NOW + 300)})
+    assert book.least_part([Purse(parts=perhaps)], "one", NOW + later) == least
+    assert book.least_part([Purse(parts=perhaps)], "nobody", NOW + later) is None
+
+
+def test_what_was_held_back_and_is_settled_since() -> None:
+    """An answer in dispute is not settled: it is booked in full, and others may set that right."""
+    seen = Purse()
+    for key, amount in (("told", 5), ("disputed", 7), ("open", 9)):
+        seen = seen.reserved_for(key, amount, NOW).named(key, f"gen-{key}")
+    book = seen.settled("told", 1, NOW).settled("disputed", None, NOW).reserved_for("new", 11, NOW)
+    assert book.settled_since(seen) == 5

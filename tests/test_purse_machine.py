@@ -18,7 +18,8 @@ from langchain_openrouter_free.books.purse import LEASE, VERSION, Purse, Shortfa
 from langchain_openrouter_free.catalogue.catalogue import Prices
 from langchain_openrouter_free.engine.payments import Held, Payments, Pocket
 from langchain_openrouter_free.judging.verdicts import Kind, Verdict, verdict
-from langchain_openrouter_free.stores import MemoryStore
+from langchain_openrouter_free.stores import MemoryStore, PageRef
+from langchain_openrouter_free.stores.base import Answer, Change, Page
 
 CENT = 10_000_000
 # What a cost is of what was held back for it.
@@ -333,6 +334,10 @@ def test_a_page_of_version_1_is_read() -> None:
         '{"v":2,"reservations":{"a":[1]}}',
         '{"v":2,"reservations":{},"disputes":{"g":[1,"2026-09-21"]}}',
         '{"v":2,"reservations":{},"more":1}',
+        '{"v":2,"reservations":{},"spent_total":0.5}',
+        '{"v":2,"reservations":{},"unknown":"5"}',
+        '{"v":2,"reservations":{},"day":"20260921"}',
+        '{"v":2,"reservations":{},"month":9}',
     ],
 )
 def test_what_is_no_page_is_refused(text: str) -> None:
@@ -366,10 +371,34 @@ def test_of_too_many_disputes_the_oldest_are_unknown() -> None:
     assert purse.spent_total == sum(range(510))
 
 
+def test_the_oldest_is_asked_for_first() -> None:
+    """Whatever their names are, and whether they were left behind or are in dispute."""
+    purse = Purse().reserved_for("b", 5, NOW).settled("b", None, NOW, "gen-2")
+    purse = purse.reserved_for("a", 5, NOW + 1).named("a", "gen-1")
+    assert purse.due(NOW + 1 + KNOWN_AFTER) == ("gen-2", "gen-1")
+    assert purse.named_answers() == {"gen-1", "gen-2"}
+
+
 def test_a_dispute_about_nothing_ends_as_well() -> None:
     """An answer that could cost nothing is not asked for again for ever, before all others."""
-    purse = Purse().reserved_for("r", 0, NOW).settled("r", None, NOW, "gen").turned_to(NOW + 10 * DAY)
-    assert purse.due(NOW + 10 * DAY) == ()
+    purse = Purse().reserved_for("r", 0, NOW).settled("r", None, NOW, "gen")
+    assert [purse.turned_to(later).due(later) for later in (NOW + KNOWN_AFTER, NOW + 10 * DAY)] == [(), ()]
+
+
+def test_two_attempts_of_one_name_are_disputed_once() -> None:
+    """A provider may name answers as it likes: what the name stands for stays, the other one counts in full."""
+    purse = Purse().reserved_for("a", 5, NOW).reserved_for("b", 7, NOW)
+    purse = purse.settled("a", None, NOW, "gen").settled("b", None, NOW, "gen")
+    assert (purse.disputes["gen"].amount, purse.unknown, purse.spent_total) == (5, 7, 12)
+    assert purse.reconciled("gen", 1, NOW).spent_total == 8
+
+
+@pytest.mark.parametrize(("age", "open_", "unknown"), [(2 * DAY - 1, {"gen"}, 0), (2 * DAY, set(), 5)])
+def test_a_dispute_grows_old_in_the_midst_of_a_day(age: float, open_: set[str], unknown: int) -> None:
+    """Not only at its turn: whoever looked at the book earlier that day has turned it."""
+    purse = Purse().reserved_for("r", 5, NOW).settled("r", None, NOW, "gen").turned_to(NOW + 2 * DAY - 60)
+    later = purse.turned_to(NOW + age)
+    assert (set(later.disputes), later.unknown, later.spent("total")) == (open_, unknown, 5)
 
 
 def test_what_is_told_of_an_answer_that_is_settled_or_another_books_changes_nothing() -> None:
@@ -377,6 +406,33 @@ def test_what_is_told_of_an_answer_that_is_settled_or_another_books_changes_noth
     book = Purse().reserved_for("r", 5, NOW)
     assert book == book.named("other", "gen") == book.settled("other", None, NOW, "gen")
     assert book == book.unanswered("gen", NOW) == book.reconciled("gen", 3, NOW)
+
+
+class InterruptedStore(MemoryStore):
+    """A Ctrl-C comes as one page is changed for the first time: before its change is made, or after."""
+
+    def __init__(self, key: str, *, late: bool) -> None:
+        super().__init__()
+        self.key, self.late = key, late
+
+    def update(self, ref: PageRef[Page], change: Change[Page, Answer]) -> Answer:
+        if ref.key != self.key:
+            return super().update(ref, change)
+        self.key = ""
+        if self.late:
+            super().update(ref, change)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("key", ["project:one", "money:hash"])
+def test_who_is_interrupted_as_he_reserves_holds_nothing_back(key: str, late: bool) -> None:  # noqa: FBT001
+    """The attempt will never be made: neither page waits an hour for it."""
+    pockets = (Pocket("project", "one", PROJECTS["one"]), Pocket("account", "hash", CEILING))
+    payments = Payments(InterruptedStore(key, late=late), pockets, Need(max_tokens=5))
+    with pytest.raises(KeyboardInterrupt):
+        payments.reserve("r", PRICES, None, NOW)
+    assert [(purse.reserved, purse.spent("total")) for purse in payments.look(NOW)] == [(0, 0), (0, 0)]
 
 
 @pytest.mark.parametrize("told", ["named", "reconcile"])

@@ -1,0 +1,137 @@
+"""Amounts of money: read, rounded up, lowered, and reckoned from what an answer says of its tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_openrouter_free.books.budget import (
+    NANO,
+    Budget,
+    Need,
+    affordable_tokens,
+    cost_of,
+    nano,
+    signed_nano,
+    worst_case,
+)
+from langchain_openrouter_free.catalogue.catalogue import Prices
+
+NOW = 1_790_000_000.0
+BILLION = 10**18
+PRICES = Prices(Decimal("0.000001"), Decimal("0.000002"))
+
+
+@pytest.mark.parametrize(
+    ("said", "amount", "debt"),
+    [
+        (0, 0, 0),
+        (0.0, 0, 0),
+        ("0", 0, 0),
+        (1, 10**9, 10**9),
+        ("1", 10**9, 10**9),
+        (0.5, 5 * 10**8, 5 * 10**8),
+        (Decimal("0.1"), 10**8, 10**8),
+        (1e-10, 1, 1),
+        ("1.0000000001", 10**9 + 1, 10**9 + 1),
+        ("1000000000", BILLION, BILLION),
+        ("1000000000.000000001", None, None),
+        (-1, None, -(10**9)),
+        ("-1000000000", None, -BILLION),
+        ("-1000000000.000000001", None, None),
+        (True, None, None),
+        (False, None, None),
+        (None, None, None),
+        ([1], None, None),
+        ("", None, None),
+        ("much", None, None),
+        ("nan", None, None),
+        (float("inf"), None, None),
+    ],
+)
+def test_what_a_server_says_of_an_amount(said: object, amount: int | None, debt: int | None) -> None:
+    """A part of a nano-dollar is a whole one; what is no amount, or is beyond belief, is not known."""
+    assert (nano(said), signed_nano(said)) == (amount, debt)
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        (None, None),
+        ({}, None),
+        ({"cost": 0, "prompt_tokens": 3, "completion_tokens": 4}, 0),
+        ({"cost": "0.5", "prompt_tokens": 3, "completion_tokens": 4}, 5 * 10**8),
+        ({"prompt_tokens": 3, "completion_tokens": 4}, 3_000 + 8_000),
+        ({"cost": None, "prompt_tokens": 1, "completion_tokens": 0}, 1_000),
+        ({"prompt_tokens": 0, "completion_tokens": 4}, None),
+        ({"prompt_tokens": 3, "completion_tokens": -1}, None),
+        ({"prompt_tokens": 3}, None),
+        ({"completion_tokens": 4}, None),
+        ({"prompt_tokens": "3", "completion_tokens": 4}, None),
+        ({"prompt_tokens": 3, "completion_tokens": 4.0}, None),
+        # Thoughts that are counted in the sum alone are paid for, and a sum that is too small says nothing.
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 10}, 3_000 + 14_000),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 5}, 3_000 + 8_000),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": "10"}, 3_000 + 8_000),
+        ({"prompt_tokens": 10**9, "completion_tokens": 10**9}, 3 * 10**12),
+        ({"prompt_tokens": 10**9 + 1, "completion_tokens": 4}, None),
+        ({"prompt_tokens": 3, "completion_tokens": 10**9 + 1}, None),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 10**9 + 4}, None),
+    ],
+)
+def test_what_an_answer_cost_by_its_tokens(usage: dict[str, Any] | None, cost: int | None) -> None:
+    """A stated cost counts; else all its tokens at their price, however small the context; else nobody knows."""
+    assert cost_of(usage, replace(PRICES, context=2), Need(), NOW) == cost
+
+
+def test_tokens_without_prices_tell_no_cost() -> None:
+    assert cost_of({"prompt_tokens": 3, "completion_tokens": 4}, None, Need(), NOW) is None
+
+
+def test_what_a_request_held_beside_its_text_is_part_of_its_cost() -> None:
+    """Pictures at their price, and all of the prompt at the price of sound, also where that is the lower one."""
+    usage, dear = {"prompt_tokens": 3, "completion_tokens": 0}, replace(PRICES, image=Decimal(1), audio=Decimal(2))
+    assert cost_of(usage, dear, Need(images=2), NOW) == 2 * NANO + 3_000
+    assert cost_of(usage, dear, Need(sound=True), NOW) == 6 * NANO
+    assert cost_of(usage, PRICES, Need(sound=True), NOW) == 3_000
+
+
+@given(
+    st.integers(0, 5_000),
+    st.integers(0, 50_000_000),
+    st.integers(1, 9_999),
+    st.integers(0, 9_999),
+    st.none() | st.integers(1, 9_000),
+)
+def test_as_many_tokens_are_affordable_as_fit(
+    prompt: int, room: int, output: int, request: int, context: int | None
+) -> None:
+    """They cost no more than there is room for, and one token more would."""
+    prices = Prices(Decimal("0.0000015"), Decimal(output) / 10**10, request=Decimal(request) / 10**7, context=context)
+    tokens = affordable_tokens(prices, Need(prompt), room, NOW)
+    assert tokens is not None
+    assert tokens >= 0
+    assert tokens == 0 or worst_case(prices, Need(prompt), tokens, NOW) <= room
+    # What the prompt costs is rounded up by itself: less than the two roundings may be left.
+    assert worst_case(prices, Need(prompt), tokens + 1, NOW) >= room
+
+
+def test_where_output_costs_nothing_no_room_bounds_it() -> None:
+    assert affordable_tokens(Prices(Decimal(1), Decimal(0)), Need(5), 0, NOW) is None
+
+
+@given(
+    st.dictionaries(st.sampled_from(["call", "day", "month", "total"]), st.integers(1, 100)),
+    st.integers(0, 100),
+    st.integers(0, 100),
+)
+def test_a_lowered_budget_has_room_for_so_much_more(caps: dict[str, int], taken: int, amount: int) -> None:
+    """No cap rises, and one of nothing would be none: it is a nano-dollar."""
+    budget = Budget(**{f"per_{w}" if w != "total" else w: Decimal(cap) / NANO for w, cap in caps.items()})
+    lowered = budget.lowered(dict.fromkeys(set(caps) - {"call"}, taken), amount)
+    assert lowered.caps() == {w: cap if w == "call" else max(min(cap, taken + amount), 1) for w, cap in caps.items()}
