@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from langchain_openrouter_free.books.budget import (
     NANO,
     Budget,
+    Fees,
     Need,
     affordable_tokens,
     cost_of,
@@ -44,6 +45,9 @@ PRICES = Prices(Decimal("0.000001"), Decimal("0.000002"))
         (-1, None, -(10**9)),
         ("-1000000000", None, -BILLION),
         ("-1000000000.000000001", None, None),
+        ("-0.000000001", None, -1),
+        ("-0.0000000001", None, -1),
+        (-1e-17, None, -1),
         (True, None, None),
         (False, None, None),
         (None, None, None),
@@ -55,8 +59,37 @@ PRICES = Prices(Decimal("0.000001"), Decimal("0.000002"))
     ],
 )
 def test_what_a_server_says_of_an_amount(said: object, amount: int | None, debt: int | None) -> None:
-    """A part of a nano-dollar is a whole one; what is no amount, or is beyond belief, is not known."""
+    """A part of a nano-dollar is a whole one, of a debt as well; what is no amount, or beyond belief, is not known."""
     assert (nano(said), signed_nano(said)) == (amount, debt)
+
+
+@pytest.mark.parametrize("given", [None, [1], True, {"day": True}, 10**9 + 1, "nan", Decimal("inf"), 0, "1,5", {}])
+def test_what_is_no_budget_is_refused(given: object) -> None:
+    with pytest.raises(ValueError, match="amount"):
+        Budget.parse(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "credits", "to_buy"),
+    [
+        (None, 10 * 10**9, 10_800_000_000),
+        (None, 100 * 10**9, 105_500_000_000),
+        (None, 0, 0),
+        (Fees(Decimal(10), Decimal(0)), 1, 2),
+        (Fees(Decimal(0), Decimal(1)), 5, 10**9 + 5),
+        ({"percent": 20}, 10 * 10**9, 12 * 10**9),
+        ({"least": "2"}, 10 * 10**9, 12 * 10**9),
+    ],
+)
+def test_what_credits_cost_to_buy(given: object, credits: int, to_buy: int) -> None:  # noqa: A002 - the service's word
+    """The fee is a share, and no less than the least; part of a nano-dollar is a whole one."""
+    assert Fees.parse(given).to_buy(credits) == to_buy
+
+
+@pytest.mark.parametrize("given", [5, {"percents": 5}, Fees(percent=Decimal(-1)), {"least": "nan"}, {"least": True}])
+def test_what_is_no_fee_is_refused(given: object) -> None:
+    with pytest.raises(ValueError, match=r"credit_fee|amount"):
+        Fees.parse(given)
 
 
 @pytest.mark.parametrize(

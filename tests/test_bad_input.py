@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -334,6 +335,9 @@ def test_an_image_for_models_without_eyes(sim: Simulator) -> None:
             "$5 monthly, 0.5 usd daily, $9 in total",
             {"month": 5_000_000_000, "day": 500_000_000, "total": 9_000_000_000},
         ),
+        ("$1/day AND $5/month", {"day": 1_000_000_000, "month": 5_000_000_000}),
+        (Decimal("0.25"), {"total": 250_000_000}),
+        (1_000_000_000, {"total": 10**18}),
         ("unlimited", {}),
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_UP, Decimal, InvalidOperation
 from typing import Any
 
 from langchain_openrouter_free.catalogue.catalogue import Prices
@@ -139,8 +139,6 @@ def _amounts(text: str) -> dict[str, Decimal]:
 
 
 def _dollars(value: object) -> Decimal:
-    if isinstance(value, bool):
-        raise ValueError(f"{value!r} is no amount of US dollars")
     hit = re.fullmatch(_MONEY, value, re.IGNORECASE) if isinstance(value, str) else None
     try:
         return Decimal(hit["amount"] if hit else str(value))
@@ -155,7 +153,10 @@ def nano(dollars: object) -> int | None:
 
 
 def signed_nano(dollars: object) -> int | None:
-    """Return an amount, of debts as well, in nano-dollars, rounded up; None for what is none, or beyond belief."""
+    """Return an amount in nano-dollars; None for what is none, or beyond belief.
+
+    It is rounded away from zero: a debt is no less than it was, and what is below zero does not become nothing.
+    """
     if isinstance(dollars, bool) or not isinstance(dollars, str | int | float | Decimal):
         return None
     if dollars == 0:
@@ -166,7 +167,7 @@ def signed_nano(dollars: object) -> int | None:
         return None
     if not amount.is_finite() or abs(amount) > MOST:
         return None
-    return int((amount * NANO).to_integral_value(rounding=ROUND_CEILING))
+    return int((amount * NANO).to_integral_value(rounding=ROUND_UP))
 
 
 def dollars(amount: int) -> str:
