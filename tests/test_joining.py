@@ -13,7 +13,7 @@ from langchain_openrouter_free.books import pages
 from langchain_openrouter_free.books.budget import Budget
 from langchain_openrouter_free.books.joining import joined_books, joined_purses
 from langchain_openrouter_free.books.ledger import Ledger
-from langchain_openrouter_free.books.purse import Purse
+from langchain_openrouter_free.books.purse import Part, Purse
 from langchain_openrouter_free.books.quota import Limits, Share, Slot, Use, Windows
 from langchain_openrouter_free.books.tripwire import Bill
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
@@ -176,3 +176,57 @@ def test_an_answer_whose_cost_both_have_learned_is_not_free(
     assert once <= joined.spent_total <= once + sum(costs[name] for name in here & costs.keys()) * times
     assert joined.spent_day >= (once if later < 43_200 else 0)
     assert joined.spent_month >= once
+
+
+SIDES = pytest.mark.parametrize("ahead", ["mine", "there"])
+
+
+@SIDES
+def test_what_was_spent_in_the_month_before_is_not_of_this_one(ahead: str) -> None:
+    base, later = Purse().booked(5, NOON), NOON + 40 * 86_400
+    old, new = base.booked(7, NOON), base.booked(11, later)
+    joined = joined_purses(base, *((new, old) if ahead == "mine" else (old, new)))
+    assert (joined.day, joined.month) == (new.day, new.month)
+    assert (joined.spent_day, joined.spent_month, joined.spent_total) == (11, 11, 23)
+
+
+@pytest.mark.parametrize(
+    ("date", "days", "figures"), [(21, 0, (20, 20, 20)), (21, 1, (0, 20, 20)), (30, 1, (0, 0, 20))]
+)
+def test_what_both_have_settled_counts_in_the_window_that_it_was_booked_in(
+    date: int, days: int, figures: tuple[int, int, int]
+) -> None:
+    """Each has taken off what it did not cost, of its own windows; of those that are over there is nothing to take."""
+    then = NOON + (date - 21) * 86_400
+    base = Purse().reserved_for("r", 100, then).settled("r", None, then, "gen")
+    mine = there = base.reconciled("gen", 10, then + days * 86_400)
+    joined = joined_purses(base, mine, there)
+    assert (joined.spent_day, joined.spent_month, joined.spent_total) == figures
+
+
+def test_two_that_began_with_nothing_add_up() -> None:
+    """Neither had a page when they parted, or one of them has none any more."""
+    mine, there = Purse().booked(5, NOON), Purse().booked(7, NOON).reserved_for("r", 11, NOON)
+    joined = joined_purses(None, mine, there)
+    assert (joined.spent_day, joined.spent_month, joined.spent_total, joined.reserved) == (12, 12, 12, 11)
+    assert joined_purses(Purse().booked(5, NOON), mine, None) == mine
+    ours, theirs = (done(Ledger(), [("takes a slot", NOON)] * times) for times in (2, 3))
+    assert taken(joined_books(None, ours, theirs)) == 5
+
+
+@SIDES
+def test_a_fact_without_a_rule_is_of_who_has_changed_it(ahead: str) -> None:
+    """Of two who have, the others' stays."""
+    base, changed = Ledger(skew=1.0), Ledger(skew=2.0)
+    assert joined_books(base, *((changed, base) if ahead == "mine" else (base, changed))).skew == 2.0
+    assert joined_books(base, changed, Ledger(skew=3.0)).skew == 3.0
+
+
+@SIDES
+def test_a_part_that_one_has_renewed_stays(ahead: str) -> None:
+    """It and what only one of them keeps; of two the one that ends later."""
+    base = Purse(parts={"one": Part(5, NOON)})
+    new = Purse(parts={"one": Part(3, NOON + 300), "two": Part(4, NOON)})
+    older = Purse(parts={"one": Part(9, NOON + 200)})
+    for other in (base, older):
+        assert joined_purses(base, *((new, other) if ahead == "mine" else (other, new))).parts == new.parts

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -307,6 +309,23 @@ def test_a_crash_after_the_clock_jumped_back_is_spent_in_the_open_day() -> None:
     assert purse.spent("day") == 500
 
 
+@pytest.mark.parametrize(("book", "days"), [(Purse(), 0), (Purse().booked(5, NOW), 0), (Purse().booked(5, NOW), 3)])
+def test_a_window_turns_by_utc_wherever_this_machine_stands(
+    book: Purse, days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a book as well that nobody has looked at for days."""
+    now = NOW + days * DAY
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert book.frees_at("day", now) == (now // DAY + 1) * DAY
+        assert book.frees_at("month", now) == datetime(2026, 10, 1, tzinfo=UTC).timestamp()
+        assert book.frees_at("total", now) is None
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_page_of_version_1_is_read() -> None:
     """It knew reservations of two fields, and no disputes; what it held back is counted when nobody settles it."""
     page = {"v": 1, "day": "2026-09-21", "month": "2026-09", "spent_day": 5, "spent_month": 7, "spent_total": 11}
@@ -393,12 +412,19 @@ def test_two_attempts_of_one_name_are_disputed_once() -> None:
     assert purse.reconciled("gen", 1, NOW).spent_total == 8
 
 
-@pytest.mark.parametrize(("age", "open_", "unknown"), [(2 * DAY - 1, {"gen"}, 0), (2 * DAY, set(), 5)])
+@pytest.mark.parametrize(("age", "open_", "unknown"), [(2 * DAY - 1, {"gen", "young"}, 0), (2 * DAY, {"young"}, 5)])
 def test_a_dispute_grows_old_in_the_midst_of_a_day(age: float, open_: set[str], unknown: int) -> None:
     """Not only at its turn: whoever looked at the book earlier that day has turned it."""
-    purse = Purse().reserved_for("r", 5, NOW).settled("r", None, NOW, "gen").turned_to(NOW + 2 * DAY - 60)
-    later = purse.turned_to(NOW + age)
-    assert (set(later.disputes), later.unknown, later.spent("total")) == (open_, unknown, 5)
+    purse, later = Purse().reserved_for("r", 5, NOW).settled("r", None, NOW, "gen"), NOW + 2 * DAY - 60
+    purse = purse.reserved_for("s", 7, later).settled("s", None, later, "young").turned_to(NOW + age)
+    assert (set(purse.disputes), purse.unknown, purse.spent("total")) == (open_, unknown, 12)
+
+
+@pytest.mark.parametrize(("asked", "again"), [(10.0, 40.0), (30.0, 60.0), (100.0, 200.0)])
+def test_who_was_told_nothing_asks_ever_more_seldom(asked: float, again: float) -> None:
+    """At first after as long as the service may take to know of an answer."""
+    purse = Purse().reserved_for("r", 5, NOW).settled("r", None, NOW, "gen").unanswered("gen", NOW + asked)
+    assert [purse.due(NOW + later) for later in (again - 1, again)] == [(), ("gen",)]
 
 
 def test_what_is_told_of_an_answer_that_is_settled_or_another_books_changes_nothing() -> None:

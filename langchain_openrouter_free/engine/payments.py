@@ -115,11 +115,10 @@ class Payments:
 
     def _shortfalls(self, pockets: Sequence[Pocket], held: Held, prices: Prices, now: float) -> Iterator[Shortfall]:
         for pocket, book in zip(pockets, self._looked(pockets, now), strict=True):
+            # Whatever another page has room for: one falls short of the fewest tokens that are worth a prompt.
             bought = self._afforded(pocket, book, held, prices, now)[0]
             if isinstance(bought, Shortfall):
                 yield bought
-            else:
-                held = bought
 
     def _wanted(self, key: str, most_tokens: int | None, output_limit: int | None = None) -> Held:
         limits = [limit for limit in (most_tokens, self.need.max_tokens) if limit is not None] or [USUAL_TOKENS]
