@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free.books import pages
+from langchain_openrouter_free.books.breaker import Cooldown
 from langchain_openrouter_free.books.budget import Budget
+from langchain_openrouter_free.books.health import Health
 from langchain_openrouter_free.books.joining import joined_books, joined_purses
-from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.ledger import Hold, Ledger, Metered, Stated
 from langchain_openrouter_free.books.purse import Part, Purse
 from langchain_openrouter_free.books.quota import Limits, Share, Slot, Use, Windows
-from langchain_openrouter_free.books.tripwire import Bill
+from langchain_openrouter_free.books.tripwire import Bill, Quarantine
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
 
 NOON = 1_790_000_000.0 // 86_400 * 86_400 + 43_200
@@ -230,3 +232,65 @@ def test_a_part_that_one_has_renewed_stays(ahead: str) -> None:
     older = Purse(parts={"one": Part(9, NOON + 200)})
     for other in (base, older):
         assert joined_purses(base, *((new, other) if ahead == "mine" else (other, new))).parts == new.parts
+
+
+@pytest.mark.parametrize(
+    ("mine", "there", "joined"),
+    [(20.0, None, 20.0), (10.0, 5.0, 5.0), (5.0, 10.0, 5.0), (20.0, 15.0, 20.0), (12.0, 15.0, 15.0)],
+)
+def test_of_a_shut_window_the_changed_opinion_counts_and_of_two_the_longer(
+    mine: float, there: float | None, joined: float
+) -> None:
+    """What one of them has opened, the other has shut for longer: it stays shut."""
+    base, here, other = (
+        Ledger(holds={} if until is None else {"day": Hold("day", until)}) for until in (10.0, mine, there)
+    )
+    assert joined_books(base, here, other).holds["day"].until == joined
+
+
+def test_what_a_project_has_taken_of_tomorrow_adds_up_too() -> None:
+    """By a clock that is ahead; and its claim outlives the others' forgetting it."""
+    today = int(NOON // 86_400)
+    base, mine, there = (Use(today, used, ahead, kept=5) for used, ahead in ((1, 2), (3, 7), (2, 4)))
+    books = [Ledger(windows=Windows(projects={"p": use})) for use in (base, mine, there)]
+    assert joined_books(*books).windows.projects["p"] == Use(today, used=4, ahead=9, kept=5)
+    assert joined_books(books[0], books[1], Ledger()).windows.projects["p"].kept == 5
+
+
+def test_two_counts_of_a_model_s_own_limit_add_up() -> None:
+    """And the limit that was named last is believed."""
+    today = int(NOON // 86_400)
+    old, new = (Metered({"day": Stated(limit, day)}, Windows(days={today: 3})) for limit, day in ((9, 1), (5, 2)))
+    for mine, there in ((old, new), (new, old)):
+        joined = joined_books(Ledger(), *(Ledger(metered={MODELS[0]: one}) for one in (mine, there)))
+        assert joined.metered[MODELS[0]] == Metered({"day": Stated(5, 2)}, Windows(days={today: 6}))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("field", "one", "other", "joined"),
+    [
+        (
+            "cooldowns",
+            {"m": Cooldown(9.0, Kind.BROKEN, generation=2)},
+            {"m": Cooldown(8.0, Kind.UPSTREAM_LIMIT, generation=5)},
+            # An attempt that began before they were joined changes nothing.
+            {"m": Cooldown(9.0, Kind.BROKEN, generation=6)},
+        ),
+        ("quarantined", {"m": Quarantine(9.0, 1)}, {"m": Quarantine(8.0, 2)}, {"m": Quarantine(9.0, 1)}),
+        ("health", {"m": Health(at=9.0)}, {"m": Health(at=8.0)}, {"m": Health(at=9.0)}),
+        ("learned", {"day": Stated(50, 2)}, {"day": Stated(1000, 1)}, {"day": Stated(50, 2)}),
+        ("paid_row", (9.0, 1.0), (8.0, 2.0), (9.0, 1.0)),
+        ("inquired", 9.0, 8.0, 9.0),
+    ],
+)
+def test_of_two_opinions_the_more_careful_or_the_later_one_stays(
+    turned: bool,  # noqa: FBT001
+    field: str,
+    one: Any,
+    other: Any,
+    joined: Any,
+) -> None:
+    mine, there = (other, one) if turned else (one, other)
+    found = joined_books(Ledger(), Ledger()._replace(**{field: mine}), Ledger()._replace(**{field: there}))
+    assert getattr(found, field) == joined
