@@ -1,4 +1,4 @@
-"""Amounts of money: read, rounded up, lowered, and reckoned from what an answer says of its tokens."""
+"""Amounts of money: read, rounded, lowered, reckoned from an answer's tokens, and what is left of an account's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free.books.budget import (
+    LEAST_TOKENS,
     NANO,
     Budget,
     Fees,
@@ -21,7 +22,11 @@ from langchain_openrouter_free.books.budget import (
     signed_nano,
     worst_case,
 )
+from langchain_openrouter_free.books.funds import Funds
+from langchain_openrouter_free.books.purse import Shortfall
 from langchain_openrouter_free.catalogue.catalogue import Prices
+from langchain_openrouter_free.engine.payments import Held, Payments, Pocket
+from langchain_openrouter_free.stores import MemoryStore
 
 NOW = 1_790_000_000.0
 BILLION = 10**18
@@ -158,6 +163,24 @@ def test_where_output_costs_nothing_no_room_bounds_it() -> None:
     assert affordable_tokens(Prices(Decimal(1), Decimal(0)), Need(5), 0, NOW) is None
 
 
+@pytest.mark.parametrize(
+    ("left", "most", "bought"),
+    [(None, None, 4096), (5000, None, 4096), (300, None, 300), (256, None, 256), (255, None, None), (255, 200, 200)],
+)
+def test_an_answer_gets_shorter_as_far_as_it_is_worth_its_prompt(
+    left: int | None, most: int | None, bought: int | None
+) -> None:
+    """Below that the attempt is refused, where no less was wanted."""
+    budget = Budget() if left is None else Budget(total=left / NANO)
+    payments = Payments(MemoryStore(), (Pocket("project", "p", budget),), Need())
+    held = payments.reserve("r", Prices(Decimal(0), 1 / NANO), most, NOW)
+    if bought is None:
+        assert isinstance(held, Shortfall)
+        assert held.asked == LEAST_TOKENS == 256
+    else:
+        assert held == Held("r", bought)
+
+
 @given(
     st.dictionaries(st.sampled_from(["call", "day", "month", "total"]), st.integers(1, 100)),
     st.integers(0, 100),
@@ -168,3 +191,28 @@ def test_a_lowered_budget_has_room_for_so_much_more(caps: dict[str, int], taken:
     budget = Budget(**{f"per_{w}" if w != "total" else w: Decimal(cap) / NANO for w, cap in caps.items()})
     lowered = budget.lowered(dict.fromkeys(set(caps) - {"call"}, taken), amount)
     assert lowered.caps() == {w: cap if w == "call" else max(min(cap, taken + amount), 1) for w, cap in caps.items()}
+
+
+KEY = {"limit": 2.5, "limit_remaining": "0.1", "limit_reset": "monthly"}
+LEFT = "$0.1 are left of the key's limit of $2.5"
+
+
+@pytest.mark.parametrize(
+    ("key", "credit", "funds", "said"),
+    [
+        (KEY, {}, Funds(None, 2_500_000_000, 100_000_000, "monthly"), f"{LEFT}, filled again monthly"),
+        ({**KEY, "limit_reset": "a\x1b[2J"}, {}, Funds(None, 2_500_000_000, 100_000_000), LEFT),
+        ({**KEY, "limit_reset": 3}, {}, Funds(None, 2_500_000_000, 100_000_000), LEFT),
+        ({"limit": None, "limit_remaining": 1}, {}, Funds(key_left=10**9), ""),
+        ({"limit": 1}, {}, Funds(key_limit=10**9), ""),
+        ({}, {"total_credits": 10, "total_usage": "9.5"}, Funds(5 * 10**8), "the balance is $0.5"),
+        ({}, {"total_credits": 10, "total_usage": 12}, Funds(-2 * 10**9), "the balance is -$2"),
+        ({}, {"total_credits": 10, "total_usage": 10}, Funds(0), "the balance is $0"),
+        ({}, {"total_credits": 10}, Funds(), ""),
+        ({}, {"total_usage": 10}, Funds(), ""),
+    ],
+)
+def test_what_is_left_of_an_account(key: object, credit: object, funds: Funds, said: str) -> None:
+    """What one of the two pages does not tell is not known."""
+    found = Funds.of({"data": key}, {"data": credit})
+    assert (found, str(found)) == (funds, said)

@@ -13,14 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from money_world import DEAR, FLAT, STALL
 from redis_server import Server
-from store_helpers import Clock
+from store_helpers import Clock, becoming
 from test_redis_unheard import deaf_at
 
 from langchain_openrouter_free import AllModelsFailed, BudgetExceeded
-from langchain_openrouter_free.books.budget import NANO, Budget
+from langchain_openrouter_free.books.budget import NANO, Budget, Need
 from langchain_openrouter_free.books.joining import joined_purses
-from langchain_openrouter_free.books.purse import PART_KEPT, Part, Purse
+from langchain_openrouter_free.books.purse import PART_KEPT, Part, Purse, Shortfall
+from langchain_openrouter_free.catalogue.catalogue import Prices
+from langchain_openrouter_free.engine.payments import Held, Payments, Pocket
 from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.stores import MemoryStore
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.testing import FakeClock
 
@@ -281,6 +284,16 @@ def test_what_is_kept_for_others_is_nobody_elses_room() -> None:
     short = book.shortfall(capped, 3 * dollar + 1, NOW, kept=5 * dollar)
     assert short is not None
     assert (short.window, short.reserved) == ("total", 7 * dollar)
+
+
+def test_an_answer_gets_shorter_for_what_is_kept_for_others() -> None:
+    """Where the caller named no limit; else he is refused."""
+    store, pocket = MemoryStore(), Pocket("project", "p", Budget(total=1000 / NANO))
+    store.update(pocket.page, becoming(Purse(parts={"one": Part(400, NOW + 300)})))
+    prices = Prices(Decimal(0), 1 / NANO)
+    refused = Payments(store, (pocket,), Need(max_tokens=601)).reserve("r", prices, None, NOW)
+    assert isinstance(refused, Shortfall)
+    assert Payments(store, (pocket,), Need()).reserve("s", prices, None, NOW) == Held("s", 600)
 
 
 @pytest.mark.parametrize(

@@ -434,6 +434,26 @@ def test_what_is_told_of_an_answer_that_is_settled_or_another_books_changes_noth
     assert book == book.unanswered("gen", NOW) == book.reconciled("gen", 3, NOW)
 
 
+@pytest.mark.parametrize(
+    ("asked", "afforded", "given", "tokens"),
+    [
+        (None, None, None, 4096),
+        (None, None, 100, 100),
+        (None, None, 9000, 4096),
+        (None, 5000, None, 5000),
+        (None, 50, 100, 50),
+        (30, 50, 100, 30),
+    ],
+)
+def test_the_lowest_limit_is_held_back_for(
+    asked: int | None, afforded: int | None, given: int | None, tokens: int
+) -> None:
+    """Of the caller's, what the balance affords, and what the model gives at all; else what is usual."""
+    payments = Payments(MemoryStore(), (Pocket("project", "p", Budget(total=Decimal(1))),), Need(max_tokens=asked))
+    assert payments.reserve("r", PRICES, afforded, NOW, given) == Held("r", tokens)
+    assert [purse.reserved for purse in payments.look(NOW)] == [tokens]
+
+
 class InterruptedStore(MemoryStore):
     """A Ctrl-C comes as one page is changed for the first time: before its change is made, or after."""
 
