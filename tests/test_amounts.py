@@ -26,6 +26,7 @@ from langchain_openrouter_free.books.funds import Funds
 from langchain_openrouter_free.books.purse import Shortfall
 from langchain_openrouter_free.catalogue.catalogue import Prices
 from langchain_openrouter_free.engine.payments import Held, Payments, Pocket
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.stores import MemoryStore
 
 NOW = 1_790_000_000.0
@@ -191,6 +192,32 @@ def test_a_lowered_budget_has_room_for_so_much_more(caps: dict[str, int], taken:
     budget = Budget(**{f"per_{w}" if w != "total" else w: Decimal(cap) / NANO for w, cap in caps.items()})
     lowered = budget.lowered(dict.fromkeys(set(caps) - {"call"}, taken), amount)
     assert lowered.caps() == {w: cap if w == "call" else max(min(cap, taken + amount), 1) for w, cap in caps.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "sent", "spent"),
+    [
+        (Kind.OK, 200, True, 7),
+        (Kind.OK, 206, True, 7),
+        (Kind.ABANDONED, 200, True, 7),
+        (Kind.ABANDONED, None, True, 7),
+        (Kind.ABANDONED, None, False, 0),
+        (Kind.OVERLOADED, 200, True, 7),
+        (Kind.OVERLOADED, 503, True, 0),
+        (Kind.UNREACHABLE, None, True, 0),
+    ],
+)
+def test_only_what_was_refused_or_never_left_costs_nothing_where_nobody_says(
+    kind: Kind,
+    status: int | None,
+    sent: bool,  # noqa: FBT001
+    spent: int,
+) -> None:
+    payments = Payments(MemoryStore(), (Pocket("project", "p", Budget()),), Need(max_tokens=7))
+    prices = Prices(Decimal(0), 1 / NANO)
+    payments.reserve("r", prices, None, NOW)
+    payments.settle("r", verdict(kind, status=status), None, prices, "", NOW, sent=sent)
+    assert [(purse.spent_total, purse.reserved) for purse in payments.look(NOW)] == [(spent, 0)]
 
 
 KEY = {"limit": 2.5, "limit_remaining": "0.1", "limit_reset": "monthly"}

@@ -133,8 +133,9 @@ def test_nothing_is_paid_while_the_budget_cannot_be_kept(tmp_path: Path, path: s
         assert [one.model for one in caught.value.skipped] == [HALF["id"]]
         assert store.degraded
         assert sim.bill == []
-        unlimited = make(sim, [TWENTY[0]], state=store, **{**PAYING, "budget": "unlimited"})
-        assert drive(unlimited, path).meta["route"]["paid"], "there is no cap to be kept"
+        for budget in ("unlimited", "$9/call"):
+            alone = make(sim, [TWENTY[0]], state=store, **{**PAYING, "budget": budget})
+            assert drive(alone, path).meta["route"]["paid"], "there is no cap that others share"
         kept = make(sim, [TWENTY[0]], state="memory", **{**PAYING, "project": f"memory-{path}"})
         assert drive(kept, path).meta["route"]["paid"]
 
