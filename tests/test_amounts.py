@@ -220,6 +220,24 @@ def test_only_what_was_refused_or_never_left_costs_nothing_where_nobody_says(
     assert [(purse.spent_total, purse.reserved) for purse in payments.look(NOW)] == [(spent, 0)]
 
 
+def test_a_cost_that_a_refusal_states_is_booked_as_any_other() -> None:
+    payments = Payments(MemoryStore(), (Pocket("project", "p", Budget(total=10 / NANO)),), Need(max_tokens=8))
+    payments.reserve("r", Prices(Decimal(0), 1 / NANO), None, NOW)
+    told = payments.settle("r", verdict(Kind.OVERLOADED, status=503), {"cost": 7e-9}, None, "", NOW)
+    assert [(one.window, one.percent) for one in told] == [("total", 50)]
+    assert [(one.window, one.percent) for one in payments.book(1, NOW)] == [("total", 80)]
+    assert [purse.spent_total for purse in payments.look(NOW)] == [8]
+
+
+def test_who_asks_for_a_cost_again_is_told_what_nobody_knew_before() -> None:
+    payments = Payments(MemoryStore(), (Pocket("project", "p", Budget()),), Need(max_tokens=8))
+    payments.reserve("r", Prices(Decimal(0), 1 / NANO), None, NOW)
+    payments.settle("r", verdict(Kind.ABANDONED, status=200), None, None, "gen", NOW)
+    payments.reconcile("gen", None, NOW + 60)
+    assert payments.disputed(NOW + 61) == ()
+    assert payments.disputed(NOW + 61, again=True) == ("gen",) == payments.disputed(NOW + 120)
+
+
 KEY = {"limit": 2.5, "limit_remaining": "0.1", "limit_reset": "monthly"}
 LEFT = "$0.1 are left of the key's limit of $2.5"
 
