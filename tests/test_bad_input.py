@@ -79,6 +79,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel("a/b", request_price="0.01")]},
         "request_price",
     ),
+    "an id with a context alone": (
+        {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel("a/b", context=1000)]},
+        "prompt_price",
+    ),
+    "a context that is none": (
+        {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel("a/b", 1, 1, context=0)]},
+        "context",
+    ),
+    "a context in words": (
+        {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel("a/b", 1, 1, context="1000")]},  # type: ignore[arg-type]
+        "context",
+    ),
     "a chat model without prices": (
         {"allow_paid": True, "budget": "$1", "paid_models": [PaidModel(ChatOpenRouterFree(**GOOD))]},
         "prompt_price",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from langchain_openrouter_free.books.budget import Need, worst_case
+from langchain_openrouter_free.books.budget import LONGEST_CONTEXT, Need, worst_case
 from langchain_openrouter_free.catalogue.catalogue import Listing, Prices, parse_prices
 
 FOLDER = Path(__file__).parents[2] / "shared" / "openrouter" / "catalog"
@@ -307,6 +307,8 @@ def test_the_context_bounds_a_prompt() -> None:
     assert priced(PAID, context_length=1000, top_provider=None).context == 1000
     assert priced(PAID, context_length="1000", top_provider={"context_length": 0}).context is None
     assert worst_case(priced(PAID), Need(5000, linked=True), 0, NOON) == 5_000_000
+    assert worst_case(prices, Need(10, endless=True), 0, NOON) == 2_000_000
+    assert worst_case(priced(PAID), Need(10, endless=True), 0, NOON) == LONGEST_CONTEXT * 1000
 
 
 def test_two_rows_of_one_paid_id_bound_nothing() -> None:

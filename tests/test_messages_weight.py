@@ -8,7 +8,7 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from test_messages import PNG
 
-from langchain_openrouter_free.protocol.sizes import prompt_bytes
+from langchain_openrouter_free.protocol.sizes import is_endless, prompt_bytes
 from langchain_openrouter_free.words.messages import needs, to_wire
 
 
@@ -87,3 +87,26 @@ def test_a_file_weighs_what_it_decodes_to() -> None:
         _weight_of({"type": "file", "base64": "A" * n, "mime_type": "text/plain", "filename": "f"}) for n in (0, 4000)
     )
     assert large - small == 3000
+
+
+@pytest.mark.parametrize(
+    ("block", "endless"),
+    [
+        ({"type": "text", "text": "a"}, False),
+        ({"type": "image", "base64": PNG, "mime_type": "image/png"}, False),
+        ({"type": "image", "url": "https://x/y"}, False),
+        ({"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}, False),
+        ({"type": "audio", "base64": "AAAA", "mime_type": "audio/mp3"}, False),
+        ({"type": "audio", "base64": "AAAA", "mime_type": "audio/flac"}, True),
+        ({"type": "input_audio", "input_audio": "odd"}, True),
+        ({"type": "file", "base64": "AAAA", "mime_type": "text/plain", "filename": "f"}, False),
+        ({"type": "file", "base64": "AAAA", "mime_type": "application/pdf", "filename": "f"}, True),
+        ({"type": "file", "url": "https://x/y.txt"}, True),
+        ({"type": "file", "file": {"file_data": "AAAA"}}, True),
+        ({"type": "video", "base64": "AAAA", "mime_type": "video/mp4"}, True),
+        ({"type": "video", "url": "https://x/y"}, True),
+    ],
+)
+def test_what_has_more_tokens_than_bytes(block: dict[str, Any], endless: bool) -> None:  # noqa: FBT001
+    (message,) = to_wire([HumanMessage([block])])
+    assert [is_endless(part) for part in message["content"]] == [endless]

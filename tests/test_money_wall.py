@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from driving import PATHS, TWENTY, at_once, drive, make
+from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
@@ -187,3 +188,37 @@ def test_another_packages_model_says_no_more_than_is_held_back_for(
             drive(model, path)
     [body] = bodies
     assert (body[length], body.get("max_tokens", 123), body.get("n", 1)) == (123, 123, 1)
+
+
+PACKED = HumanMessage([{"type": "file", "base64": "JVBERi0=", "mime_type": "application/pdf", "filename": "a.pdf"}])
+READER: dict[str, Any] = {
+    "id": "simulated/reader",
+    "pricing": {"prompt": "0.000001", "completion": "0.000001"},
+    "context_length": 100_000,
+    "input_modalities": ["text", "file"],
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("paid", "budget", "passes"),
+    [
+        (READER["id"], "$0.09", False),
+        (READER["id"], "$0.11", True),
+        (PaidModel(READER["id"], 1, 1), "$9", False),
+        (PaidModel(READER["id"], 1, 1), "$11", True),
+        (PaidModel(READER["id"], 1, 1, context=50_000), "$0.06", True),
+        (PaidModel(READER["id"], 1, 1, context=50_000), "$0.04", False),
+    ],
+)
+def test_a_packed_file_is_held_back_for_by_the_context(path: str, paid: object, budget: str, *, passes: bool) -> None:
+    """Six bytes of it may hold any number of pages: a model's context bounds them, and nothing else."""
+    laws = Scenario(models=[READER, TWENTY[0]], scripts={TWENTY[0]: "503"})
+    with Simulator(laws) as sim:
+        model = make(sim, [TWENTY[0]], **{**PAYING, "paid_models": [paid], "budget": budget, "max_tokens": 300})
+        if passes:
+            assert drive(model, path, [PACKED]).text
+        else:
+            with pytest.raises(BudgetExceeded):
+                drive(model, path, [PACKED])
+        assert [chat.model for chat in sim.chats() if chat.model == READER["id"]] == [READER["id"]] * passes

@@ -22,6 +22,8 @@ LEAST_TOKENS = 256
 USUAL_TOKENS = 4096
 # An amount of more US dollars than this is a mistake, of ours or of a server.
 MOST = Decimal(1_000_000_000)
+# The longest in the service's lists of 2025 and 2026, in tokens.
+LONGEST_CONTEXT = 10_000_000
 # So many tokens are one as well: no model holds a hundredth of them.
 _MOST_TOKENS = 1_000_000_000
 
@@ -183,7 +185,8 @@ class Need:
         prompt_tokens: upper bound of the prompt's tokens, counted in bytes.
         images: pictures in the prompt.
         sound: whether there is sound in it, which may cost more than text.
-        linked: whether it names what stands elsewhere, so that only a model's context bounds its tokens.
+        linked: whether it names what stands elsewhere, so that a model's context bounds its tokens better.
+        endless: whether nothing but a model's context bounds them: there is a file in it, or a film.
         max_tokens: the caller's own output limit, if any.
     """
 
@@ -191,10 +194,13 @@ class Need:
     images: int = 0
     sound: bool = False
     linked: bool = False
+    endless: bool = False
     max_tokens: int | None = None
 
     def tokens(self, context: int | None) -> int:
         """Return the upper bound of the prompt's tokens for a model with this context: a longer one is refused."""
+        if self.endless:
+            return LONGEST_CONTEXT if context is None else context
         if context is None:
             return self.prompt_tokens
         return context if self.linked else min(self.prompt_tokens, context)

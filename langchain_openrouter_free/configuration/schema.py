@@ -79,6 +79,7 @@ class Paid(_Table):
     prompt_price: _Amount | None = None
     completion_price: _Amount | None = None
     request_price: _Amount = 0
+    context: Annotated[int, Field(ge=1)] | None = None
 
 
 class ModelDeadlines(_Table):

@@ -26,7 +26,8 @@ _TOOL_PREAMBLE = 600
 _PER_IMAGE = 16_384
 # Nothing is known of what stands behind a link.
 _PER_LINK = 16_384
-# No codec in use packs more tokens than these into the bytes of a clip.
+# What a clip packs into its bytes at the usual rates, and at the lowest ones of these two kinds of sound.
+_SOUNDS = frozenset({"wav", "mp3"})
 _BYTES_PER_TOKEN = {"file": 1, "input_audio": 16, "video_url": 16}
 
 
@@ -48,7 +49,8 @@ def prompt_bytes(messages_wire: Sequence[Mapping[str, Any]], tools_wire: Sequenc
     A token of text is at least one byte of UTF-8, so text counts its bytes: three to four times too many for
     English. A message and a tool add a constant for their markup. An image counts the most a large one
     costs, a file the bytes it decodes to, sound and film a sixteenth of theirs; what is only linked to counts
-    a constant that is a guess. Fit for setting money aside, too coarse to call a long prompt too long.
+    a constant. Those are guesses where a part `is_linked` or `is_endless`: money is set aside for all of the context
+    then. Too coarse to call a long prompt too long.
 
     Args:
         messages_wire: What `to_wire` gave.
@@ -87,10 +89,26 @@ def is_linked(part: Mapping[str, Any]) -> bool:
     return linkable and not _payload(part).startswith("data:")
 
 
+def is_endless(part: Mapping[str, Any]) -> bool:
+    """Tell whether its bytes bound a part's tokens no more than a link does.
+
+    A file's text is packed, a film or a sound may be still for an hour. Text is what it is, and the two kinds of sound
+    that are documented for each model, wav and mp3, cannot be packed further than is counted here.
+    """
+    kind, body = str(part.get("type")), _body(part)
+    if kind == "file":
+        return not _payload(part).startswith("data:text/")
+    return kind == "video_url" or (kind == "input_audio" and body.get("format") not in _SOUNDS)
+
+
 def _payload(part: Mapping[str, Any]) -> str:
-    body = part.get(str(part.get("type")))
-    body = body if isinstance(body, Mapping) else {}
+    body = _body(part)
     return str(body.get("file_data") or body.get("data") or body.get("url") or "")
+
+
+def _body(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    body = part.get(str(part.get("type")))
+    return body if isinstance(body, Mapping) else {}
 
 
 def json_bytes(value: object) -> int:

@@ -29,6 +29,8 @@ class PaidModel:
         request_price: US dollars for a request, beside its tokens; for an id only together with the other two.
         private: for a chat model: you know that nothing sent to it is kept or trained on. Only then is it asked
             where `privacy` is not `"any"`.
+        context: most tokens of a prompt that it takes; for an id only together with the two prices. Nothing else bounds
+            a file or a film: without it money is held back for the longest context that any model has.
     """
 
     model: Any
@@ -37,6 +39,7 @@ class PaidModel:
     name: str | None = None
     request_price: Decimal | str | float = 0
     private: bool = False
+    context: int | None = None
 
     @property
     def external(self) -> bool:
@@ -60,10 +63,17 @@ class PaidModel:
             ConfigurationError: for what is no price, and for one that stands alone.
         """
         a_request = _amount(self.request_price, self.label)
-        if self.prompt_price is None and self.completion_price is None and not self.external and not a_request:
+        named = (self.prompt_price, self.completion_price, self.context)
+        if not self.external and not a_request and named == (None, None, None):
             return None
         prompt, completion = _amount(self.prompt_price, self.label), _amount(self.completion_price, self.label)
-        return Prices(prompt / _MILLION, completion / _MILLION, a_request)
+        return Prices(prompt / _MILLION, completion / _MILLION, a_request, context=_context(self.context, self.label))
+
+
+def _context(tokens: object, label: str) -> int | None:
+    if tokens is not None and (isinstance(tokens, bool) or not isinstance(tokens, int) or tokens <= 0):
+        raise ConfigurationError(f"paid_models: the context of {label} is a number of tokens, 1 or more.")
+    return tokens
 
 
 def _amount(price: Decimal | str | float | None, label: str) -> Decimal:

@@ -48,7 +48,7 @@ from langchain_openrouter_free.protocol.preferences import (
     provider_of,
     with_free_parser,
 )
-from langchain_openrouter_free.protocol.sizes import is_linked, json_bytes, parts_of, prompt_bytes
+from langchain_openrouter_free.protocol.sizes import is_endless, is_linked, json_bytes, parts_of, prompt_bytes
 from langchain_openrouter_free.protocol.wire import Completion
 from langchain_openrouter_free.request.candidates import ALIAS
 from langchain_openrouter_free.request.lookup import ServiceLookup
@@ -221,7 +221,8 @@ class Request(ABC):
             + json_bytes(rest),
             images=sum(1 for part in parts if str(part.get("type")) in _IMAGE_PARTS),
             sound=any(part.get("type") == "input_audio" for part in parts),
-            linked=any(is_linked(part) for part in parts),
+            linked=any(map(is_linked, parts)),
+            endless=any(map(is_endless, parts)),
             max_tokens=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,
         )
 
