@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+# Monotonic clocks so near to each other, in seconds, are one.
+_TOGETHER = 1.0
+
 
 @runtime_checkable
 class Clock(Protocol):
@@ -33,20 +36,24 @@ class Clock(Protocol):
 
 
 class SharedClock:
-    """A machine's time, corrected to the clock by which a shared state is written.
+    """A machine's time, by the clock by which a shared state is written.
+
+    One that does not run with the machine's, such as `testing.FakeClock`, keeps its own time.
 
     Args:
         clock: this machine's.
-        ahead: returns the seconds by which the shared one is ahead of it.
+        shared: returns the shared time in Unix seconds; None where it is not known.
     """
 
-    def __init__(self, clock: Clock, ahead: Callable[[], float]) -> None:
-        self._clock, self._ahead = clock, ahead
+    def __init__(self, clock: Clock, shared: Callable[[], float | None]) -> None:
+        self._clock, self._shared = clock, shared
+        self._is_machines = abs(clock.monotonic() - time.monotonic()) < _TOGETHER
         self.monotonic, self.sleep, self.asleep = clock.monotonic, clock.sleep, clock.asleep
 
     def now(self) -> float:
         """Return the shared wall time in Unix seconds."""
-        return self._clock.now() + self._ahead()
+        shared = self._shared() if self._is_machines else None
+        return self._clock.now() if shared is None else shared
 
 
 class SystemClock:

@@ -1,19 +1,25 @@
-"""A clock that jumps back benches nobody for long, and reopens no day."""
+"""A clock that jumps back benches nobody for long, and reopens no day; machines whose clocks differ share one time."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from driving import TWENTY, book_of, drive, make
+from redis_server import Server
+from store_helpers import COUNT, fail, one_more
 
 from langchain_openrouter_free import FreeQuotaExhausted, MemoryStore
 from langchain_openrouter_free.books.breaker import FIXED
 from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.books.pages import decode, encode
 from langchain_openrouter_free.books.quota import DAY, MINUTE, Full, Limits, Slot, Windows
+from langchain_openrouter_free.clock import SystemClock
+from langchain_openrouter_free.engine.bookkeeping import Accounts
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.simulator import Scenario, Simulator
+from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.testing import FakeClock
 
 START = 1_790_000_005.0  # 25 seconds into a minute, 14:13 UTC
@@ -174,3 +180,72 @@ def test_a_jump_back_over_midnight_opens_no_endless_day(back: float) -> None:
         let_out += isinstance(found, Slot)
         now += 5 * MINUTE
     assert let_out <= 2
+
+
+class Wrong(SystemClock):
+    """A machine's clock that is wrong by so many seconds."""
+
+    def __init__(self, by: float = 0.0) -> None:
+        self.by = by
+
+    def now(self) -> float:
+        return time.time() + self.by
+
+
+def test_the_shared_time_is_the_servers(shared: Server) -> None:
+    """Whatever this machine's clock says, and another one that runs with it; a clock of its own keeps its time."""
+    wrong, fake = Wrong(-HOUR), FakeClock()
+    store = RedisStore(shared.url, wall=wrong.now, warn=fail)
+    times = {clock: Accounts(store, "a", "p").time(clock) for clock in (wrong, Wrong(9 * HOUR), fake)}
+    assert [one.now() - clock.now() for clock, one in times.items()] == pytest.approx([0.0] * 3, abs=1.0)
+    store.update(COUNT, one_more)
+    assert [one.now() - time.time() for one in times.values()][:2] == pytest.approx([0.0] * 2, abs=1.0)
+    assert times[fake].now() == fake.now()
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_machines_whose_clocks_differ_share_one_day(sim: Simulator, shared: Server, *, is_told: bool) -> None:
+    """Be it that their state's server is measured by the same clock, or by the machine's own."""
+    clocks = [Wrong(-HOUR), Wrong(), Wrong(2 * HOUR)]
+    stores = [RedisStore(shared.url, warn=fail, wall=clock.now if is_told else time.time) for clock in clocks]
+    limits = {"per_minute": None, "per_day": 4}
+    models = [
+        make(sim, state=store, clock=clock, limits=limits, max_wait=0.0)
+        for clock, store in zip(clocks, stores, strict=True)
+    ]
+    for model in models * 2:
+        with contextlib.suppress(FreeQuotaExhausted):
+            drive(model, "invoke")
+    assert len(sim.chats()) == 4
+
+
+@pytest.mark.parametrize("jump", [-DAY, -HOUR, HOUR, 20 * HOUR, DAY])
+def test_a_jump_opens_no_window_that_machines_share(sim: Simulator, shared: Server, jump: float) -> None:
+    """A machine's clock is set between two calls: the next one is booked by the server's time already."""
+    clock = Wrong()
+    model = make(
+        sim,
+        state=RedisStore(shared.url, wall=clock.now, warn=fail),
+        clock=clock,
+        limits={"per_minute": None, "per_day": 4},
+        max_wait=0.0,
+    )
+    for number in range(6):
+        clock.by += jump if number == 3 else 0.0
+        with contextlib.suppress(FreeQuotaExhausted):
+            drive(model, "invoke")
+    assert len(sim.chats()) == 4
+
+
+@pytest.mark.parametrize("by", [-9 * HOUR, 20 * HOUR, DAY])
+def test_what_is_asked_of_the_books_goes_by_the_shared_time(sim: Simulator, shared: Server, by: float) -> None:
+    """The quota, who rests, and how many of them are forgotten, on a machine whose clock is wrong."""
+    sim.script({TWENTY[0]: {"do": "429-upstream", "retry_after": 600}})
+    state = RedisStore(shared.url, warn=fail)
+    drive(make(sim, TWENTY[:2], state=state, limits={"per_minute": None, "per_day": 4}), "invoke")
+    model = make(sim, TWENTY[:2], state=RedisStore(shared.url, warn=fail), clock=Wrong(by), limits={"per_day": 4})
+    day = model.quota().windows[-1]
+    assert day.used == 2
+    assert 0 < day.resets_at - time.time() <= DAY
+    assert next(one.reason for one in model.standings() if one.model == TWENTY[0])
+    assert model.forget_cooldowns() == 1

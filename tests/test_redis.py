@@ -34,8 +34,6 @@ from store_helpers import (
 )
 
 from langchain_openrouter_free import AllModelsFailed, BudgetExceeded, ConfigurationError, FreeQuotaExhausted
-from langchain_openrouter_free.clock import SystemClock
-from langchain_openrouter_free.engine.bookkeeping import Accounts
 from langchain_openrouter_free.request import settings
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE
@@ -412,41 +410,6 @@ class TestMoney:
             own.forget()
         assert [entry.cost for entry in sim.bill] == [Decimal("0.5")]
         assert len([chat for chat in sim.chats() if chat.model == "test/m01:free"]) == 1  # it still cools down
-
-
-class TestClocks:
-    """Machines whose clocks differ share one account's windows."""
-
-    def test_the_servers_clock_is_measured(self, shared: Server) -> None:
-        store = RedisStore(shared.url, wall=lambda: time.time() - 3600.0, warn=fail)
-        store.update(COUNT, one_more)
-        assert store.ahead == pytest.approx(3600.0, abs=1.0)
-        corrected = Accounts(store, "a", "p").time(SystemClock())
-        assert corrected.now() - time.time() == pytest.approx(3600.0, abs=1.0)
-
-    def test_one_minute_for_all(self, sim: Simulator, shared: Server) -> None:
-        class Wrong(SystemClock):
-            def __init__(self, ahead: float) -> None:
-                self._ahead = ahead
-
-            def now(self) -> float:
-                return time.time() + self._ahead
-
-        models = []
-        for ahead in (-3600.0, 0.0, 7200.0):
-            clock = Wrong(ahead)
-            store = RedisStore(shared.url, wall=clock.now, warn=fail)
-            store.update(COUNT, one_more)
-            models.append(make(sim, state=store, clock=clock, limits={"per_minute": None, "per_day": 4}, max_wait=0.0))
-        answered = 0
-        for model in models * 2:
-            try:
-                drive(model, "invoke")
-                answered += 1
-            except FreeQuotaExhausted:
-                pass
-        assert answered == 4
-        assert len(sim.chats()) == 4
 
 
 class TestTogether:

@@ -78,14 +78,23 @@ class Accounts:
         """Return the account's book as it is."""
         return self.store.update(self.book, lambda book: (book or Ledger(),) * 2)
 
+    def seen(self, clock: Clock) -> tuple[Ledger, float]:
+        """Return the account's book, and the time that it goes by, in Unix seconds.
+
+        Args:
+            clock: this machine's.
+        """
+        book = self.look()  # first: a shared state tells its time with it
+        return book, self.time(clock).now() + book.skew
+
     def forget_rulings(self) -> None:
         """Let the models be asked again that the account's own setting has ruled out."""
         self.store.update(self.book, lambda book: ((book or Ledger()).rulings_forgotten(), None))
 
     def time(self, clock: Clock) -> Clock:
-        """Return a machine's clock, corrected to the one by which what is shared is written."""
+        """Return a machine's clock, or the time by which what is shared is written."""
         store = self.store
-        return SharedClock(clock, lambda: store.ahead) if hasattr(store, "ahead") else clock
+        return SharedClock(clock, store.server_time) if hasattr(store, "server_time") else clock
 
     @property
     def log(self) -> str:

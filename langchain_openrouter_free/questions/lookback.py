@@ -85,8 +85,7 @@ class Lookback(BaseModel):
             ConfigurationError: if `since` is no number.
         """
         accounts = self._accounts()
-        book = accounts.look()
-        now = accounts.time(self.clock).now() + book.skew
+        book, now = accounts.seen(self.clock)
         # A span that is too long for a calendar holds no more than all that is known, one of the future nothing.
         begins = now - WEEK if since is None else min(max(0.0, _moment(since)), now)
         ends = [(one.id, one.expires_at) for one in self.catalogue if one.expires_at is not None]

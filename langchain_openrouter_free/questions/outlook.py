@@ -131,8 +131,7 @@ class Outlook(BaseChatModel):
         told = self._convert_input(messages).to_messages()
         call, route, plan = self._planned(told, None, kwargs, stream=True)
         accounts = plan.accounts
-        listing, book = self._lookup().at_hand(), accounts.look()
-        now = accounts.time(self.clock).now() + book.skew
+        listing, (book, now) = self._lookup().at_hand(), accounts.seen(self.clock)
         route.listed(None if listing is bundle.bundled() else listing, now)
         notices = [*route.choice.notices, *telling.Teller(accounts.account, tuple(self.models)).gone()]
         considered = [
@@ -172,7 +171,8 @@ class Outlook(BaseChatModel):
 
         It is worked out when a model is made, and by `refresh`; so it does not change within a run.
         """
-        shelf, now = self._lookup().shelf, self.clock.now()
+        lookup = self._lookup()
+        shelf, now = lookup.shelf, lookup.clock.now()
         # Models are made often, for one call each: the state is looked at once.
         listing = listings.LISTINGS.last(shelf.account) or listings.LISTINGS.seen(shelf) or bundle.bundled()
         ranking = tuple(self.models) or (AUTO,)

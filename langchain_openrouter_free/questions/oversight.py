@@ -56,15 +56,15 @@ class Oversight(BaseChatModel):
 
     def standings(self) -> tuple[standing.Standing, ...]:
         """Return how each model stands now, those first that would be asked; without a request."""
-        book = self._accounts().look()
+        book, now = self._accounts().seen(self.clock)
         considered = [(one.model, one.paid, one.reason, one.until) for one in self.explain().models]
         facts = {one.id: one for one in self.catalogue}
-        return standing.standings(considered, facts, book, self.clock.now() + book.skew)
+        return standing.standings(considered, facts, book, now)
 
     def quota(self) -> usage.Usage:
         """Return what is taken of the account's free requests, as far as the state knows; without a request."""
-        book = self._accounts().look()
-        return usage.usage(book, self._meaning().limits, self.clock.now() + book.skew)
+        book, now = self._accounts().seen(self.clock)
+        return usage.usage(book, self._meaning().limits, now)
 
     def costs(self) -> tuple[usage.Cost, ...]:
         """Return what this project's answers cost by day and model, as far as the history reaches."""
@@ -87,11 +87,13 @@ class Oversight(BaseChatModel):
 
     def forget_cooldowns(self) -> int:
         """Let every model of the account be asked again at once; return how many were left alone."""
-        accounts, now = self._accounts(), self.clock.now()
+        accounts = self._accounts()
+        clock = accounts.time(self.clock)
 
         def change(book: ledger.Ledger | None) -> tuple[ledger.Ledger, int]:
             known = book or ledger.Ledger()
-            resting = sum(rest.rests_until(now + known.skew) > now + known.skew for rest in known.cooldowns.values())
+            now = clock.now() + known.skew
+            resting = sum(rest.rests_until(now) > now for rest in known.cooldowns.values())
             return known._replace(cooldowns={}, health={}), resting
 
         return accounts.store.update(accounts.book, change)

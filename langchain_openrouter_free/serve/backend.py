@@ -218,8 +218,7 @@ class Router(Planning, Accounting):
     def told(self) -> str:
         """Return the counters of the account and of the project."""
         accounts = self._accounts()
-        book = accounts.look()
-        now = accounts.time(self.clock).now() + book.skew
+        book, now = accounts.seen(self.clock)
         quota = book.quota(self._meaning().limits, now)
         return metrics(accounts.calls(), accounts.counts(), quota, self.spending())
 

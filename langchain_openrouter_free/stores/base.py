@@ -50,7 +50,8 @@ class StateStore(Protocol):
     grants; it would not fit ten thousand a second.
 
     A store that can lose sight of what it shares with others has an attribute `degraded` as well: while that is
-    true nothing is paid for out of a budget that adds calls up.
+    true nothing is paid for out of a budget that adds calls up. One that machines share has a method `server_time`,
+    by which their windows turn: Unix seconds, or None where it is not known.
 
     Attributes:
         blocking: whether `update` may wait on a disk or a network, so that async callers leave the loop.

@@ -59,6 +59,8 @@ _UNREADABLE = (
 _DATABASE = re.compile(r"/?[0-9]*")
 # Of so many last readings of the server's clock the one with the shortest way counts.
 _READINGS = 16
+# Seconds between this machine's two clocks; what slews them apart over hours is measured anew as well.
+_JUMP = 0.5
 
 
 class _Stand(NamedTuple):
@@ -92,8 +94,8 @@ class RedisStore(Sheltered):
     to what is there. So is what it has lost, by those who still know it: of a server that was emptied, or that failed
     over to one which had less.
 
-    Machines' clocks differ; what is shared is written in the server's time. `ahead` is what this machine's clock must
-    be corrected by, measured with every answer.
+    Machines' clocks differ, and jump; what is shared is written in the server's time. `server_time` tells it,
+    measured with every answer.
 
     A process keeps its connections over threads; after a fork each side has its own. A store is pickled by its
     address. Neither its repr nor its warnings hold the password.
@@ -127,8 +129,8 @@ class RedisStore(Sheltered):
             warn: gets each warning; None for the logger `langchain_openrouter_free`.
             patience: how long the server may be silent in an answer, in seconds; for all of it ten times as long.
             retry_after: how long the server is left alone after trouble, in seconds.
-            monotonic: the clock, in seconds, that `retry_after` is measured by.
-            wall: this machine's clock, in Unix seconds, that the server's is compared with.
+            monotonic: the clock, in seconds, that `retry_after` and the server's time are measured by.
+            wall: this machine's clock, in Unix seconds; where it parts from `monotonic`, the server's is asked for.
 
         Raises:
             ValueError: if the address is none, or has an option that is none, or `"local-share"` comes without a
@@ -146,6 +148,10 @@ class RedisStore(Sheltered):
         # What the update that runs has begun with.
         self._line = ""
         self._readings: deque[tuple[float, float]] = deque(maxlen=_READINGS)
+        # When this machine's monotonic clock began, by the server's; threads read it without a lock.
+        self._began: float | None = None
+        # What lay between this machine's two clocks when the server told its time.
+        self._apart = 0.0
 
     @classmethod
     def at(cls, address: str) -> Self:
@@ -205,10 +211,13 @@ class RedisStore(Sheltered):
             connection_pool_class=_Pool,
         )
 
-    @property
-    def ahead(self) -> float:
-        """Seconds by which the server's clock is ahead of this machine's, as far as that is known."""
-        return min(self._readings, default=(0.0, 0.0))[1]
+    def server_time(self) -> float | None:
+        """Return the time by the server's clock, in Unix seconds; None where it has not told it yet."""
+        return None if self._began is None else self._began + self._monotonic()
+
+    def _has_jumped(self) -> bool:
+        """Tell whether this machine's clock was set, or the machine slept, since the server told its time."""
+        return abs(self._wall() - self._monotonic() - self._apart) > _JUMP
 
     def __repr__(self) -> str:
         return f"RedisStore({self._place!r})"
@@ -255,7 +264,7 @@ class RedisStore(Sheltered):
 
     def _run(self, script: str, keys: Sequence[str], *arguments: object) -> list[Any]:
         """Let the server run a script; return what it says after the time."""
-        began, clock = self._monotonic(), self._wall()
+        began = self._monotonic()
         try:
             try:
                 said = self._script(script)(keys=list(keys), args=list(arguments))
@@ -273,7 +282,11 @@ class RedisStore(Sheltered):
         if not scripts.is_answer(script, said):
             raise Unusable("foreign", "cannot be used: what it answers is not what Redis would")
         took = self._monotonic() - began
-        self._readings.append((took, int(said[0]) + int(said[1]) / 1e6 - clock - took / 2))
+        if self._has_jumped():
+            self._readings.clear()
+            self._apart = self._wall() - self._monotonic()
+        self._readings.append((took, int(said[0]) + int(said[1]) / 1e6 - began - took / 2))
+        self._began = min(self._readings)[1]
         return list(said[2:])
 
     def _script(self, script: str) -> Any:
@@ -334,7 +347,8 @@ class RedisStore(Sheltered):
     ) -> Answer:
         """Change a page until nobody has written in between."""
         ends, pause = self._monotonic() + self._patience * 4, 0.0
-        known = self._known.get(ref.key)
+        # What is changed depends on the time: that must be right before.
+        known = None if self._has_jumped() else self._known.get(ref.key)
         stand = self._look(ref) if known is None else _Stand(known.version, known.line, known.page, bool(known.version))
         while True:
             self._line = stand.line
