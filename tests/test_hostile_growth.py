@@ -20,7 +20,7 @@ from langchain_core.utils.json import parse_partial_json
 from test_hostile_server import JSON, WELL, greedily_answered, router, serving
 from test_list_client import ZERO, refresh, reply_of, saying
 
-from langchain_openrouter_free import AllModelsFailed, StreamInterrupted
+from langchain_openrouter_free import AllModelsFailed, NoSuitableModel, StreamInterrupted
 from langchain_openrouter_free.books import pages
 from langchain_openrouter_free.books.history import OTHERS, CallRecord, Totals
 from langchain_openrouter_free.books.ledger import Ledger
@@ -103,6 +103,19 @@ def test_a_name_that_is_too_long_is_no_name() -> None:
     listing = Listing.of([{"id": "a" * LONGEST_ID}, {"id": "a" * (LONGEST_ID + 1)}], NOW)
     assert listing is not None
     assert list(listing.rows) == ["a" * LONGEST_ID]
+
+
+@pytest.mark.parametrize("char", ["\n", "\x1b[2J", "\0", "\u202e", "\ud800"])
+def test_a_name_that_would_write_in_a_log_is_no_name(
+    char: str, sim: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is listed, and nearest to one that the user names: nobody is told of it."""
+    listed = [{"id": name, "pricing": ZERO} for name in (f"a/{char}b:free", "a/c:free")]
+    saying(sim, lambda _: reply_of(json.dumps({"data": listed}).encode()))
+    with pytest.raises(NoSuitableModel):
+        make(sim, ["a/b:free"]).invoke("hi")
+    assert "nearest to it are a/c:free" in caplog.text
+    assert f"a/{char}" not in caplog.text
 
 
 def test_lists_that_change_wholly_each_hour_are_forgotten() -> None:

@@ -340,7 +340,8 @@ class Listing:
         rows: dict[str, tuple[Row, ...]] = {}
         for row in found:
             model = row.get("id") if isinstance(row, dict) else None
-            if isinstance(model, str) and len(model) <= LONGEST_ID:
+            # An id stands in logs and on terminals: what could write there by itself is none.
+            if isinstance(model, str) and len(model) <= LONGEST_ID and model.isprintable():
                 rows[model] = (*rows[model], row) if model in rows else (row,)
         return cls(rows, at)
 
