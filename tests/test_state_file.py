@@ -18,7 +18,13 @@ from driving import PATHS, TWENTY, asked, drive, make
 from money_world import FLAT
 from store_helpers import COUNT, Clock, counted, one_more, opened
 
-from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree, FreeQuotaExhausted
+from langchain_openrouter_free import (
+    AllModelsFailed,
+    BudgetExceeded,
+    ChatOpenRouterFree,
+    ConfigurationError,
+    FreeQuotaExhausted,
+)
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import PageRef
 from langchain_openrouter_free.stores.sqlite import SqliteStore
@@ -336,3 +342,22 @@ def test_a_state_that_is_begun_anew_in_an_outage_is_new(tmp_path: Path) -> None:
     assert Path(str(store.begin_anew())).is_file()
     assert not store.degraded
     assert (store.update(COUNT, one_more), store.degraded, place.is_file()) == (1, False, True)
+
+
+@pytest.mark.parametrize("path", ["invoke", "ainvoke"])
+def test_a_python_without_sqlite3_keeps_its_state_in_memory(
+    path: str, sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning says so; nothing is paid for, and there is no file to move away."""
+    monkeypatch.delitem(sys.modules, "langchain_openrouter_free.stores.sqlite", raising=False)
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    paid: dict[str, Any] = {"allow_paid": True, "paid_models": [FLAT["id"]], "budget": 1.0, "max_wait": 0}
+    sim.reset(Scenario(models=[FLAT, TWENTY[0]], scripts={TWENTY[0]: ["ok", "503"]}))
+    model = make(sim, [TWENTY[0]], state=str(tmp_path / "s.sqlite3"), **paid)
+    assert drive(model, path).text
+    with pytest.raises(AllModelsFailed):
+        drive(model, path)
+    assert [chat.model for chat in sim.chats()] == [TWENTY[0]] * 2
+    assert caplog.text.count("has no sqlite3") == 1
+    with pytest.raises(ConfigurationError, match="not kept in a file"):
+        model.forget_everything()

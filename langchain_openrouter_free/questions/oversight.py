@@ -107,12 +107,11 @@ class Oversight(BaseChatModel):
         Raises:
             ConfigurationError: if the state is no file, or it cannot be moved.
         """
-        from langchain_openrouter_free.stores.sqlite import SqliteStore  # noqa: PLC0415 - only where it is asked for
-
-        store = self._accounts().store
-        if not isinstance(store, SqliteStore) or store.path is None:
+        store: Any = self._accounts().store
+        if getattr(store, "path", None) is None or not hasattr(store, "begin_anew"):
             raise ConfigurationError("The state is not kept in a file of this machine: there is nothing to move away.")
         try:
-            return store.begin_anew()
+            kept: str | None = store.begin_anew()
         except OSError as error:
             raise ConfigurationError(f"The state file cannot be moved: {error}.") from error
+        return kept

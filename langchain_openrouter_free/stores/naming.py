@@ -5,6 +5,7 @@ A store is made once for each place, so that all models of a process that name t
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from functools import lru_cache
@@ -14,6 +15,8 @@ from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.homes import absolute
 from langchain_openrouter_free.stores.base import StateStore, is_store
 from langchain_openrouter_free.stores.memory import MemoryStore
+
+logger = logging.getLogger("langchain_openrouter_free")
 
 _PATH_LIKE = re.compile(r"[/\\]|\.(?:sqlite3?|db)$")
 _SERVER = re.compile(r"^(?:rediss?|valkeys?|unix)://", re.IGNORECASE)
@@ -92,6 +95,11 @@ def _file_store_at(place: str) -> StateStore:
 
 @lru_cache(maxsize=64)
 def _file_store(path: Path) -> StateStore:
-    from langchain_openrouter_free.stores.sqlite import SqliteStore  # noqa: PLC0415 - only where it is asked for
-
+    try:
+        from langchain_openrouter_free.stores.sqlite import SqliteStore  # noqa: PLC0415 - only where it is asked for
+    except ImportError as error:
+        # Some systems ship Python's sqlite3 as a package of its own.
+        memory = "the state is kept in this process's memory, unknown to others"
+        logger.warning("The state file %s cannot be used: this Python has no sqlite3 (%s): %s.", path, error, memory)
+        return _StandIn()
     return SqliteStore(path)
