@@ -27,7 +27,7 @@ from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.books.tripwire import Bill
 from langchain_openrouter_free.catalogue import facts
 from langchain_openrouter_free.catalogue.catalogue import LONGEST_ID, MOST_ENTRIES, Listing
-from langchain_openrouter_free.catalogue.fetching import MOST_BYTES
+from langchain_openrouter_free.catalogue.fetching import MOST_BYTES, MOST_VALUES
 from langchain_openrouter_free.catalogue.listings import LISTINGS, encode
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
 from langchain_openrouter_free.judging.refusals import classify
@@ -77,6 +77,17 @@ def test_a_list_of_a_million_models_is_not_read_to_its_end(caplog: pytest.LogCap
         router(server).refresh()
         assert "more than 8388608 bytes" in caplog.text
         assert MOST_BYTES // 1_000_000 <= server.megabytes < 100  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1"])
+def test_a_list_of_too_many_values_is_not_read(value: bytes, sim: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+    """It has fewer bytes than are too many, and would hold the process up for seconds: the last good copy serves."""
+    good = refresh(make(sim, TWENTY[:2]), "sync")
+    body = b'{"data": [' + (value + b",") * 2_500_000 + value + b"]}"
+    assert len(body) < MOST_BYTES
+    saying(sim, lambda _: reply_of(body))
+    assert refresh(make(sim, TWENTY[:2]), "sync") == good
+    assert f"more than {MOST_VALUES} values" in caplog.text
 
 
 @pytest.mark.parametrize("size", [1, 1000])

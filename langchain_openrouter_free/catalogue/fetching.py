@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from langchain_openrouter_free.catalogue.catalogue import MOST_ENTRIES, Listing, Row
+from langchain_openrouter_free.protocol.payloads import values_in
 from langchain_openrouter_free.protocol.unpacking import Unpacker
 from langchain_openrouter_free.values import value_type
 
@@ -22,6 +23,8 @@ LISTS = ("/models/user", "/models")
 # The largest list on record has 1.1 MB (2026-10); this is for all pages together, unpacked. Small values take twenty
 # times as much memory as text.
 MOST_BYTES = 8 * 1024 * 1024
+# The largest list on record has 44,000 values (2026-08). While they are read no event loop of the process goes on.
+MOST_VALUES = 2_000_000
 _MOST_PAGES = 40
 _LONGEST_LINK = 2_000
 _LONGEST_TAG = 200
@@ -83,7 +86,7 @@ class Unpacked:
 
     def __init__(self, coding: str, most: int = MOST_BYTES) -> None:
         self.body = bytearray()
-        self._most = most
+        self._most, self._values = most, 0
         self._unpacker = Unpacker(coding)
 
     def feed(self, data: bytes) -> None:
@@ -92,6 +95,9 @@ class Unpacked:
             self.body += piece
             if len(self.body) > self._most:
                 raise ValueError(f"more than {self._most} bytes")
+            self._values += values_in(piece)
+            if self._values > MOST_VALUES:
+                raise ValueError(f"more than {MOST_VALUES} values")
 
     def whole(self) -> bytes:
         """Return all bytes at the end of the reply."""

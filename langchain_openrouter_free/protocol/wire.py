@@ -17,13 +17,21 @@ from langchain_openrouter_free.protocol.evidence import BROKEN_OFF, LENIENT, Jso
 from langchain_openrouter_free.protocol.floods import ENDLESS, Flood
 from langchain_openrouter_free.protocol.halves import Halves
 from langchain_openrouter_free.protocol.indexing import ToolIndexer
-from langchain_openrouter_free.protocol.payloads import DONE, dicts, mapping, objects, reasoning_of, text_of, word_of
+from langchain_openrouter_free.protocol.payloads import (
+    DONE,
+    dicts,
+    mapping,
+    objects,
+    reasoning_of,
+    text_of,
+    values_in,
+    word_of,
+)
 from langchain_openrouter_free.protocol.spoken import says_something
 
 # An answer of this size is no answer: the longest output limit in the catalogue is far below it.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
-# Nor one of so many values, sixty bytes each once they are read, an object as three: as many as the likelihoods of
-# 27,000 tokens. What stands in the first mebibyte is not counted.
+# Nor one of so many values: as many as the likelihoods of 27,000 tokens. Those of the first mebibyte are not counted.
 MAX_REPLY_VALUES = 4_000_000
 _SHORT = 1024 * 1024
 # Nor does one of its events have so many lines.
@@ -226,7 +234,7 @@ class ReplyReader:
         if self._size > MAX_REPLY_BYTES:
             raise ReplyError(self.status, self.headers, f"a reply of more than {MAX_REPLY_BYTES} bytes")
         if self._size > _SHORT:
-            self._values += data.count(b",") + data.count(b"[") + 3 * data.count(b"{")
+            self._values += values_in(data)
             if self._values > MAX_REPLY_VALUES:
                 raise ReplyError(self.status, self.headers, f"a reply of more than {MAX_REPLY_VALUES} values")
         if len(self._data) > MAX_EVENT_LINES:
