@@ -306,6 +306,7 @@ class BudgetExceeded(AllModelsFailed):
         frees_at: Unix seconds at which the window turns, of several that stand in the way the last one; None for
             `call` and `total`, and where the whole cap would not hold it.
         whose: `"project"` or `"account"` (`account_budget`).
+        why: what makes it so dear, in words; "" where that is its length.
     """
 
     is_retryable = False
@@ -321,17 +322,19 @@ class BudgetExceeded(AllModelsFailed):
         attempts: Sequence[AttemptRecord] = (),
         skipped: Sequence[Skipped] = (),
         whose: str = "project",
+        why: str = "",
     ) -> None:
+        because = f" ({why})" if why else ""
         when = f" It frees up at {at(frees_at)}." if frees_at else ""
         super().__init__(
-            f"The {whose}'s budget a {window} of ${cap} does not hold this paid attempt: it could cost ${asked}, "
-            f"${spent} are spent and ${reserved} reserved.{when}",
+            f"The {whose}'s budget a {window} of ${cap} does not hold this paid attempt: it could cost "
+            f"${asked}{because}, ${spent} are spent and ${reserved} reserved.{when}",
             attempts,
             skipped,
         )
         self.window, self.cap, self.spent, self.reserved, self.asked = window, cap, spent, reserved, asked
-        self.frees_at, self.whose = frees_at, whose
-        self.args = (window, cap, spent, reserved, asked, frees_at, self.attempts, self.skipped, whose)
+        self.frees_at, self.whose, self.why = frees_at, whose, why
+        self.args = (window, cap, spent, reserved, asked, frees_at, self.attempts, self.skipped, whose, why)
 
 
 class InsufficientCredits(AllModelsFailed):

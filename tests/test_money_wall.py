@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -219,6 +220,7 @@ def test_a_packed_file_is_held_back_for_by_the_context(path: str, paid: object, 
         if passes:
             assert drive(model, path, [PACKED]).text
         else:
-            with pytest.raises(BudgetExceeded):
+            with pytest.raises(BudgetExceeded, match=r"all of the model's context.*PaidModel") as caught:
                 drive(model, path, [PACKED])
+            assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
         assert [chat.model for chat in sim.chats() if chat.model == READER["id"]] == [READER["id"]] * passes

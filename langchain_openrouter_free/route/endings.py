@@ -27,6 +27,8 @@ from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, verdict
 from langchain_openrouter_free.protocol.wire import Completion
 from langchain_openrouter_free.route.routing import Route
 
+_ENDLESS = "a file or a film counts as all of the model's context; `PaidModel(..., context=...)` says how long that is"
+
 
 class Ending(StrEnum):
     """How a call failed."""
@@ -231,4 +233,5 @@ def _budget_exceeded(short: Shortfall, route: Route, book: Ledger, now: float) -
         tuple(route.trail),
         route.skipped(book, now),
         short.whose,
+        _ENDLESS if route.needs.inputs & {"file", "video"} else "",
     )
