@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from driving import TWENTY, book_of, drive, make
@@ -15,7 +16,7 @@ from langchain_openrouter_free.books.breaker import FIXED
 from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.books.pages import decode, encode
 from langchain_openrouter_free.books.quota import DAY, MINUTE, Full, Limits, Slot, Windows
-from langchain_openrouter_free.clock import SystemClock
+from langchain_openrouter_free.clock import SystemClock, runs_as_the_machines
 from langchain_openrouter_free.engine.bookkeeping import Accounts
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.simulator import Scenario, Simulator
@@ -192,15 +193,57 @@ class Wrong(SystemClock):
         return time.time() + self.by
 
 
+class Fast(Wrong):
+    """A clock that runs so many times as fast as the machine's."""
+
+    speed = 60.0
+
+    def now(self) -> float:
+        return super().now() + time.monotonic() * (self.speed - 1)
+
+
+class Slow(Fast):
+    """One that runs at half the speed."""
+
+    speed = 0.5
+
+
+class Ticking(FakeClock):
+    """One that goes on by a second whenever it is looked at."""
+
+    def now(self) -> float:
+        self.advance(1.0)
+        return super().now()
+
+
+class Keyless(Wrong):
+    """One that can be no key of a table."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("kind", "runs"),
+    [(SystemClock, True), (Wrong, True), (Keyless, True), (Fast, False), (Slow, False), (Ticking, False)],
+)
+def test_a_clock_runs_as_the_machines_does_or_keeps_its_own_time(kind: type[SystemClock], *, runs: bool) -> None:
+    """Many at once, on a machine that has other things to do: what comes in between changes nothing."""
+    clocks = [kind() for _ in range(30)]
+    found = list(ThreadPoolExecutor(6).map(runs_as_the_machines, clocks))
+    assert found == [runs] * 30
+    assert [runs_as_the_machines(clock) for clock in clocks[:3]] == [runs] * 3
+
+
 def test_the_shared_time_is_the_servers(shared: Server) -> None:
     """Whatever this machine's clock says, and another one that runs with it; a clock of its own keeps its time."""
-    wrong, fake = Wrong(-HOUR), FakeClock()
+    wrong, fake, fast = Wrong(-HOUR), FakeClock(), Fast()
     store = RedisStore(shared.url, wall=wrong.now, warn=fail)
-    times = {clock: Accounts(store, "a", "p").time(clock) for clock in (wrong, Wrong(9 * HOUR), fake)}
-    assert [one.now() - clock.now() for clock, one in times.items()] == pytest.approx([0.0] * 3, abs=1.0)
+    times = {clock: Accounts(store, "a", "p").time(clock) for clock in (wrong, Wrong(9 * HOUR), fake, fast)}
+    assert [one.now() - clock.now() for clock, one in times.items()] == pytest.approx([0.0] * 4, abs=1.0)
     store.update(COUNT, one_more)
     assert [one.now() - time.time() for one in times.values()][:2] == pytest.approx([0.0] * 2, abs=1.0)
     assert times[fake].now() == fake.now()
+    assert times[fast].now() == pytest.approx(fast.now(), abs=1.0)
 
 
 @pytest.mark.parametrize("is_told", [True, False])
