@@ -294,7 +294,8 @@ def test_a_connection_that_is_closed_while_it_is_read_is_left_to_who_reads(
     def script(connection: socket.socket, over: threading.Event) -> None:
         with tls.wrap_socket(connection, server_side=True) if secured else connection as speaking:
             is_asked = speaking.recv(65536).startswith(b"POST")
-            speaking.sendall(begun if is_asked else b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            none = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            speaking.sendall(begun if is_asked else none)
             over.wait(30 * is_asked)
 
     with Bare(script) as server, ThreadPoolExecutor(1) as threads:
