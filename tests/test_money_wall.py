@@ -200,6 +200,16 @@ READER: dict[str, Any] = {
 }
 
 
+def test_a_file_of_text_is_no_packed_one() -> None:
+    """Its bytes bound it, so what it may cost is no matter of the context, and the error does not say so."""
+    text = {"type": "file", "base64": "AAAA" * 50_000, "mime_type": "text/plain", "filename": "a.txt"}
+    laws = Scenario(models=[{**READER, "context_length": 1_000_000}, TWENTY[0]], scripts={TWENTY[0]: "503"})
+    with Simulator(laws) as sim:
+        model = make(sim, [TWENTY[0]], **{**PAYING, "paid_models": [READER["id"]], "budget": "$0.10"})
+        with pytest.raises(BudgetExceeded, match=r"it could cost \$0\.15\d+, \$0 are spent"):
+            model.invoke([HumanMessage([text])])
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("paid", "budget", "passes"),

@@ -44,6 +44,7 @@ class Shortfall:
         cap, spent, reserved, asked: amounts.
         frees_at: Unix seconds at which the window turns; None for `call`, `total`, and what is above the cap.
         whose: `"project"` or `"account"`.
+        endless: whether nothing but the model's context bounds what was asked for.
     """
 
     window: str
@@ -53,6 +54,7 @@ class Shortfall:
     asked: int
     frees_at: float | None
     whose: str = "project"
+    endless: bool = False
 
     def lasts(self) -> float:
         """Until when it stands in the way; for ever where nothing but the user makes room."""

@@ -7,6 +7,7 @@ attempt must be held back in both. Every method is one atomic update of each, al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -150,7 +151,8 @@ class Payments:
             most = money.affordable_tokens(prices, need, room, now)
             tokens = tokens if most is None else max(min(tokens, most), min(tokens, LEAST_TOKENS))
         amount = money.worst_case(prices, need, tokens, now)
-        return book.shortfall(budget, amount, now, pocket.whose, kept=kept) or Held(held.key, tokens), amount
+        short = book.shortfall(budget, amount, now, pocket.whose, kept=kept)
+        return Held(held.key, tokens) if short is None else replace(short, endless=need.endless), amount
 
     @property
     def _is_degraded(self) -> bool:

@@ -233,5 +233,5 @@ def _budget_exceeded(short: Shortfall, route: Route, book: Ledger, now: float) -
         tuple(route.trail),
         route.skipped(book, now),
         short.whose,
-        _ENDLESS if route.needs.inputs & {"file", "video"} else "",
+        _ENDLESS if short.endless else "",
     )
