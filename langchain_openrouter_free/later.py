@@ -1,8 +1,8 @@
 """Modules that are read when something of them is first used: what a program never asks for costs it no start.
 
-Where a class has methods that few programs call, its module says
-`figures = Later("langchain_openrouter_free.books.figures")` in place of the import, and the import itself for type
-checkers. Unlike an import within a function it leaves the method's annotations true for whoever evaluates them:
+Where a class has methods that few programs call, or what it needs is needed by calls alone, its module says
+`figures, ledger = modules("books.figures", "books.ledger")` in place of the imports, and the imports themselves for
+type checkers. Unlike an import within a function it leaves the method's annotations true for whoever evaluates them:
 `typing.get_type_hints`, and what makes a tool of a method.
 """
 

@@ -281,6 +281,12 @@ def test_a_certificate_that_is_vouched_for_gets_the_key(path: str, tls: ssl.SSLC
         assert len(set(server.callers)) == (2 if path in ("invoke", "stream") else 3)
 
 
+def asking(server: Bare, *, secured: bool) -> ChatOpenRouterFree:
+    """A router in front of a server below HTTP, with or without TLS."""
+    url = server.base_url.replace("http", "https" if secured else "http", 1)
+    return ChatOpenRouterFree(api_key="sk-or-v1-secret", base_url=url, models=TWENTY[:1], state=MemoryStore())
+
+
 @pytest.mark.usefixtures("vouched_for")
 @pytest.mark.parametrize("threaded", [False, True], ids=["alone", "under a thread"])
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
@@ -299,12 +305,7 @@ def test_a_connection_that_is_closed_while_it_is_read_is_left_to_who_reads(
             over.wait(30 * is_asked)
 
     with Bare(script) as server, ThreadPoolExecutor(1) as threads:
-        model = ChatOpenRouterFree(
-            api_key="sk-or-v1-secret",
-            base_url=server.base_url.replace("http", "https" if secured else "http", 1),
-            models=TWENTY[:1],
-            state=MemoryStore(),
-        )
+        model = asking(server, secured=secured)
         stream = model.stream("hi")
         assert next(stream).text
         (used,) = CLIENTS.sync_to_keep().connections.busy
@@ -349,12 +350,7 @@ def test_what_stands_behind_a_reply_in_any_layer_answers_no_other_call(
     if not secured:
         monkeypatch.setattr(exchange, "_READ", length)
     with Bare(script) as server:
-        model = ChatOpenRouterFree(
-            api_key="sk-or-v1-secret",
-            base_url=server.base_url.replace("http", "https" if secured else "http", 1),
-            models=TWENTY[:1],
-            state=MemoryStore(),
-        )
+        model = asking(server, secured=secured)
 
         async def thrice() -> list[str]:
             return [await _text(model, path) for _ in range(3)]

@@ -26,7 +26,7 @@ _TOOL_PREAMBLE = 600
 _PER_IMAGE = 16_384
 # Nothing is known of what stands behind a link.
 _PER_LINK = 16_384
-# What a clip packs into its bytes at the usual rates, and at the lowest ones of these two kinds of sound.
+# At the usual rates a clip has no more tokens for its bytes; these two kinds of sound have no more at their lowest.
 _SOUNDS = frozenset({"wav", "mp3"})
 _BYTES_PER_TOKEN = {"file": 1, "input_audio": 16, "video_url": 16}
 
@@ -92,8 +92,8 @@ def is_linked(part: Mapping[str, Any]) -> bool:
 def is_endless(part: Mapping[str, Any]) -> bool:
     """Tell whether its bytes bound a part's tokens no more than a link does.
 
-    A file's text is packed, a film or a sound may be still for an hour. Text is what it is, and the two kinds of sound
-    that are documented for each model, wav and mp3, cannot be packed further than is counted here.
+    A file's text is packed, a film or a sound may be still for an hour. Text is what it is, and wav and mp3 cannot be
+    packed further than is counted here.
     """
     kind, body = str(part.get("type")), _body(part)
     if kind == "file":

@@ -25,7 +25,7 @@ from langchain_openrouter_free.engine.sources import Source, Stopwatch
 from langchain_openrouter_free.errors import RequestRejected
 from langchain_openrouter_free.judging.shapes import asked
 from langchain_openrouter_free.judging.verdicts import Kind, Verdict, verdict
-from langchain_openrouter_free.later import Later
+from langchain_openrouter_free.later import modules
 from langchain_openrouter_free.protocol.evidence import tidy
 from langchain_openrouter_free.protocol.wire import Completion, Delta
 from langchain_openrouter_free.request.audience import Listeners, name_served
@@ -41,9 +41,7 @@ if TYPE_CHECKING:
     from langchain_openrouter_free.request import external, packages
     from langchain_openrouter_free.words import restarts
 else:
-    external = Later("langchain_openrouter_free.request.external")
-    packages = Later("langchain_openrouter_free.request.packages")
-    restarts = Later("langchain_openrouter_free.words.restarts")
+    external, packages, restarts = modules("request.external", "request.packages", "words.restarts")
 
 log = logging.getLogger("langchain_openrouter_free")
 

@@ -16,6 +16,8 @@ Fold: TypeAlias = Callable[[Page | None, list[str]], Page]
 # Of a page that cannot be read so much is kept for people, in characters (bytes where it is none of text): a list of
 # models comes from the network, and must not fill a disk.
 LONGEST_ASIDE = 1_048_576
+# What follows where the place of a state cannot be used.
+IN_MEMORY = "the state is kept in this process's memory, unknown to others"
 
 
 @value_type()

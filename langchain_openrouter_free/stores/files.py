@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from langchain_openrouter_free import homes
 from langchain_openrouter_free.errors import ConfigurationError
+from langchain_openrouter_free.stores.base import IN_MEMORY
 
 if sys.platform != "win32":
     import fcntl
@@ -52,7 +53,7 @@ def usual_path() -> Path | None:
     try:
         return default_path()
     except ConfigurationError as error:
-        logger.warning("%s Until then the state is kept in this process's memory, unknown to others.", error)
+        logger.warning("%s Until then %s.", error, IN_MEMORY)
         return None
 
 

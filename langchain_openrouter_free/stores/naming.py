@@ -13,7 +13,7 @@ from pathlib import Path
 
 from langchain_openrouter_free.errors import ConfigurationError
 from langchain_openrouter_free.homes import absolute
-from langchain_openrouter_free.stores.base import StateStore, is_store
+from langchain_openrouter_free.stores.base import IN_MEMORY, StateStore, is_store
 from langchain_openrouter_free.stores.memory import MemoryStore
 
 logger = logging.getLogger("langchain_openrouter_free")
@@ -99,7 +99,6 @@ def _file_store(path: Path) -> StateStore:
         from langchain_openrouter_free.stores.sqlite import SqliteStore  # noqa: PLC0415 - only where it is asked for
     except ImportError as error:
         # Some systems ship Python's sqlite3 as a package of its own.
-        memory = "the state is kept in this process's memory, unknown to others"
-        logger.warning("The state file %s cannot be used: this Python has no sqlite3 (%s): %s.", path, error, memory)
+        logger.warning("The state file %s cannot be used: this Python has no sqlite3 (%s): %s.", path, error, IN_MEMORY)
         return _StandIn()
     return SqliteStore(path)

@@ -217,7 +217,10 @@ class RedisStore(Sheltered):
 
     def _has_jumped(self) -> bool:
         """Tell whether this machine's clock was set, or the machine slept, since the server told its time."""
-        return abs(self._wall() - self._monotonic() - self._apart) > _JUMP
+        return abs(self._between_clocks() - self._apart) > _JUMP
+
+    def _between_clocks(self) -> float:
+        return self._wall() - self._monotonic()
 
     def __repr__(self) -> str:
         return f"RedisStore({self._place!r})"
@@ -284,7 +287,7 @@ class RedisStore(Sheltered):
         took = self._monotonic() - began
         if self._has_jumped():
             self._readings.clear()
-            self._apart = self._wall() - self._monotonic()
+            self._apart = self._between_clocks()
         self._readings.append((took, int(said[0]) + int(said[1]) / 1e6 - began - took / 2))
         self._began = min(self._readings)[1]
         return list(said[2:])

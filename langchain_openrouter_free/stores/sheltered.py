@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from langchain_openrouter_free import forks
-from langchain_openrouter_free.stores.base import Answer, Change, Fold, Page, PageRef, Row
+from langchain_openrouter_free.stores.base import IN_MEMORY, Answer, Change, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.memory import MemoryStore
 from langchain_openrouter_free.values import Newer
 
@@ -238,9 +238,8 @@ class Sheltered(ABC):
         if page is not None:
             self._doubt(key, name, page)
         self._back_at = self._monotonic() + self._retry_after
-        means = "the state is kept in this process's memory, unknown to others"
         again = f"it is tried again every {self._retry_after:g} s"
-        self._warn_once(trouble.kind, f"{trouble}: {means}; {again}.")
+        self._warn_once(trouble.kind, f"{trouble}: {IN_MEMORY}; {again}.")
 
     def _forget_outage(self) -> None:
         """Keep nothing of an outage, as if there had been none."""
