@@ -32,6 +32,7 @@ OTHERS = {
     "engine.delivery",
     "engine.timeouts",
     "errors",
+    "jsontext",
     "questions.checkup",
     "questions.standing",
     "report.charts",

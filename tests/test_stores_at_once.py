@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from store_helpers import COUNT, counted, one_more
 
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.stores import MemoryStore, at_once, connection
+from langchain_openrouter_free.stores.base import PageRef
 from langchain_openrouter_free.stores.sqlite import SqliteStore
 
 
@@ -131,23 +133,37 @@ def test_a_file_that_is_deleted_in_between_is_made_anew(store: SqliteStore, path
     assert at_once(store, never) is None
 
 
-def test_the_disk_is_waited_for_elsewhere(store: SqliteStore, path: Path) -> None:
-    """The log is emptied by an update that may wait, before a commit has to; it stays short."""
+TEXT: PageRef[str] = PageRef("text", str, str)
+
+
+@pytest.mark.parametrize("row", [None, 900, 9_000], ids="row of {}".format)
+@pytest.mark.parametrize("length", [100, 1_100, 10_000, 90_000])
+def test_the_disk_is_waited_for_elsewhere(store: SqliteStore, path: Path, length: int, row: int | None) -> None:
+    """The log is emptied by an update that may wait, before a commit has to; it stays short, however long the texts."""
     said: list[str] = []
     file = store._file
     assert file is not None
-    file._connection.set_trace_callback(said.append)
-    longest = 0
-    for _ in range(5 * connection._CHECKPOINT):
+    file._connection.set_trace_callback(lambda statement: said.append(statement[:50]))
+    lot, log = random.Random(1), path.with_name(path.name + "-wal")
+    longest, emptied = 0, list[int]()
+
+    def update() -> int:
+        # Another length each time, so that the text is written as a whole.
+        text = lot.choice("abc") * lot.randrange(length * 9 // 10, length)
+        told = None if row is None else ("log", 1.0, "r" * row)
+        return store.update_and_append(TEXT, lambda _: (text, 1), lambda _: told)
+
+    while len(emptied) < 3:
         said.clear()
-        if at_once(store, lambda: store.update(COUNT, one_more)) is None:
-            store.update(COUNT, one_more)
+        if at_once(store, update) is None:
+            update()
             assert any("wal_checkpoint" in statement for statement in said)
+            emptied.append(0)
         else:
             assert not any("wal_checkpoint" in statement for statement in said)
-        longest = max(longest, path.with_name(path.name + "-wal").stat().st_size)
-    assert counted(store) == 1 + 5 * connection._CHECKPOINT
+        longest = max(longest, log.stat().st_size)
     assert longest < 1000 * 4096  # where SQLite's own checkpoint begins
+    assert longest > 250 * 4096  # emptied when there is something to empty
 
 
 def test_a_file_without_a_log_is_always_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

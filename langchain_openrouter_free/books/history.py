@@ -18,6 +18,7 @@ from typing import Any
 from langchain_openrouter_free.books.budget import NANO
 from langchain_openrouter_free.books.quota import Quota
 from langchain_openrouter_free.errors import AttemptRecord, route_facts
+from langchain_openrouter_free.jsontext import writer
 from langchain_openrouter_free.values import check_version, moment_of, value_type
 
 # Rows older than this are folded, and counts of days older than that are dropped, in seconds.
@@ -39,7 +40,7 @@ _WHOLE, _WORD, _NUMBER = int | None, str | None, float | int
 _ROW = (_NUMBER, str, str, _WORD, bool, _NUMBER, _WORD, _WHOLE, _WHOLE, _WHOLE)
 _ATTEMPT = (str, str, str, _WHOLE, str, _NUMBER | None, _NUMBER, _NUMBER | None)
 _QUOTA = (int, _WHOLE, int, _WHOLE)
-_JSON = json.JSONEncoder(separators=(",", ":"))
+_WRITTEN = writer()
 
 
 @value_type(frozen=True)
@@ -101,7 +102,7 @@ class CallRecord:
         more = [self.provider, self.cost, self.prompt_tokens, self.completion_tokens, self.quota and self.quota[:4]]
         while more and more[-1] is None:
             more.pop()
-        return _JSON.encode([VERSION, self.at, *row, tried, *more])
+        return _WRITTEN([VERSION, self.at, *row, tried, *more])
 
     @classmethod
     def decode(cls, text: str) -> CallRecord:
@@ -163,7 +164,7 @@ class Totals:
 
     def encode(self) -> str:
         """Write them as text."""
-        return _JSON.encode({"v": VERSION, "days": self.days, "unread": self.unread})
+        return _WRITTEN({"v": VERSION, "days": self.days, "unread": self.unread})
 
     @classmethod
     def decode(cls, text: str) -> Totals:

@@ -17,13 +17,14 @@ from langchain_openrouter_free.books.health import Health
 from langchain_openrouter_free.books.ledger import Hold, Ledger, Metered, Stated
 from langchain_openrouter_free.books.quota import Use, Windows
 from langchain_openrouter_free.books.tripwire import Quarantine
+from langchain_openrouter_free.jsontext import writer
 from langchain_openrouter_free.judging.traits import Traits
 from langchain_openrouter_free.judging.verdicts import Kind
 from langchain_openrouter_free.values import check_version, moment_of, value_type
 
 VERSION = 2
 
-_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+_ENCODE = writer()
 _Known = Cooldown | Health | Metered | Traits
 
 

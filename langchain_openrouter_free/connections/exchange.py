@@ -19,8 +19,9 @@ import h11
 import httpcore
 import httpx
 
-from langchain_openrouter_free.connections.framing import Broken, Framing, joined
+from langchain_openrouter_free.connections.framing import Broken, Framing
 from langchain_openrouter_free.connections.network import AsyncDeadlineStream, DeadlineStream
+from langchain_openrouter_free.protocol.headers import Headers, joined
 
 # As the HTTP client's pools would: so many connections are kept for another request, each for so long, in seconds.
 MOST_KEPT, KEPT_SECONDS = 100, 60.0
@@ -92,7 +93,7 @@ class Opened(NamedTuple, Generic[B, E]):
     """
 
     status: int
-    headers: dict[str, str]
+    headers: Headers
     stream: B
     close: Callable[[], E]
 
@@ -101,12 +102,12 @@ OpenedReply = Opened[Iterable[bytes], None]
 OpenedAsyncReply = Opened[AsyncIterable[bytes], Coroutine[Any, Any, None]]
 
 
-def told(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+def told(raw: list[tuple[bytes, bytes]]) -> Headers:
     """Return the headers of a reply by their names in small letters."""
     try:
         return joined([(name.decode("ascii"), value.decode("ascii")) for name, value in raw])
     except UnicodeDecodeError:
-        return dict(httpx.Headers(raw).items())
+        return joined(httpx.Headers(raw).items())
 
 
 class Connections(Generic[S]):
@@ -233,7 +234,7 @@ class _Exchange(Generic[S]):
         return httpcore.Origin(*self._place.origin)
 
     @property
-    def head(self) -> tuple[int, dict[str, str]]:
+    def head(self) -> tuple[int, Headers]:
         """The status and the headers of the reply."""
         by_client = self._by_client
         if by_client is not None:

@@ -9,8 +9,9 @@ Pure: bytes go in, bytes come out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from enum import IntEnum, auto
+
+from langchain_openrouter_free.protocol.headers import Headers, joined
 
 # A head in which nothing needs a second look: its status, and its other lines.
 _HEAD = re.compile(
@@ -26,15 +27,6 @@ _DIGITS, _MOST_DIGITS = b"0123456789ABCDEFabcdef", 8
 # Longer heads and lines that give a size are the HTTP client's business.
 _LONGEST_HEAD, _LONGEST_LINE = 65_536, 1024
 _LINE = b"\r\n"
-
-
-def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return headers by their names in small letters; of one that is there twice, both values."""
-    told: dict[str, str] = {}
-    for field, value in fields:
-        name = field.lower()
-        told[name] = f"{told[name]}, {value}" if name in told else value
-    return told
 
 
 class Broken(Exception):
@@ -67,7 +59,7 @@ class Framing:
 
     def __init__(self) -> None:
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self.headers = Headers()
         self._at = _At.HEAD
         self._head = b""
         # What came and was not read: of the head, of a line that gives a size, or what stands behind the end.

@@ -30,7 +30,9 @@ from langchain_openrouter_free.errors import AttemptRecord, FreeModelBilled, Str
 from langchain_openrouter_free.judging.answers import ENDLESS, ERROR, MOST_CALLS, judge
 from langchain_openrouter_free.judging.refusals import classify
 from langchain_openrouter_free.judging.verdicts import Kind, Scope, Step, Verdict, answered, verdict
-from langchain_openrouter_free.protocol.evidence import Json, error_of, header, tidy
+from langchain_openrouter_free.protocol.evidence import Json, error_of, tidy
+from langchain_openrouter_free.protocol.headers import header
+from langchain_openrouter_free.protocol.payloads import tokens_of
 from langchain_openrouter_free.protocol.spoken import Opening
 from langchain_openrouter_free.protocol.wire import Assembly, Completion, Delta, ReplyError
 from langchain_openrouter_free.route.candidate import Road
@@ -42,15 +44,8 @@ log = logging.getLogger("langchain_openrouter_free")
 
 # The header with the service's id of an answer (recorded 2026), and the most that is kept of one.
 _ANSWER_ID, _LONGEST_ID = "x-generation-id", 100
-# More tokens than this are a mistake of the reply, and may be more than a float can hold.
-_ABSURD = 10**9
 # Contents within so many seconds came as one piece.
 _SHORTEST_SPAN = 0.2
-
-
-def tokens_of(stated: object) -> int | None:
-    """Return a number of tokens as a reply states it; None for what is no such number."""
-    return stated if isinstance(stated, int) and not isinstance(stated, bool) and 0 <= stated < _ABSURD else None
 
 
 class AttemptFailed(Exception):

@@ -9,13 +9,14 @@ from langchain_openrouter_free.books.budget import cost_of
 from langchain_openrouter_free.books.history import CallRecord
 from langchain_openrouter_free.books.ledger import Ledger
 from langchain_openrouter_free.clock import Clock
-from langchain_openrouter_free.engine.attempt import Attempt, Recalled, tokens_of
+from langchain_openrouter_free.engine.attempt import Attempt, Recalled
 from langchain_openrouter_free.engine.bookkeeping import Books, Settled
 from langchain_openrouter_free.engine.delivery import Delivery
 from langchain_openrouter_free.engine.roads import Moment, Roads
 from langchain_openrouter_free.errors import AttemptRecord, OpenRouterFreeError
 from langchain_openrouter_free.judging.verdicts import Kind
 from langchain_openrouter_free.protocol.evidence import tidy
+from langchain_openrouter_free.protocol.payloads import tokens_of
 from langchain_openrouter_free.route.endings import Ending, ending_of, error_of_call, no_valid_object
 from langchain_openrouter_free.route.routing import Route
 

@@ -17,7 +17,8 @@ from langchain_openrouter_free.clock import Clock
 from langchain_openrouter_free.connections.deadlines import Deadline
 from langchain_openrouter_free.connections.transport import AsyncReply, Outgoing, Reply, TransportFault
 from langchain_openrouter_free.engine.timeouts import Timeouts
-from langchain_openrouter_free.protocol.evidence import header, http_date
+from langchain_openrouter_free.protocol.evidence import http_date
+from langchain_openrouter_free.protocol.headers import header
 from langchain_openrouter_free.protocol.wire import Delta, ReplyError, ReplyReader
 
 # After the finish reason only usage can follow: an answer is not lost because that never comes.

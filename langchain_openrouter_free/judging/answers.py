@@ -143,6 +143,8 @@ def _flaws(said: Completion, terms: Terms, *, complete: bool, failed: bool) -> I
         ended = _end_flaw(said, complete=complete) or _content_flaw(said, terms)
         if ended is not None:
             yield ended
+    if not said.tool_calls:
+        return
     for call in said.tool_calls:
         flaw = _call_flaw(call, terms)
         if flaw is not None:

@@ -13,7 +13,8 @@ from functools import lru_cache
 from langchain_openrouter_free.judging.shortcomings import named, sizes
 from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, Scope, Verdict, verdict
 from langchain_openrouter_free.judging.waits import named_until, window_of
-from langchain_openrouter_free.protocol.evidence import Evidence, compiled, decode, gather, header, says_of_time
+from langchain_openrouter_free.protocol.evidence import Evidence, compiled, decode, gather, says_of_time
+from langchain_openrouter_free.protocol.headers import header
 from langchain_openrouter_free.values import value_type
 
 

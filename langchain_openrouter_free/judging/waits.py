@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from langchain_openrouter_free.protocol.evidence import Evidence, compiled, header, number
+from langchain_openrouter_free.protocol.evidence import Evidence, compiled, number
+from langchain_openrouter_free.protocol.headers import header
 from langchain_openrouter_free.values import value_type
 
 _LENGTHS = {"minute": 60.0, "day": 86_400.0}

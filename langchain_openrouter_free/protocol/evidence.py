@@ -17,6 +17,7 @@ from functools import cache, lru_cache
 from typing import Any, Never, cast
 
 from langchain_openrouter_free.keys import hidden
+from langchain_openrouter_free.protocol.headers import header
 from langchain_openrouter_free.values import value_type
 
 Json = dict[str, Any]
@@ -141,16 +142,6 @@ class Evidence:
     resets: tuple[float, ...] = ()
     limit: int | None = None
     affords: int | None = None
-
-
-def header(headers: Mapping[str, str] | None, name: str) -> str | None:
-    """Return a header whatever the case of its name."""
-    if not headers:
-        return None
-    wanted = name.lower()
-    if wanted in headers:
-        return str(headers[wanted])
-    return next((str(v) for k, v in headers.items() if str(k).lower() == wanted), None)
 
 
 def number(value: object) -> float | None:

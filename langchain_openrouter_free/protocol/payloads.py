@@ -11,6 +11,8 @@ from langchain_openrouter_free.protocol.evidence import LENIENT, Json
 
 # What ends a stream; compared by `is`.
 DONE = Json()
+# More tokens than this are a mistake of the reply, and may be more than a float can hold.
+_MOST_TOKENS = 10**9
 
 
 def values_in(data: bytes) -> int:
@@ -77,3 +79,8 @@ def mapping(value: object) -> Json | None:
 def word_of(value: object) -> str | None:
     """Return what is a text that is not empty."""
     return value if isinstance(value, str) and value else None
+
+
+def tokens_of(stated: object) -> int | None:
+    """Return a number of tokens as a reply states it; None for what is no such number."""
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) and 0 <= stated < _MOST_TOKENS else None

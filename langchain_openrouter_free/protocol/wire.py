@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from langchain_openrouter_free.protocol.alike import Alike
-from langchain_openrouter_free.protocol.evidence import BROKEN_OFF, LENIENT, Json, error_of, header
+from langchain_openrouter_free.protocol.evidence import BROKEN_OFF, LENIENT, Json, error_of
 from langchain_openrouter_free.protocol.floods import ENDLESS, Flood
 from langchain_openrouter_free.protocol.halves import Halves
+from langchain_openrouter_free.protocol.headers import header
 from langchain_openrouter_free.protocol.indexing import ToolIndexer
 from langchain_openrouter_free.protocol.payloads import (
     DONE,

@@ -14,7 +14,7 @@ from typing import Any
 from langchain_openrouter_free.simulator.brain import Answer, ToolCall
 from langchain_openrouter_free.simulator.catalogue import Row
 from langchain_openrouter_free.simulator.failure import Failure
-from langchain_openrouter_free.simulator.reply import Json, encode
+from langchain_openrouter_free.simulator.reply import Json, encode, quoted
 
 COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -119,7 +119,7 @@ def deltas(answer: Answer, voice: Voice) -> list[bytes]:
 def _filled(voice: Voice, form: Json, texts: list[str]) -> list[bytes]:
     """An event for each text, which stands in the form's blanks; what they have in common is written once."""
     parts = event(voice, form).split(encode(_BLANK)) if texts else []
-    return [encode(text).join(parts) for text in texts]
+    return [quoted(text).join(parts) for text in texts]
 
 
 def finish_events(answer: Answer, voice: Voice) -> list[bytes]:

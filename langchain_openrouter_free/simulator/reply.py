@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from json.encoder import encode_basestring
 from typing import Any
 
 Json = dict[str, Any]
@@ -63,6 +64,11 @@ class Reply:
 def encode(value: Any) -> bytes:
     """JSON as the service writes it: compact, and with its letters unescaped."""
     return _ENCODER.encode(value).encode()
+
+
+def quoted(text: str) -> bytes:
+    """A text alone, as JSON: what an encoder does with it after it has seen that it is one."""
+    return encode_basestring(text).encode()
 
 
 def json_reply(status: int, value: Any, *, behaviour: str = "ok", **headers: str) -> Reply:

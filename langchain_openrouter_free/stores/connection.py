@@ -43,9 +43,13 @@ _LONGEST_PAUSE = 0.01
 # More texts of pages that cannot be read are not kept, the newest first.
 MOST_ASIDE = 16
 
-# After so many commits the log is emptied where that may take its time. They are some 600 pages of the 1000 after which
-# SQLite does it in the midst of a commit.
-_CHECKPOINT = 100
+# After so many pages the log is emptied where that may take its time: after 1000, SQLite does it amid a commit.
+_CHECKPOINT = 600
+_PAGE = 4096  # bytes of one, as SQLite makes them
+# A longer text has pages of its own; written anew, it takes others, and those it had are free: both are written.
+_LONGEST_BESIDE, _MOVED = 1000, 3
+# A row of a log, and its places in the indices.
+_ROW = 4
 
 _MODE = "rw"  # the file is made by us, with its rights, never by SQLite
 
@@ -67,7 +71,7 @@ class Connection:
         # Taken before the file is opened: one that is replaced in between is noticed at the next update.
         self.identity = identity(path)
         self._wal = wal
-        self._commits = 0
+        self._written = 0  # pages, about
         self._connection = sqlite3.connect(
             f"{path.as_uri()}?mode={_MODE}", uri=True, timeout=0, isolation_level=None, check_same_thread=False
         )
@@ -134,19 +138,18 @@ class Connection:
     @property
     def is_prompt(self) -> bool:
         """Whether the next commit waits for nobody and for no disk: it goes into a write-ahead log that is short."""
-        return self._wal and self._commits < _CHECKPOINT
+        return self._wal and self._written < _CHECKPOINT
 
     def checkpoint(self) -> None:
         """Take what was committed out of the write-ahead log, if it is time to: that waits for the disk."""
-        if self._wal and self._commits >= _CHECKPOINT:
-            self._commits = 0
+        if self._wal and self._written >= _CHECKPOINT:
+            self._written = 0
             with contextlib.suppress(sqlite3.Error):  # another connection is at it
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def commit(self, patience: float) -> None:
         """End the transaction."""
         self.execute("COMMIT", patience=patience)
-        self._commits += 1
 
     def rollback(self) -> None:
         """Undo what the transaction did, if there is one."""
@@ -183,6 +186,7 @@ class Connection:
 
     def write(self, key: str, text: str, *, is_new: bool) -> None:
         """Keep a page's text in the place of what was there; `is_new`: nothing was."""
+        self._written += 1 if len(text) <= _LONGEST_BESIDE else 1 + _MOVED + 2 * len(text) // _PAGE
         if is_new:
             self._connection.execute("INSERT INTO pages VALUES (?, ?)", (key, text))
         else:
@@ -198,6 +202,7 @@ class Connection:
 
     def append(self, log: str, at: float, text: str) -> None:
         """Add one row."""
+        self._written += _ROW + len(text) // _PAGE
         self._connection.execute("INSERT INTO history (log, at, text) VALUES (?, ?, ?)", (log, at, text))
 
     def recent(self, log: str, limit: int) -> list[tuple[float, str]]:

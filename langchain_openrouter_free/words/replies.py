@@ -285,7 +285,8 @@ def _count(value: object) -> int | None:
 
 
 def _details(given: object, names: Mapping[str, str]) -> dict[str, int]:
-    counts = {ours: _count(_mapping(given).get(theirs)) for ours, theirs in names.items()}
+    held = _mapping(given)
+    counts = {ours: _count(held.get(theirs)) for ours, theirs in names.items()}
     return {ours: count for ours, count in counts.items() if count is not None}
 
 

@@ -7,17 +7,19 @@ of a prompt is kept, only hashes. Knows no route: whether the model is asked aga
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
+
+from langchain_openrouter_free.jsontext import writer
 
 # Most conversations that are remembered, and for how many seconds after their last answer.
 MOST, AGE = 10_000, 6 * 3600.0
 
-_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+_WRITTEN = writer(ascii_only=False, default=str)
 # A text with more characters is hashed as it is: to write a picture as JSON takes as long as all else of its call.
 _LONG = 10_000
 
@@ -41,7 +43,7 @@ def traces(
     The latter, the latest first, are names under which it was known when it was answered. Two conversations that
     merely begin alike, with the same examples for instance, have none of them in common that was ever answered.
     """
-    told = hashlib.sha256(_bytes([account, list(ranking)]))
+    told = _begun(account, tuple(ranking)).copy()
     before: list[bytes] = []
     for message in messages:
         if message.get("role") == "assistant":
@@ -55,6 +57,11 @@ def traces(
     return told.digest(), before[::-1]
 
 
+@lru_cache(maxsize=64)
+def _begun(account: str, ranking: tuple[str, ...]) -> hashlib._Hash:
+    return hashlib.sha256(_bytes([account, list(ranking)]))
+
+
 def _shortened(value: Any, long: list[str]) -> Any:
     """Return a content with the length of each long text in its place; the text itself comes into a list."""
     if isinstance(value, str) and len(value) > _LONG:
@@ -66,7 +73,7 @@ def _shortened(value: Any, long: list[str]) -> Any:
 
 
 def _bytes(value: object) -> bytes:
-    return _JSON.encode(value).encode(errors="surrogatepass")
+    return _WRITTEN(value).encode(errors="surrogatepass")
 
 
 @dataclass(slots=True)
