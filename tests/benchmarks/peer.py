@@ -17,15 +17,22 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "weather"))
+
 import httpx
-from contenders import CONTENDERS, KEY, Contender
+from contenders import CONTENDERS, KEY, Contender, Setting
+from fast import FastClock, Span
 from measuring import timed
 
 PROMPT = "Say in about twenty words why the sky is blue in the day and red in the evening, please."
 AT_ONCE, RAW = 64, "raw httpx"
+ANSWERED = "an answer"
+ASKING = 8  # calls of the replay that may be under way at once
 WALKS = 6  # models in one sample where one is dead, fewer where more are
 Work = Callable[[], object]
 Sample = tuple[float, float]  # seconds by the wall and of CPU
@@ -58,9 +65,9 @@ class Peer:
         self._models: dict[str, Any] = {}
         self._client = httpx.Client(headers={"Authorization": f"Bearer {KEY}"})
 
-    def _made(self, ids: Sequence[str], timeout: float | None = None) -> Any:
+    def _made(self, ids: Sequence[str], **how: Any) -> Any:
         assert self._contender is not None
-        return self._contender.made(self._base_url, ids, timeout)
+        return self._contender.made(Setting(self._base_url, ids, **how))
 
     def _model(self, one: str) -> Any:
         if one not in self._models:
@@ -145,9 +152,28 @@ class Peer:
 
     def hang(self, how: str, model: str, timeout: float) -> str:
         """Ask a model that does not answer; say after how long the call ended, and how."""
-        asked, began = self._made([model], timeout), time.perf_counter()
+        asked, began = self._made([model], timeout=timeout), time.perf_counter()
         ending = _ending(asked, how)
         return f"{time.perf_counter() - began:.1f} s, {ending}"
+
+    def replay(
+        self, ids: list[str], key: str, speed: float, spans: list[Span], every: float, length: float, timeout: float
+    ) -> list[tuple[str, float]]:
+        """Ask every so many seconds in each span of time, on a fast clock; how each call ended, and after how long."""
+        timed = {"timeout": timeout / speed, "speed": speed, "clock": FastClock(speed, *spans)}
+        model = self._made(ids, key=key, **timed)
+
+        def ask() -> tuple[str, float]:
+            began = time.perf_counter()
+            return _ending(model, "invoke"), (time.perf_counter() - began) * speed
+
+        asked: list[Future[tuple[str, float]]] = []
+        with ThreadPoolExecutor(ASKING) as threads:
+            for began, _ in spans:
+                for number in range(int(length / every)):
+                    time.sleep(max(began + number * every / speed - time.time(), 0.0))
+                    asked.append(threads.submit(ask))
+        return [one.result() for one in asked]
 
 
 def _each(models: Sequence[Any]) -> None:
@@ -160,7 +186,7 @@ def _ending(model: Any, how: str) -> str:
         model.invoke(PROMPT) if how == "invoke" else list(model.stream(PROMPT))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         return type(error).__name__
-    return "an answer"
+    return ANSWERED
 
 
 def main() -> None:

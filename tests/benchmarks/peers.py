@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -25,11 +26,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "weather"))
+
 import httpx
 from contenders import BARE, CONTENDERS
 from measuring import HOUSE, noise, simulator
-from peer import AT_ONCE, RAW, Sample
+from peer import ANSWERED, AT_ONCE, RAW, Sample
+from replay import CATALOGUE
+from served import scripts
+from weather import Weather
 from weight import DISTRIBUTIONS, import_seconds, weight
+
+from langchain_openrouter_free.simulator.log import hashed
 
 ANSWER, SIXTY, HANG = "bench/answer:free", "bench/sixty:free", "bench/hang:free"
 THINKS = "bench/thinks:free"
@@ -55,6 +63,9 @@ HAPPY = (
     ("astream of 60 chunks", "astream", SIXTY),
 )
 TRIPS = 5  # raw round trips in one sample
+LEAD = 5.0  # seconds in which all make their models
+# The replay: so many spans of so many seconds each, a call every so many, at so many times their speed.
+SPANS, SPAN, EVERY, SPEED, MINUTE = 24, 600.0, 20.0, 60.0, 60.0
 Job = tuple[str, dict[str, Any]]  # its name in `peer.py`, and its arguments
 
 
@@ -131,13 +142,21 @@ class Worker:
 
     def do(self, job: str, patience: float | None = None, **how: Any) -> Any:
         """Let it do one job; None if that takes more than so many seconds."""
+        self.begin(job, **how)
+        return self.end(patience)
+
+    def begin(self, job: str, **how: Any) -> None:
+        """Let it begin a job."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         print(json.dumps([job, how]), file=self._process.stdin, flush=True)
+
+    def end(self, patience: float | None = None) -> Any:
+        """Wait for the end of its job; None if that takes more than so many seconds."""
+        assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], patience)[0]:
             return None
         line = self._process.stdout.readline()
-        return json.loads(line) if line else sys.exit(f"{self._who} failed at {job} {how}")
+        return json.loads(line) if line else sys.exit(f"{self._who} failed")
 
 
 class Field:
@@ -212,6 +231,31 @@ class Field:
             self.table.add(Row(f"day spent, {calls} calls", one.name, note=note))
         play(self.base_url, SCENARIO)
 
+    def replay(self) -> None:
+        """Real weather, the same moments for all: parts of each day of the statistics, at so many times their speed."""
+        weather, names = Weather(), [one.name for one in self.taking_part]
+        for who in names:
+            self._workers[who].do("ask", how="invoke", model=ANSWER, calls=1)  # so that everything is loaded
+        play(self.base_url, SCENARIO | {"models": CATALOGUE})
+        keys = {who: f"sk-or-v1-replay-{number}" for number, who in enumerate(names)}
+        spans = spans_of(weather, time.time() + LEAD)
+        for number, (who, key) in enumerate(keys.items()):
+            # Not all at the same instant: they have two cores between them.
+            late = number * EVERY / SPEED / len(names)
+            mine = [(began + late, shown) for began, shown in spans]
+            held = {"speed": SPEED, "every": EVERY, "length": SPAN, "timeout": MINUTE}
+            self._workers[who].begin("replay", ids=CATALOGUE, key=key, spans=mine, **held)
+        for began, shown in spans:
+            time.sleep(max(began - time.time(), 0.0))
+            told = {model: mix or "404-delisted" for model, mix in scripts(weather, shown + SPAN / 2, SPEED).items()}
+            httpx.post(f"{root_of(self.base_url)}/simulator/script", json=told).raise_for_status()
+        taken = {who: self._workers[who].end() for who in names}
+        received = httpx.get(f"{root_of(self.base_url)}/simulator/log", timeout=60).json()["received"]
+        asked = Counter(one["headers"].get("authorization") for one in received if one["path"].endswith("/completions"))
+        for who, calls in taken.items():
+            self.table.add(Row("trace replay", who, note=_replayed(calls, asked[hashed(f"Bearer {keys[who]}")])))
+        play(self.base_url, SCENARIO)
+
     def hang(self) -> None:
         """Comments for ever (blanks in a plain body) with timeout=2: how long a call takes."""
         for how in ("invoke", "stream"):
@@ -235,9 +279,36 @@ class Field:
 
 def play(base_url: str, scenario: dict[str, Any]) -> str:
     """Let the simulator begin anew with a scenario; return its address."""
-    root = base_url.removesuffix("/api/v1")
+    root = root_of(base_url)
     httpx.post(f"{root}/simulator/reset", json={"scenario": scenario}).raise_for_status()
     return root
+
+
+def spans_of(weather: Weather, began: float) -> list[tuple[float, float]]:
+    """Return when each span of the replay begins, by the machine and in the statistics: evenly over all their days."""
+    apart = (weather.ends - weather.begins) / SPANS
+    shown = [weather.begins + (number + 0.5) * apart - SPAN / 2 for number in range(SPANS)]
+    return [(began + number * SPAN / SPEED, moment) for number, moment in enumerate(shown)]
+
+
+def root_of(base_url: str) -> str:
+    """Return the simulator's address."""
+    return base_url.removesuffix("/api/v1")
+
+
+def _replayed(calls: list[tuple[str, float]], requests: int) -> str:
+    took = sorted(seconds for ending, seconds in calls if ending == ANSWERED)
+    others = Counter(ending for ending, _ in calls if ending != ANSWERED)
+    told = ", ".join(f"{times} {ending}" for ending, times in others.most_common())
+    if not took:
+        return f"{len(calls)} calls, none answered, {requests} requests ({told})"
+    p50, p95, p99 = (took[int(len(took) * part)] for part in (0.5, 0.95, 0.99))
+    in_time = sum(seconds <= MINUTE for seconds in took)
+    shares = f"{len(took) / len(calls):.1%} answered, {in_time / len(calls):.1%} within 60 s"
+    return (
+        f"{len(calls)} calls, {shares}, {requests / len(took):.3f} requests an answer; "
+        f"p50 {p50:.1f} s, p95 {p95:.1f} s, p99 {p99:.1f} s" + (f" ({told})" if told else "")
+    )
 
 
 def main() -> None:
@@ -246,7 +317,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40, help="samples of each (default: 40)")
     parser.add_argument("--calls", type=int, default=10, help="calls in a sample of the happy path (default: 10)")
     parser.add_argument("--json", type=Path, default=HOUSE / ".benchmarks" / "peers.json")
-    parser.add_argument("--only", nargs="*", default=["happy", "crowd", "dead", "spent", "hang", "heavy"])
+    parser.add_argument("--only", nargs="*", default=["happy", "crowd", "dead", "spent", "hang", "replay", "heavy"])
     parser.add_argument("--who", nargs="*", default=[], help="whom to measure beside ChatOpenAI (default: all)")
     parser.add_argument("--cold", action="store_true", help="each call after other work, caches cold (default: a loop)")
     given = parser.parse_args()
@@ -259,6 +330,7 @@ def main() -> None:
                 "dead": lambda: field_.dead(given.rounds),
                 "spent": field_.spent,
                 "hang": field_.hang,
+                "replay": field_.replay,
                 "heavy": lambda: field_.heavy(given.rounds),
             }
             for name in given.only:

@@ -36,6 +36,7 @@ from langchain_openrouter_free.stores.naming import store_of
 sys.path += [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "weather")]
 
 import redis_server
+import served
 from replay import CATALOGUE, Replay
 from store_helpers import forked
 from traffic_worker import Plan, nurse
@@ -73,24 +74,11 @@ def scripts(weather: Weather, moment: float, speed: float) -> dict[str, Any]:
     # None that lies about the day: that the rest of it was left alone would be right.
     faults = [name for name in (*FAILURES, *FAILING_200, *TRANSPORT) if "account-day" not in name]
     final = {name for name in FAILURES if name[:3] in ("400", "401", "402", "403", "413") or "account" in name}
-    told: dict[str, Any] = {}
-    for model in CATALOGUE:
-        spell = weather.spell(model, moment)
-        if spell is None:
-            told[model] = "404-delisted"
-            continue
-        # The lower, the middle and the upper part of the answers.
-        spread = (spell.p95 / spell.p50) ** 0.5
-        firsts = [(spell.p50 / spread, 3), (spell.p50, 4), (spell.p50 * spread, 2), (spell.p95, 1)]
-        mix = [
-            {"do": "ok", "latency": first / speed, "speed": spell.speed * speed, "weight": part * 100 * spell.success}
-            for first, part in firsts
-        ]
-        mix += [{"do": "502", "weight": 1000 * spell.error}, {"do": "429-upstream", "weight": 1000 * spell.limited}]
-        each = 1000 / FAULTY / len(faults)
-        mix += [{"do": name, "weight": each * (FINAL if name in final else 1)} for name in faults]
-        told[model] = [one for one in mix if one["weight"] > 0]
-    return told
+    each = 1000 / FAULTY / len(faults)
+    mix = [{"do": name, "weight": each * (FINAL if name in final else 1)} for name in faults]
+    return {
+        model: own + mix if own else "404-delisted" for model, own in served.scripts(weather, moment, speed).items()
+    }
 
 
 @dataclass

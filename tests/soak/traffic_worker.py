@@ -16,7 +16,6 @@ import random
 import signal
 import sys
 import threading
-import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,34 +23,12 @@ from typing import Any
 
 sys.path += [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "weather")]
 
+from fast import FastClock
 from replay import CATALOGUE
 from store_helpers import forked
 
 from langchain_openrouter_free import ChatOpenRouterFree, FreeQuotaExhausted, OpenRouterFreeError
-from langchain_openrouter_free.clock import SystemClock
 from langchain_openrouter_free.connections.clients import CLIENTS
-
-
-class FastClock(SystemClock):
-    """A wall clock that shows `shown` at the machine's `began`, and runs `speed` times as fast.
-
-    Only the wall time is fast: deadlines and durations are the machine's, and set that much shorter.
-    """
-
-    def __init__(self, began: float, shown: float, speed: float) -> None:
-        self._began, self._shown, self._speed = began, shown, speed
-
-    def now(self) -> float:
-        """Return Unix seconds."""
-        return self._shown + (time.time() - self._began) * self._speed
-
-    def sleep(self, seconds: float) -> None:
-        """Wait until so much of its time is over."""
-        time.sleep(max(seconds, 0.0) / self._speed)
-
-    async def asleep(self, seconds: float) -> None:
-        """Wait on an event loop."""
-        await asyncio.sleep(max(seconds, 0.0) / self._speed)
 
 
 @dataclass(frozen=True)
@@ -73,7 +50,7 @@ class Plan:
 
     def clock(self) -> FastClock:
         """Return the clock that all share."""
-        return FastClock(self.began, self.shown, self.speed)
+        return FastClock(self.speed, (self.began, self.shown))
 
 
 class Worker:
