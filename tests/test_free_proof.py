@@ -319,7 +319,8 @@ def test_two_rows_of_one_paid_id_bound_nothing() -> None:
 def test_the_ceiling_is_in_dollars_a_million() -> None:
     prices = priced({**PAID, "request": "0.005", "internal_reasoning": "0.000008", "image": "0.01"})
     assert prices.ceiling() == {"prompt": 1.0, "completion": 8.0, "request": 0.005, "image": 0.01}
-    assert priced(ZERO).ceiling() == {}
+    assert priced(ZERO).ceiling() == {"prompt": 0, "completion": 0, "request": 0}, "what costs nothing is bounded too"
+    assert priced(PAID).ceiling(1)["image"] == 0
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.testing import FakeClock
 
 PAID, LARGE, FLAT = "simulated/paid-small", "simulated/paid-large", "simulated/paid-priced-by-request"
-PRICE = {"prompt": 0.2, "completion": 0.8}
+PRICE = {"prompt": 0.2, "completion": 0.8, "request": 0}
 ASKED: dict[str, dict[str, Any]] = {
     "any": {},
     "no-training": {"data_collection": "deny"},
@@ -94,7 +94,7 @@ def test_the_users_preferences_stay(sim: Simulator) -> None:
     assert sent(sim) == {**before, "zdr": True}
     with pytest.raises(NoSuitableModel, match="max price"):
         model.invoke("hi", model=PAID)
-    assert sent(sim) == {**before, "zdr": True, "max_price": {"prompt": 0.1, "completion": 0.8}}
+    assert sent(sim) == {**before, "zdr": True, "max_price": {**PRICE, "prompt": 0.1}}
     assert given == before
     router(sim, extra_body={"provider": {"sort": "price"}}).invoke("hi", privacy="no-training")
     assert sent(sim) == {"sort": "price", "data_collection": "deny"}
@@ -303,10 +303,13 @@ def test_the_price_lock_is_for_free_attempts(sim: Simulator, path: str) -> None:
 CEILINGS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "the catalogue's": (PAID, {}, PRICE),
     "by request as well": (FLAT, {}, {"prompt": 1, "completion": 4, "request": 0.01}),
-    "the user's own figures": (PaidModel(PAID, "0.3", 5), {}, {"prompt": 0.3, "completion": 5}),
-    "too low figures of the user's": (PaidModel(PAID, "0.1", 5), {}, {"prompt": 0.1, "completion": 5}),
-    "a lower one": (PAID, {"prompt": 0.05}, {"prompt": 0.05, "completion": 0.8}),
-    "a lower one in words": (PAID, {"completion": "0.5"}, {"prompt": 0.2, "completion": "0.5"}),
+    "the user's own figures": (PaidModel(PAID, "0.3", 5), {}, {"prompt": 0.3, "completion": 5, "request": 0}),
+    "too low figures of the user's": (PaidModel(PAID, "0.1", 5), {}, {"prompt": 0.1, "completion": 5, "request": 0}),
+    "too low ones, without the fee": (PaidModel(FLAT, 1, 4), {}, {"prompt": 1, "completion": 4, "request": 0}),
+    "too low ones, of nothing": (PaidModel(PAID, 0, 5), {}, {"prompt": 0, "completion": 5, "request": 0}),
+    "a lower one": (PAID, {"prompt": 0.05}, {**PRICE, "prompt": 0.05}),
+    "a lower one in words": (PAID, {"completion": "0.5"}, {**PRICE, "completion": "0.5"}),
+    "a higher one": (PAID, {"request": 0.01}, PRICE),
     "another name": (PAID, {"image": 3}, {**PRICE, "image": 3}),
     "nonsense": (PAID, {"prompt": "cheap", "completion": None}, PRICE),
 }
@@ -327,6 +330,22 @@ def test_a_paid_attempt_says_its_price(sim: Simulator, name: str, path: str) -> 
     else:
         assert drive(model, path, model=label).outcomes == ["ok"]
     assert sent(sim) == {"max_price": ceiling}
+
+
+PICTURE = [HumanMessage([{"type": "text", "text": "hi"}, {"type": "image", "url": "https://x/y.png"}])]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_picture_that_is_held_to_cost_nothing_costs_nothing(sim: Simulator, path: str) -> None:
+    """Without one in the prompt, what a provider takes for it leaves none out."""
+    model = payer(sim, paid_models=[PaidModel(LARGE, 3, 15)])
+    assert drive(model, path, model=LARGE).outcomes == ["ok"]
+    assert sent(sim) == {"max_price": {"prompt": 3, "completion": 15, "request": 0}}
+    [billed] = sim.bill
+    with pytest.raises(NoSuitableModel, match="max price"):
+        drive(model, path, PICTURE, model=LARGE)
+    assert sent(sim) == {"max_price": {"prompt": 3, "completion": 15, "request": 0, "image": 0}}
+    assert sim.bill == [billed]
 
 
 # -- what is billed beside the model

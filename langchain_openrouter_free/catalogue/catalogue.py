@@ -108,18 +108,19 @@ class Prices:
         highest = {name: max(getattr(layer, name) for layer in layers) for name in _AMOUNTS}
         return replace(self, tiers=(), **highest)
 
-    def ceiling(self) -> dict[str, float]:
+    def ceiling(self, images: int = 0) -> dict[str, float]:
         """Return them as `provider.max_price`, which the service documents in US dollars a million tokens.
 
-        Several providers may serve one id at different prices, and the catalogue names one: this makes it hold.
+        Several providers may serve one id at different prices, and the catalogue names one: this makes it hold. What
+        costs nothing is named as well, since what is not named is not bounded.
+
+        Args:
+            images: in the prompt; without any, what a picture costs leaves nobody out.
         """
-        named = {
-            "prompt": self.prompt * _MILLION,
-            "completion": self.output * _MILLION,
-            "request": self.request,
-            "image": self.image,
-        }
-        return {name: float(amount) for name, amount in named.items() if amount > 0}
+        named = {"prompt": self.prompt * _MILLION, "completion": self.output * _MILLION, "request": self.request}
+        if images or self.image > 0:
+            named["image"] = self.image
+        return {name: float(amount) for name, amount in named.items()}
 
     @property
     def output(self) -> Decimal:

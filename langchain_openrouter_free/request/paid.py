@@ -26,7 +26,8 @@ class PaidModel:
             to override the catalogue.
         completion_price: US dollars for a million completion tokens; the same.
         name: how errors and the route call a chat model; default: its own name. An id is called by itself.
-        request_price: US dollars for a request, beside its tokens; for an id only together with the other two.
+        request_price: US dollars for a request, beside its tokens; for an id only together with the other two. With 0
+            a provider who takes a fee for each request is not asked.
         private: for a chat model: you know that nothing sent to it is kept or trained on. Only then is it asked
             where `privacy` is not `"any"`.
         context: most tokens of a prompt that it takes; for an id only together with the two prices. Nothing else bounds

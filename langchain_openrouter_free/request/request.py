@@ -289,8 +289,9 @@ class Request(ABC):
         """Return what money and privacy ask of this attempt."""
         ceiling = None
         if candidate.paid and candidate.prices is not None:
-            tokens = self._need().tokens(candidate.prices.context)
-            ceiling = candidate.prices.at_most(tokens, self.clock.now()).ceiling()
+            need = self._need()
+            held = candidate.prices.at_most(need.tokens(candidate.prices.context), self.clock.now())
+            ceiling = held.ceiling(need.images)
         given, locked = self.params.get("provider"), self.price_lock and not candidate.paid
         has_file = any(part.get("type") == "file" for part in parts_of(wired))
         wanted: dict[str, Any] = {
