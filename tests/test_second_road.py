@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_openai import ChatOpenAI
 from pydantic import Field, SecretStr, create_model
 
-from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, PaidModel, StreamInterrupted
+from langchain_openrouter_free import AllModelsFailed, BudgetExceeded, ChatOpenRouterFree, PaidModel, StreamInterrupted
 from langchain_openrouter_free.simulator import Scenario, Simulator
 
 DOWN = Scenario(models=[TWENTY[0]], scripts={TWENTY[0]: "503"})
@@ -226,6 +226,20 @@ def test_a_model_that_could_say_more_is_asked_for_what_is_usual(path: str) -> No
         drive(paying(sim, other, max_tokens=None), path)
         drive(paying(sim, other, max_tokens=9000), path)
     assert [one["max_tokens"] for one in other.asked] == [4096, 9000]
+
+
+@pytest.mark.parametrize("limit", [100, 300])
+def test_a_preview_holds_no_more_against_the_budget_than_a_call(limit: int) -> None:
+    """Of 300 tokens that are asked for, a model that was made for 100 can cost no more than these."""
+    with Simulator(DOWN) as sim:
+        other = package("Limited", max_tokens=limit)
+        other.counts = (None, None, None)
+        model = paying(sim, other, budget="$0.0005/call")
+        [told] = [one for one in model.explain("hi").models if one.paid]
+        assert (told.reason == "") == (limit == 100)
+        with suppress(BudgetExceeded):
+            drive(model, "invoke", "hi")
+        assert (spent(model) > 0) == (told.reason == "")
 
 
 # What a model was made with -> what it holds, and what its requests say, so that nothing is asked for twice.

@@ -109,9 +109,9 @@ class Payments:
         rest = self._shortfalls(self.pockets[len(touched) :], wanted, prices, now)
         return max((bought, *rest), key=Shortfall.lasts)
 
-    def short_of(self, prices: Prices, now: float) -> Shortfall | None:
-        """Return what a paid attempt would fall short of now; nothing is held back."""
-        found = self._shortfalls(self.pockets, self._wanted("", None), prices, now)
+    def short_of(self, prices: Prices, output_limit: int | None, now: float) -> Shortfall | None:
+        """Return what a paid attempt would fall short of now; nothing is held back. See `reserve`."""
+        found = self._shortfalls(self.pockets, self._wanted("", None, output_limit), prices, now)
         return max(found, key=Shortfall.lasts, default=None)
 
     def _shortfalls(self, pockets: Sequence[Pocket], held: Held, prices: Prices, now: float) -> Iterator[Shortfall]:
@@ -121,7 +121,7 @@ class Payments:
             if isinstance(bought, Shortfall):
                 yield bought
 
-    def _wanted(self, key: str, most_tokens: int | None, output_limit: int | None = None) -> Held:
+    def _wanted(self, key: str, most_tokens: int | None, output_limit: int | None) -> Held:
         limits = [limit for limit in (most_tokens, self.need.max_tokens) if limit is not None] or [USUAL_TOKENS]
         return Held(key, min(limits if output_limit is None else [*limits, output_limit]))
 

@@ -134,9 +134,10 @@ class Outlook(BaseChatModel):
         listing, (book, now) = self._lookup().at_hand(), accounts.seen(self.clock)
         route.listed(None if listing is bundle.bundled() else listing, now)
         notices = [*route.choice.notices, *telling.Teller(accounts.account, tuple(self.models)).gone()]
+        short_of = accounts.payments(call.need()).short_of
         considered = [
             Considered(c.model, c.paid, why, until, "; ".join(_notes(c.model, notices, route.speaks(book, now))))
-            for c, why, until in route.outlook(book, now, lambda prices: call.short_of(accounts, prices, now))
+            for c, why, until in route.outlook(book, now, lambda prices, limit: short_of(prices, limit, now))
         ]
         considered.sort(key=lambda one: bool(one.reason))
         known = {one.model for one in considered}

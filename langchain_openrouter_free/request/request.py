@@ -18,8 +18,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from langchain_openrouter_free.books.budget import Need
-from langchain_openrouter_free.books.purse import Shortfall
-from langchain_openrouter_free.catalogue.catalogue import Prices
 from langchain_openrouter_free.catalogue.listings import Shelf
 from langchain_openrouter_free.catalogue.selection import PerModel, stands_for_many
 from langchain_openrouter_free.clock import Clock
@@ -175,7 +173,7 @@ class Request(ABC):
             noticed=teller.tell,
             delisted=teller.delisted,
         )
-        payments = accounts.payments(self._need() if route.paid else Need())
+        payments = accounts.payments(self.need() if route.paid else Need())
         # A client of the user's own belongs to his thread, or to his loop.
         is_ours = self.service.client is None and self.service.async_client is None
         hedge = None if hedge_after is None else Hedge(hedge_after, bridged=is_ours)
@@ -197,11 +195,7 @@ class Request(ABC):
         )
         return needs if shape is None else needs.using(shape.needed)
 
-    def short_of(self, accounts: Accounts, prices: Prices, now: float) -> Shortfall | None:
-        """Return what a paid attempt would fall short of now; see `Payments.short_of`."""
-        return accounts.payments(self._need()).short_of(prices, now)
-
-    def _need(self) -> Need:
+    def need(self) -> Need:
         """Return what a paid attempt could use; worked out once."""
         if self._needed is None:
             self._needed = self._counted()
@@ -289,7 +283,7 @@ class Request(ABC):
         """Return what money and privacy ask of this attempt."""
         ceiling = None
         if candidate.paid and candidate.prices is not None:
-            need = self._need()
+            need = self.need()
             held = candidate.prices.at_most(need.tokens(candidate.prices.context), self.clock.now())
             ceiling = held.ceiling(need.images)
         given, locked = self.params.get("provider"), self.price_lock and not candidate.paid

@@ -252,15 +252,16 @@ class Walked:
         return told if self.free else [*told, *(Skipped(model, why) for model, why in self.choice.left_out.items())]
 
     def outlook(
-        self, book: Ledger, now: float, short_of: Callable[[Prices], Shortfall | None]
+        self, book: Ledger, now: float, short_of: Callable[[Prices, int | None], Shortfall | None]
     ) -> list[tuple[Candidate, str, float | None]]:
         """Say of every candidate, in the order in which they would be asked now, what stands in its way, or ""."""
         told, is_spared = [], self._spared(book, now)
         for candidate in (*self._in_order(book, now), *self.paid):
             why, until = self._why_not(candidate, book, now, is_spared)
             prices = candidate.prices or self._prices.get(candidate.model)
-            if why == _IN_TIME and candidate.paid and prices is not None and (short := short_of(prices)) is not None:
-                why, until = _TOO_DEAR, short.frees_at
+            if why == _IN_TIME and candidate.paid and prices is not None:
+                short = short_of(prices, candidate.output_limit)
+                why, until = (why, until) if short is None else (_TOO_DEAR, short.frees_at)
             told.append((candidate, "" if why == _IN_TIME else why, until))
         return told
 
