@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from threading import Event
 from types import SimpleNamespace
@@ -11,12 +13,13 @@ from typing import Any, Literal, NoReturn
 
 import httpx
 import pytest
-from driving import PATHS, TWENTY, drive, make
+from driving import PATHS, TWENTY, asked, drive, make
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
+from openai import AsyncOpenAI
 from pydantic import Field, SecretStr, create_model
 
 from langchain_openrouter_free import AllModelsFailed, BudgetExceeded, ChatOpenRouterFree, PaidModel, StreamInterrupted
@@ -174,6 +177,42 @@ def test_a_status_that_comes_behind_words_refuses_nothing(path: str) -> None:
         with pytest.raises((AllModelsFailed, StreamInterrupted)):
             drive(model, path)
         assert spent(model) > WORST
+
+
+class OfOneLoop(Other):
+    """A chat model whose HTTP client is made once, whatever loop it is used on, as those of most packages are."""
+
+    client: AsyncOpenAI
+
+    async def _astream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        said: Any = [{"role": "user", "content": messages[-1].text}]
+        create: Any = self.client.chat.completions.create
+        async for chunk in await create(model="simulated/paid", messages=said, stream=True, max_tokens=300):
+            for choice in chunk.choices:
+                about = {"finish_reason": choice.finish_reason}
+                message = AIMessageChunk(content=choice.delta.content or "", response_metadata=about)
+                yield ChatGenerationChunk(message=message)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("path", ["ainvoke", "astream"])
+def test_a_client_that_is_used_on_a_second_loop_may_have_sent_the_request(path: str) -> None:
+    """It writes on the first one's connection, and cannot read: the bill is covered, and it is told what to do."""
+    with Simulator(replace(DOWN, models=[TWENTY[0], PAID])) as sim:
+        client = AsyncOpenAI(base_url=sim.base_url, api_key=sim.api_key, max_retries=0)
+        model = paying(sim, OfOneLoop(client=client))
+        assert drive(model, path).text
+        with pytest.raises(AllModelsFailed) as caught:
+            drive(model, path)
+        assert caught.value.attempts[-1].outcome == "cut"
+        assert "ask this model on one loop" in caught.value.attempts[-1].reason
+        sim.wait_for(lambda sim: asked(sim).count("simulated/paid") == 2, 2.0)
+        assert spent(model) > 2 * WORST, "neither stream tells its usage"
+    # Nobody can close what belongs to a loop that is over: it goes now, and not in a test that minds.
+    del client, model, caught
+    gc.collect()
 
 
 def package(name: str, **fields: Any) -> Other:

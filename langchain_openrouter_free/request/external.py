@@ -43,6 +43,12 @@ _NEVER_SENT = frozenset(
 _SENT = frozenset({"ClientOSError", "ServerDisconnectedError"})
 # Parts of the names of exceptions of connections that broke off.
 _BROKEN_OFF = ("connection", "readerror", "writeerror", "protocolerror", "payloaderror", "oserror", "disconnected")
+# What an event loop says to a connection that is not its own: what was written there has left, and nobody can read on.
+_NOT_OF_THIS_LOOP = ("event loop is closed", "a different loop", "a different event loop")
+_ONE_LOOP = (
+    "the package's HTTP client has a connection of another event loop, by which the request may have left; ask this "
+    "model on one loop, or without any"
+)
 
 
 async def on_this_loop(model: BaseChatModel, watch: Stopwatch) -> BaseChatModel:
@@ -297,7 +303,8 @@ def failure_of(error: Exception, *, begun: bool = False, amid: BaseException | N
         amid: what was being handled when the model was asked; it tells nothing of the failure.
     """
     links = list(_links(error, amid))
-    words = tidy(f"{type(error).__name__}: {error}")
+    is_of_another_loop = any(map(_is_of_another_loop, links))
+    words = tidy(f"{type(error).__name__}: {error}" + f" ({_ONE_LOOP})" * is_of_another_loop)
     if _was_never_sent(error):
         return TransportFault(Kind.UNREACHABLE, words)
     for link in reversed(links):
@@ -310,7 +317,7 @@ def failure_of(error: Exception, *, begun: bool = False, amid: BaseException | N
             return TransportFault(Kind.TIMED_OUT, words)
         if any(part in name for part in _BROKEN_OFF):
             return TransportFault(Kind.CUT, words)
-    return TransportFault(Kind.BROKEN, words)
+    return TransportFault(Kind.CUT if is_of_another_loop else Kind.BROKEN, words)
 
 
 def _links(error: BaseException | None, amid: BaseException | None) -> Iterator[BaseException]:
@@ -320,6 +327,10 @@ def _links(error: BaseException | None, amid: BaseException | None) -> Iterator[
         seen.add(id(error))
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _is_of_another_loop(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NOT_OF_THIS_LOOP)
 
 
 def _status_of(error: BaseException) -> int | None:
