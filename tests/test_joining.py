@@ -15,7 +15,7 @@ from langchain_openrouter_free.books.budget import Budget
 from langchain_openrouter_free.books.health import Health
 from langchain_openrouter_free.books.joining import joined_books, joined_purses
 from langchain_openrouter_free.books.ledger import Hold, Ledger, Metered, Stated
-from langchain_openrouter_free.books.purse import Part, Purse
+from langchain_openrouter_free.books.purse import LEASE, Part, Purse
 from langchain_openrouter_free.books.quota import Limits, Share, Slot, Use, Windows
 from langchain_openrouter_free.books.tripwire import Bill, Quarantine
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
@@ -113,6 +113,18 @@ def test_what_one_side_has_settled_is_not_open_again(closed_by: str) -> None:
     assert (joined.reserved, joined.spent_total) == (0, 35)
 
 
+@pytest.mark.parametrize("closed_by", ["mine", "there"])
+def test_what_one_side_has_settled_is_not_opened_by_what_the_other_learns_of_it(closed_by: str) -> None:
+    """An attempt's own process hears its name while the others count it as spent, or know its cost."""
+    base = Purse().reserved_for("r", 100, NOON).named("r", "old")
+    open_ = base.named("r", "new")
+    for closed, counts in ((base.turned_to(NOON + LEASE), 100), (base.reconciled("old", 30, NOON + 60), 30)):
+        joined = joined_purses(base, *((closed, open_) if closed_by == "mine" else (open_, closed)))
+        assert (joined.reserved, joined.spent_total, joined.disputes) == (0, counts, closed.disputes)
+        later = joined.turned_to(NOON + 2 * LEASE)
+        assert (later.reserved, later.spent_total) == (0, counts)
+
+
 @pytest.mark.parametrize("turned_by", ["mine", "there"])
 def test_a_warning_of_yesterday_is_none_of_today(turned_by: str) -> None:
     budget = Budget.parse("$1/day, $1.6/month")
@@ -155,18 +167,31 @@ def test_a_claim_that_others_have_changed_today_is_kept() -> None:
     st.dictionaries(st.sampled_from("abcd"), st.integers(0, 100)),
     st.sets(st.sampled_from("abcd")),
     st.sets(st.sampled_from("abcd")),
+    st.sets(st.sampled_from("abcd")),
+    st.sets(st.sampled_from("abcd")),
     st.sampled_from([0.0, 3600.0, 86_400.0]),
     st.integers(1, 2),
 )
 def test_an_answer_whose_cost_both_have_learned_is_not_free(
-    costs: dict[str, int], here: set[str], elsewhere: set[str], later: float, times: int
+    costs: dict[str, int],
+    here: set[str],
+    elsewhere: set[str],
+    asked_here: set[str],
+    asked_elsewhere: set[str],
+    later: float,
+    times: int,
 ) -> None:
-    """Each was booked at 100 and turns out to be less: what both take off is taken off once, and nothing below cost."""
+    """Each was booked at 100 and turns out to be less: what both take off is taken off once, and nothing below cost.
+
+    Nor is it taken off once more for one who has asked in vain meanwhile.
+    """
     base = Purse().booked(7, NOON)
     for name in costs:
         base = base.reserved_for(name, 100, NOON).settled(name, None, NOON, name)
     mine, joined = base, base
     for name, cost in costs.items():
+        mine = mine.unanswered(name, NOON + 60) if name in asked_here else mine
+        joined = joined.unanswered(name, NOON + 60, "another") if name in asked_elsewhere else joined
         mine = mine.reconciled(name, cost, NOON + later) if name in here else mine
         joined = joined.reconciled(name, cost, NOON + 60) if name in elsewhere else joined
     # The second time, the server has done it the first time and its word was lost.

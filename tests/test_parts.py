@@ -22,12 +22,14 @@ from langchain_openrouter_free.books.joining import joined_purses
 from langchain_openrouter_free.books.purse import PART_KEPT, Part, Purse, Shortfall
 from langchain_openrouter_free.catalogue.catalogue import Prices
 from langchain_openrouter_free.engine.payments import Held, Payments, Pocket
+from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import MemoryStore
 from langchain_openrouter_free.stores.redis import RedisStore
 from langchain_openrouter_free.testing import FakeClock
 
 NOW = 1_790_000_000.0
+BROKEN_OFF = verdict(Kind.ABANDONED, status=200)
 TEN = Budget(total=Decimal(10))
 
 
@@ -127,6 +129,26 @@ def test_a_part_is_spent_once_in_several_outages(sim: Simulator, server: Server)
         machine.rejoin()
         assert {found.spent for found in machine.model.spending().windows if found.window == "total"} == {spent}
     assert sum(entry.cost for entry in sim.bill) == Decimal("7.5")
+
+
+def test_who_is_cut_off_as_it_asks_what_an_answer_cost(sim: Simulator, server: Server) -> None:
+    """The others are told meanwhile: what they took off is not taken off once more when it is back and is told too."""
+    server.forget()
+    machines = [Machine(server, sim, name, "$8 total", 2) for name in ("one", "two")]
+    one, two = (Payments(machine.store, (Pocket("project", "team", TEN),), Need(max_tokens=1)) for machine in machines)
+    for name in ("a", "b"):
+        one.reserve(name, Prices(Decimal(1), Decimal(1)), None, NOW)
+        one.settle(name, BROKEN_OFF, None, None, f"gen-{name}", NOW)
+    assert one.disputed(NOW + 60) == two.disputed(NOW + 60) == ("gen-a", "gen-b")
+    machines[0].cut_off()
+    for name in ("gen-a", "gen-b"):
+        one.reconcile(name, None, NOW + 60)
+        two.reconcile(name, int(NANO) // 10, NOW + 60)
+    machines[0].rejoin()
+    assert one.disputed(NOW + 600) == ()
+    for payments in (one, two):
+        payments.reconcile("gen-a", int(NANO) // 10, NOW + 600)
+        assert [purse.spent_total for purse in payments.look(NOW + 600)] == [int(NANO) // 5]
 
 
 @pytest.mark.parametrize("lost", range(6))

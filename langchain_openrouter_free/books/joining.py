@@ -80,9 +80,13 @@ def _since(before: tuple[str, int], after: tuple[str, int], window: str) -> int:
 
 
 def _added(base: Mapping[K, V], mine: Mapping[K, V], there: Mapping[K, V]) -> dict[K, V]:
-    """Return what is there, without what was closed here, and with what was opened or changed here."""
+    """Return what is there, without what was closed here, and with what was opened or changed here.
+
+    What was closed there stays closed, whatever was learned of it here: it is booked, and would be once more.
+    """
     kept = {key: value for key, value in there.items() if key in mine or key not in base}
-    return kept | {key: value for key, value in mine.items() if base.get(key) != value}
+    changed = {key: value for key, value in mine.items() if base.get(key) != value}
+    return kept | {key: value for key, value in changed.items() if key in there or key not in base}
 
 
 def _both(base: Mapping[K, V], mine: Mapping[K, V], there: Mapping[K, V], pick: Callable[[V, V], V]) -> dict[K, V]:
