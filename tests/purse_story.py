@@ -31,6 +31,7 @@ class Paid:
     day: str
     generation: str = ""
     state: str = "open"
+    again: float = 0.0
 
 
 class Story:
@@ -54,6 +55,7 @@ class Story:
     @staticmethod
     def _unseen(paid: Paid, day: str, since: float) -> None:
         paid.state, paid.day, paid.since = ("disputed" if paid.generation else "unknown"), day, since
+        paid.again = 0.0
 
     def sum_of(self, *states: str) -> int:
         return sum(paid.amount for paid in self.all.values() if paid.state in states)
@@ -88,9 +90,14 @@ class Story:
                 paid.day = self.day if paid.state == "open" else paid.day
                 paid.amount, paid.state = cost, "told"
 
-    def due(self, now: float) -> set[str]:
+    def ask_in_vain(self, key: str, now: float) -> None:
+        """The service does not say what an answer cost: it is asked ever more seldom, but for who says so."""
+        paid = self.all[key]
+        paid.again = now + max(now - paid.since, KNOWN_AFTER)
+
+    def due(self, now: float, *, again: bool = False) -> set[str]:
         doubtful = [p for p in self.all.values() if p.generation and p.state in ("open", "disputed")]
-        return {paid.generation for paid in doubtful if paid.since + KNOWN_AFTER <= now}
+        return {p.generation for p in doubtful if p.since + KNOWN_AFTER <= now and (again or p.again <= now)}
 
     def agrees(self, book: Purse, now: float) -> None:
         """The book says what the list says."""
@@ -102,6 +109,7 @@ class Story:
         due = book.due(now)
         assert len(due) == len(set(due))
         assert set(due) == self.due(now)
+        assert set(book.due(now, again=True)) == self.due(now, again=True)
 
     def is_within(self) -> None:
         """No cap is passed, by not one nano-dollar; asked whenever something was granted."""

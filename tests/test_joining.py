@@ -114,10 +114,12 @@ def test_what_one_side_has_settled_is_not_open_again(closed_by: str) -> None:
 
 
 @pytest.mark.parametrize("closed_by", ["mine", "there"])
-def test_what_one_side_has_settled_is_not_opened_by_what_the_other_learns_of_it(closed_by: str) -> None:
-    """An attempt's own process hears its name while the others count it as spent, or know its cost."""
+@pytest.mark.parametrize("learned", ["its name", "nothing yet"])
+def test_what_one_side_has_settled_is_not_opened_by_what_the_other_learns_of_it(closed_by: str, learned: str) -> None:
+    """An attempt's own process hears its name, or asks in vain, while the others count it as spent or know its cost."""
     base = Purse().reserved_for("r", 100, NOON).named("r", "old")
-    open_ = base.named("r", "new")
+    open_ = base.named("r", "new") if learned == "its name" else base.unanswered("old", NOON + 60)
+    assert open_ != base
     for closed, counts in ((base.turned_to(NOON + LEASE), 100), (base.reconciled("old", 30, NOON + 60), 30)):
         joined = joined_purses(base, *((closed, open_) if closed_by == "mine" else (open_, closed)))
         assert (joined.reserved, joined.spent_total, joined.disputes) == (0, counts, closed.disputes)

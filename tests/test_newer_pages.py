@@ -18,7 +18,7 @@ from langchain_openrouter_free import AllModelsFailed
 from langchain_openrouter_free.books import pages
 from langchain_openrouter_free.books.history import Totals
 from langchain_openrouter_free.books.ledger import Ledger
-from langchain_openrouter_free.books.purse import Purse
+from langchain_openrouter_free.books.purse import VERSION, Purse
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.stores import PageRef, is_degraded
 from langchain_openrouter_free.stores.sqlite import SqliteStore
@@ -89,12 +89,14 @@ def test_a_budget_that_a_newer_one_wrote_pays_for_nothing(
 
     def money(change: str = "") -> str:
         with contextlib.closing(sqlite3.connect(file)) as other, other:
-            other.execute("UPDATE pages SET text = replace(text, ?, ?) WHERE key = 'project:one'", ('"v":2', change))
+            other.execute(
+                "UPDATE pages SET text = replace(text, ?, ?) WHERE key = 'project:one'", (f'"v":{VERSION}', change)
+            )
             return str(other.execute("SELECT text FROM pages WHERE key = 'project:one'").fetchone()[0])
 
     sim.reset(Scenario(models=[FLAT, *TWENTY[:2]], scripts={TWENTY[0]: "503"}))
     assert called(TWENTY[0]) == FLAT["id"]
-    newer = money('"v":3')
+    newer = money(f'"v":{VERSION + 1}')
     with pytest.raises(AllModelsFailed):
         called(TWENTY[0])
     assert called(TWENTY[1]) == TWENTY[1]

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from langchain_openrouter_free import BudgetExceeded, ChatOpenRouterFree, OpenRouterFreeError
 from langchain_openrouter_free.books.purse import LEASE
 from langchain_openrouter_free.catalogue.fetching import Fetched
-from langchain_openrouter_free.request.lookup import cost_of
+from langchain_openrouter_free.request.lookup import ServiceLookup, cost_of
 from langchain_openrouter_free.simulator import Simulator
 from langchain_openrouter_free.simulator.behaviours import REGISTRY
 from langchain_openrouter_free.testing import FakeClock
@@ -324,6 +324,50 @@ def test_a_budget_that_holds_the_call_asks_nothing(world: World) -> None:
     world.clock.advance(60)
     assert drive(world.model(budget="$0.6"), "invoke").meta["route"]["paid"]
     assert world.questions() == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_answers_that_are_still_coming_are_asked_for_ever_more_seldom(world: World, path: str) -> None:
+    """Long streams hold the budget: the calls that fall short of it meanwhile do not all ask what those will cost."""
+    world.play([STALL, STALL, "ok"], delay=NEVER)
+    with contextlib.ExitStack() as open_:
+        for _ in range(2):
+            stream = open_.enter_context(contextlib.closing(world.model().stream("hi")))  # type: ignore[type-var]
+            next(stream)
+        world.clock.advance(60)
+        for _ in range(8):
+            with pytest.raises(BudgetExceeded):
+                drive(world.model(budget="$0.8"), path)
+            world.clock.advance(10)
+        assert world.questions() == 2 * 2, "after a minute, and after two"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_page_of_costs_that_hangs_holds_a_call_up_once(
+    world: World, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many answers are in dispute: a call waits no longer for all of them than for one."""
+    world.play(STALL, delay=NEVER)
+    for _ in range(4):
+        closed(world)
+    world.clock.advance(60)
+    asks: list[str] = []
+
+    def hang(_: ServiceLookup, answer: str) -> None:
+        asks.append(answer)
+        world.clock.advance(5.0)
+
+    async def ahang(lookup: ServiceLookup, answer: str) -> None:
+        hang(lookup, answer)
+
+    monkeypatch.setattr(ServiceLookup, "cost", hang)
+    monkeypatch.setattr(ServiceLookup, "acost", ahang)
+    for number in range(1, 4):
+        began = world.clock.now()
+        with pytest.raises(BudgetExceeded):
+            drive(world.model(budget="$1.3"), path)
+        assert world.clock.now() - began == 5.0
+        assert len({*asks}) == len(asks) == number
 
 
 @pytest.mark.parametrize("path", PATHS)

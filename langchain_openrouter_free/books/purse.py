@@ -13,7 +13,7 @@ from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from dataclasses import field, fields, replace
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from langchain_openrouter_free.books.budget import Budget, dollars
 from langchain_openrouter_free.values import check_version, moment_of, value_type
@@ -32,7 +32,7 @@ _DISPUTED = 2 * _DAY
 _MOST_DISPUTES = 500
 # How much of a cap is spent when it is warned of, in percent.
 WARNED_AT = (50, 80, 100)
-VERSION = 2
+VERSION = 3
 
 
 @value_type()
@@ -94,6 +94,7 @@ class Reservation(NamedTuple):
         since: Unix seconds at which it was made.
         day: the book's UTC day at that moment.
         account: whose attempt it is.
+        again, elsewhere: as of a `Dispute`.
     """
 
     amount: int
@@ -102,6 +103,15 @@ class Reservation(NamedTuple):
     since: float = 0.0
     day: str = ""
     account: str = ""
+    again: float = 0.0
+    elsewhere: float = 0.0
+
+    @classmethod
+    def read(cls, kept: list[Any]) -> Reservation:
+        """Return what a page has of one; what is not in older pages is not known."""
+        amount, until, generation, since, day, account, again, elsewhere = cls(*kept)
+        moments = moment_of(again), moment_of(elsewhere)
+        return cls(int(amount), moment_of(until), generation, since, day, account, *moments)
 
 
 class Dispute(NamedTuple):
@@ -129,14 +139,6 @@ class Dispute(NamedTuple):
         amount, day, since, again, elsewhere, account = cls(*kept)
         return cls(int(amount), str(day), moment_of(since), moment_of(again), moment_of(elsewhere), str(account))
 
-    def asked_from(self, account: str) -> float:
-        """Return the moment from which an account is to ask for its cost."""
-        return self.again if self.account in ("", account) else self.elsewhere
-
-    def asked_again(self, account: str, at: float) -> Dispute:
-        """Return it after an account asked in vain: that says nothing to others."""
-        return self._replace(again=at) if self.account in ("", account) else self._replace(elsewhere=at)
-
 
 class Part(NamedTuple):
     """What others must leave to one who shares the book: it may spend that where it cannot see the book any more.
@@ -148,6 +150,9 @@ class Part(NamedTuple):
 
     amount: int
     until: float
+
+
+D = TypeVar("D", Reservation, Dispute)
 
 
 @value_type()
@@ -182,7 +187,7 @@ class Purse:
 
     @classmethod
     def decode(cls, text: str) -> Purse:
-        """Read a book from text; one of version 1 knew no disputes.
+        """Read a book from text; one of version 1 knew no disputes, one of version 2 nothing of reservations asked for.
 
         Raises:
             ValueError: if it is no book, or one of another version; `Newer` for a later one.
@@ -190,10 +195,7 @@ class Purse:
         try:
             page = json.loads(text)
             check_version(page.pop("v"), VERSION, least=1)
-            page["reservations"] = {
-                str(key): Reservation(int(kept[0]), moment_of(kept[1]), *kept[2:])
-                for key, kept in page["reservations"].items()
-            }
+            page["reservations"] = {str(key): Reservation.read(kept) for key, kept in page["reservations"].items()}
             page["disputes"] = {str(key): Dispute.read(kept) for key, kept in page.get("disputes", {}).items()}
             page["parts"] = {
                 str(owner): Part(int(kept[0]), moment_of(kept[1])) for owner, kept in page.get("parts", {}).items()
@@ -295,11 +297,14 @@ class Purse:
             account: whose key asks.
             again: whether those are among them that could not be told to it a short while ago.
         """
-        since = {kept.generation: kept.since for kept in self.reservations.values() if kept.generation}
-        since |= {
-            name: known.since for name, known in self.disputes.items() if again or known.asked_from(account) <= now
-        }
-        return tuple(sorted((one for one in since if since[one] + _KNOWN_AFTER <= now), key=lambda one: since[one]))
+        doubted: dict[str, Reservation | Dispute] = {kept.generation: kept for kept in self.reservations.values()}
+        doubted |= self.disputes
+        due = [
+            (one.since, name)
+            for name, one in doubted.items()
+            if name and one.since + _KNOWN_AFTER <= now and (again or _asked_from(one, account) <= now)
+        ]
+        return tuple(name for _, name in sorted(due, key=lambda one: one[0]))
 
     def warned_in(self, day: str, month: str) -> dict[str, int]:
         """Return what was warned of in the windows that are open then: a new day says nothing of the one before."""
@@ -424,11 +429,28 @@ class Purse:
 
     def unanswered(self, generation: str, now: float, account: str = "") -> Purse:
         """Return the book after an account was not told what an answer cost: it asks for that ever more seldom."""
-        known = self.disputes.get(generation)
-        if known is None:
-            return self
-        again = now + max(now - known.since, _KNOWN_AFTER)
-        return replace(self, disputes={**self.disputes, generation: known.asked_again(account, again)})
+        book = self.turned_to(now)
+        known = book.disputes.get(generation)
+        if known is not None:
+            return replace(book, disputes={**book.disputes, generation: _asked_again(known, account, now)})
+        # Of an attempt that goes on nothing is told either, perhaps for long.
+        asked = {
+            key: _asked_again(kept, account, now)
+            for key, kept in book.reservations.items()
+            if generation and kept.generation == generation
+        }
+        return replace(book, reservations={**book.reservations, **asked}) if asked else book
+
+
+def _asked_from(doubted: Reservation | Dispute, account: str) -> float:
+    """Return the moment from which an account is to ask for the cost of an answer."""
+    return doubted.again if doubted.account in ("", account) else doubted.elsewhere
+
+
+def _asked_again(doubted: D, account: str, now: float) -> D:
+    """Return it after an account asked in vain: that says nothing to others."""
+    at = now + max(now - doubted.since, _KNOWN_AFTER)
+    return doubted._replace(again=at) if doubted.account in ("", account) else doubted._replace(elsewhere=at)
 
 
 def _plus(book: Purse, amount: int, day: str) -> Purse:

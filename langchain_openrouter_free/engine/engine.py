@@ -44,8 +44,9 @@ log = logging.getLogger("langchain_openrouter_free")
 _SHORTEST_WAIT = 0.01
 # How often the user's rate limiter is asked: to wait in it would be to wait past the call's end.
 _PACE_S = 0.1
-# How many answers in dispute are asked about before a call is told that the budget falls short.
-_MOST_SETTLED = 5
+# How many answers in dispute are asked about before a call is told that the budget falls short, and for how long at
+# most one more is, in seconds.
+_MOST_SETTLED, _SETTLING_S = 5, 5.0
 
 
 @value_type()
@@ -219,18 +220,17 @@ class Attempts(Narration):
 
     def _disputed(self) -> tuple[str, ...]:
         """Return answers that may have cost less than was booked; asked for once in a call."""
-        if self._has_settled:
-            return ()
-        self._has_settled = True
-        return self.books.disputed()[:_MOST_SETTLED]
+        has_settled, self._has_settled = self._has_settled, True
+        return () if has_settled else self.books.disputed()[:_MOST_SETTLED]
 
     def _in_time(self, settle: Settle) -> Iterator[str]:
-        """Yield the answers while the call may ask on; else the budget is what stood in its way."""
+        """Yield the answers while there is time; once the call's is over, the budget is what stood in its way."""
+        left_by_then = self.left - _SETTLING_S
         for answer in settle.answers:
-            if self.call_ends > self.clock.monotonic():
-                yield answer
-            else:
+            if self.left <= 0:
                 self.route.refused(settle.candidate, settle.shortfall)
+            elif self.left > left_by_then:
+                yield answer
 
     def _undo(self, action: Next | None) -> None:
         """Give back what an action took for a caller who does not want it any more."""
