@@ -62,6 +62,10 @@ PLACE = Place.of(
 PATIENCE = {"connect": 1.0, "read": 1.0, "write": 1.0, "pool": 1.0}
 
 
+def unnoticed() -> None:
+    """Nobody asks whether a request has left."""
+
+
 class Wire(httpcore.NetworkStream):
     """Gives the reads that it was made with, then the end; writes down what it is asked for."""
 
@@ -174,7 +178,7 @@ def by_us(reads: list[bytes]) -> Heard:
     """Ask past it, on a thread."""
     wire, connections = Wire(reads), Connections[DeadlineStream]()
     with Heard().of(wire) as heard:
-        opened = exchange.ask(connections, Way(Dialled([wire]), None, None), PLACE, SENT, PATIENCE)
+        opened = exchange.ask(connections, Way(Dialled([wire]), None, None), PLACE, SENT, PATIENCE, unnoticed)
         heard.status, heard.headers, heard.kept = opened.status, opened.headers, True
         with contextlib.closing(opened):
             for data in opened.stream:
@@ -187,7 +191,9 @@ async def on_loop(reads: list[bytes]) -> Heard:
     """The same on an event loop."""
     wire, connections = Wire(reads), Connections[AsyncDeadlineStream]()
     with Heard().of(wire) as heard:
-        opened = await exchange.ask_on_loop(connections, Way(AsyncDialled([wire]), None, None), PLACE, SENT, PATIENCE)
+        opened = await exchange.ask_on_loop(
+            connections, Way(AsyncDialled([wire]), None, None), PLACE, SENT, PATIENCE, unnoticed
+        )
         heard.status, heard.headers, heard.kept = opened.status, opened.headers, True
         try:
             async for data in opened.stream:
@@ -296,17 +302,17 @@ def test_connections_that_wait_are_few_and_young() -> None:
 def test_whoever_is_interrupted_as_a_connection_is_looked_at_keeps_none() -> None:
     """The one that was taken is nobody's, and closed as such."""
     wire, kept = Wire([USUAL[1]]), Connections[DeadlineStream]()
-    exchange.ask(kept, Way(Dialled([wire]), None, None), PLACE, SENT, PATIENCE).close()
+    exchange.ask(kept, Way(Dialled([wire]), None, None), PLACE, SENT, PATIENCE, unnoticed).close()
     wire.interrupts = True
     with pytest.raises(KeyboardInterrupt):
-        exchange.ask(kept, Way(Dialled([]), None, None), PLACE, SENT, PATIENCE)
+        exchange.ask(kept, Way(Dialled([]), None, None), PLACE, SENT, PATIENCE, unnoticed)
     assert kept.closed() == ([], [])
 
 
 def test_a_reply_that_is_closed_twice_leaves_its_connection_to_who_has_it_by_then() -> None:
     """It does not wait for a third request, which would hear what the second one is answered."""
     kept = Connections[DeadlineStream]()
-    opened = exchange.ask(kept, Way(Dialled([Wire([USUAL[1]])]), None, None), PLACE, SENT, PATIENCE)
+    opened = exchange.ask(kept, Way(Dialled([Wire([USUAL[1]])]), None, None), PLACE, SENT, PATIENCE, unnoticed)
     opened.close()
     stream, is_fresh = kept.take(PLACE.origin)
     assert stream is not None
@@ -323,7 +329,9 @@ async def test_whoever_is_cancelled_as_old_connections_are_closed_loses_none() -
     streams = [AsyncDeadlineStream(AsyncWire(wire)) for wire in wires]
     kept.busy.update(streams)
     assert [kept.give(PLACE.origin, stream, fresh=True) for stream in streams] == [[]] * 4
-    asking = asyncio.create_task(exchange.ask_on_loop(kept, Way(AsyncDialled([]), None, None), PLACE, SENT, PATIENCE))
+    asking = asyncio.create_task(
+        exchange.ask_on_loop(kept, Way(AsyncDialled([]), None, None), PLACE, SENT, PATIENCE, unnoticed)
+    )
     await asyncio.sleep(0)
     asking.cancel()
     assert isinstance((await asyncio.gather(asking, return_exceptions=True))[0], asyncio.CancelledError)
@@ -357,9 +365,9 @@ async def test_who_refuses_a_request_is_heard() -> None:
     reply = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
     for content in (SENT, SENT * 1000):
         wire, other = Wire([reply], refuses=True), Wire([reply], refuses=True)
-        opened = exchange.ask(Connections(), Way(Dialled([wire]), None, None), PLACE, content, PATIENCE)
+        opened = exchange.ask(Connections(), Way(Dialled([wire]), None, None), PLACE, content, PATIENCE, unnoticed)
         far = await exchange.ask_on_loop(
-            Connections(), Way(AsyncDialled([other]), None, None), PLACE, content, PATIENCE
+            Connections(), Way(AsyncDialled([other]), None, None), PLACE, content, PATIENCE, unnoticed
         )
         assert (
             (opened.status, b"".join(opened.stream))

@@ -18,6 +18,7 @@ import httpx
 
 from langchain_openrouter_free.connections.exchange import (
     Connections,
+    Leaves,
     Opened,
     OpenedAsyncReply,
     OpenedReply,
@@ -83,8 +84,12 @@ class Direct(httpx.Client):
         for stream in waiting:
             stream.close()
 
-    def straight(self, method: str, url: str, headers: Headers, content: bytes, patience: Patience) -> OpenedReply:
+    def straight(
+        self, method: str, url: str, headers: Headers, content: bytes, patience: Patience, leaves: Leaves
+    ) -> OpenedReply:
         """Send a request; return when the head of its reply is there. `patience`: seconds, by httpx's names.
+
+        By a connection of our own `leaves` is called once that is there, by all else before it is asked for.
 
         Raises:
             Exception: one of httpx or of its pool; see `in_httpx`.
@@ -92,14 +97,16 @@ class Direct(httpx.Client):
         address, place = _place(method, url, *self._usual, *headers)
         find = getattr(self, _FIND, None)
         if find is None:
-            return usual(self, method, url, headers, content, patience)
+            return usual(self, method, url, headers, content, patience, leaves)
         transport = find(address)
         pool = _pool_of(transport, transport.handle_request)
         if pool is None:
+            leaves()
             return _opened(transport.handle_request(_built(self, method, url, headers, content, patience)))
         way = _way_past(pool, pool.handle_request)
         if way is not None:
-            return ask(self.connections, way, place, content, patience)
+            return ask(self.connections, way, place, content, patience, leaves)
+        leaves()
         reply = pool.handle_request(place.asked(content, patience))
         know_reader(reply)
         return Opened(reply.status, told(reply.headers), reply.stream, reply.close)
@@ -124,20 +131,22 @@ class AsyncDirect(httpx.AsyncClient):
             await stream.aclose()
 
     async def straight(
-        self, method: str, url: str, headers: Headers, content: bytes, patience: Patience
+        self, method: str, url: str, headers: Headers, content: bytes, patience: Patience, leaves: Leaves
     ) -> OpenedAsyncReply:
         """Send a request; return when the head of its reply is there."""
         address, place = _place(method, url, *self._usual, *headers)
         find = getattr(self, _FIND, None)
         if find is None:
-            return await ausual(self, method, url, headers, content, patience)
+            return await ausual(self, method, url, headers, content, patience, leaves)
         transport = find(address)
         pool = _pool_of(transport, transport.handle_async_request)
         if pool is None:
+            leaves()
             return _aopened(await transport.handle_async_request(_built(self, method, url, headers, content, patience)))
         way = _way_past(pool, pool.handle_async_request)
         if way is not None:
-            return await ask_on_loop(self.connections, way, place, content, patience)
+            return await ask_on_loop(self.connections, way, place, content, patience, leaves)
+        leaves()
         try:
             reply = await pool.handle_async_request(place.asked(content, patience))
         except BaseException:
@@ -192,18 +201,26 @@ def _home_of(way: object) -> str:
 
 
 def usual(
-    client: httpx.Client, method: str, url: str, headers: Headers, content: bytes, patience: Patience
+    client: httpx.Client, method: str, url: str, headers: Headers, content: bytes, patience: Patience, leaves: Leaves
 ) -> OpenedReply:
     """Send a request by any client, as it sends; but never to another place, for the key goes with it."""
     request = _built(client, method, url, headers, content, patience)
+    leaves()
     return _opened(client.send(request, stream=True, follow_redirects=False))
 
 
 async def ausual(
-    client: httpx.AsyncClient, method: str, url: str, headers: Headers, content: bytes, patience: Patience
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    headers: Headers,
+    content: bytes,
+    patience: Patience,
+    leaves: Leaves,
 ) -> OpenedAsyncReply:
     """The same on an event loop."""
     request = _built(client, method, url, headers, content, patience)
+    leaves()
     return _aopened(await client.send(request, stream=True, follow_redirects=False))
 
 

@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 Origin = tuple[bytes, bytes, int]
 Patience = dict[str, float]
+# Called before anything of a request may leave: until then nothing has.
+Leaves = Callable[[], None]
 
 
 class Place(NamedTuple):
@@ -324,7 +326,7 @@ class _OnLoop(_Exchange[AsyncDeadlineStream]):
 
 
 def ask(
-    connections: Connections[DeadlineStream], way: Way, place: Place, content: bytes, patience: Patience
+    connections: Connections[DeadlineStream], way: Way, place: Place, content: bytes, patience: Patience, leaves: Leaves
 ) -> OpenedReply:
     """Send a request; return when the head of its reply is there."""
     stream, is_fresh = connections.take(place.origin)
@@ -337,6 +339,7 @@ def ask(
     try:
         # In use from here on: what an interruption keeps from coming here is nobody's, and closed as such.
         connections.busy.add(stream)
+        leaves()
         exchange.begin()
         return Opened(*exchange.head, exchange.content(), exchange.close)
     except BaseException:
@@ -356,7 +359,12 @@ def _connected(way: Way, origin: Origin, timeout: float) -> DeadlineStream:
 
 
 async def ask_on_loop(
-    connections: Connections[AsyncDeadlineStream], way: Way, place: Place, content: bytes, patience: Patience
+    connections: Connections[AsyncDeadlineStream],
+    way: Way,
+    place: Place,
+    content: bytes,
+    patience: Patience,
+    leaves: Leaves,
 ) -> OpenedAsyncReply:
     """The same on an event loop."""
     stream, is_fresh = connections.take(place.origin)
@@ -368,6 +376,7 @@ async def ask_on_loop(
     exchange = _OnLoop(connections, stream, place, content, patience)
     try:
         connections.busy.add(stream)
+        leaves()
         await exchange.begin()
         return Opened(*exchange.head, exchange.content(), exchange.close)
     except BaseException:

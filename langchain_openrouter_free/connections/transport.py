@@ -23,7 +23,7 @@ from langchain_openrouter_free.values import value_type
 
 if TYPE_CHECKING:
     from langchain_openrouter_free.connections import direct
-    from langchain_openrouter_free.connections.exchange import OpenedAsyncReply, OpenedReply
+    from langchain_openrouter_free.connections.exchange import Leaves, OpenedAsyncReply, OpenedReply
 else:
     direct = Later("langchain_openrouter_free.connections.direct")
 
@@ -109,9 +109,14 @@ def _words(error: BaseException) -> str:
 
 
 def _asked(
-    request: Outgoing, connect: Deadline, read: Deadline
-) -> tuple[str, str, Iterable[tuple[str, str]], bytes, dict[str, float]]:
-    return request.method, request.url, request.headers.items(), request.content or b"", _patience(connect, read)
+    request: Outgoing, connect: Deadline, read: Deadline, leaves: Leaves
+) -> tuple[str, str, Iterable[tuple[str, str]], bytes, dict[str, float], Leaves]:
+    content = request.content or b""
+    return request.method, request.url, request.headers.items(), content, _patience(connect, read), leaves
+
+
+def _unnoticed() -> None:
+    """Nobody asks whether a request has left."""
 
 
 def _unpacker(headers: Mapping[str, str]) -> Unpacker | None:
@@ -175,7 +180,8 @@ class _Counting:
 class Reply(_Counting):
     """An open reply on a thread: bytes until they are over; `raw` ones as they come, packed or not.
 
-    The request goes by `client`, the user's own, or by one of the process's where that is None.
+    The request goes by `client`, the user's own, or by one of the process's where that is None; `leaves` is called
+    before anything of it may have left.
 
     Attributes:
         status: HTTP status.
@@ -183,14 +189,21 @@ class Reply(_Counting):
     """
 
     def __init__(
-        self, client: httpx.Client | None, request: Outgoing, connect: Deadline, read: Deadline, *, raw: bool = False
+        self,
+        client: httpx.Client | None,
+        request: Outgoing,
+        connect: Deadline,
+        read: Deadline,
+        *,
+        raw: bool = False,
+        leaves: Leaves = _unnoticed,
     ) -> None:
         by = CLIENTS.sync() if client is None else client
         super().__init__(by if isinstance(by, Counted) else None)
         self._read = read
         self._opened: OpenedReply | None = None
         try:
-            asked = _asked(request, connect, read)
+            asked = _asked(request, connect, read, leaves)
             self._opened = by.client.straight(*asked) if isinstance(by, Counted) else direct.usual(by, *asked)
             self.status, self.headers = self._opened.status, self._opened.headers
             unpacker = None if raw else _unpacker(self.headers)
@@ -239,12 +252,13 @@ class AsyncReply(_Counting):
         read: Deadline,
         *,
         raw: bool = False,
+        leaves: Leaves = _unnoticed,
     ) -> AsyncReply:
         """Send the request; return when the reply's headers are there."""
         by = await CLIENTS.asynchronous() if client is None else client
         counted = by if isinstance(by, Counted) else None
         try:
-            asked = _asked(request, connect, read)
+            asked = _asked(request, connect, read, leaves)
             opened = await (by.client.straight(*asked) if isinstance(by, Counted) else direct.ausual(by, *asked))
             try:
                 return cls(counted, opened, read, raw=raw)

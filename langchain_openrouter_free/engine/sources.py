@@ -185,16 +185,18 @@ class ServiceSource:
     def open(self) -> None:
         """Send the request; return when the head of its reply is there."""
         request = self._request()
-        self.sent = True
-        self._reply = Reply(self._client, request, self._watch.connect, self._watch.read)
+        self._reply = Reply(self._client, request, self._watch.connect, self._watch.read, leaves=self._leaves)
         self._begun(self._reply)
 
     async def aopen(self) -> None:
         """Send the request; return when the head of its reply is there."""
-        request = self._request()
+        connect, read = self._watch.connect, self._watch.read
+        reply = await AsyncReply.open(self._async_client, self._request(), connect, read, leaves=self._leaves)
+        self._async_reply = reply
+        self._begun(reply)
+
+    def _leaves(self) -> None:
         self.sent = True
-        self._async_reply = await AsyncReply.open(self._async_client, request, self._watch.connect, self._watch.read)
-        self._begun(self._async_reply)
 
     def read(self) -> list[Delta] | None:
         """Return the next deltas; None when the reply is over."""
