@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_openrouter_free.books import pages
@@ -205,6 +205,54 @@ def test_an_answer_whose_cost_both_have_learned_is_not_free(
     assert once <= joined.spent_total <= once + sum(costs[name] for name in here & costs.keys()) * times
     assert joined.spent_day >= (once if later < 43_200 else 0)
     assert joined.spent_month >= once
+
+
+# What two attempts of 100 really cost: one is this side's, the other one the others'.
+COSTS = {"ours": 0, "theirs": 30}
+fates = st.lists(
+    st.tuples(
+        st.sampled_from(["is named", "is told", "is unseen", "is asked for in vain", "is learned", "time passes"]),
+        st.sampled_from(sorted(COSTS)),
+        st.sampled_from([10.0, 60.0, LEASE, 86_400.0, 2 * 86_400.0]),
+    ),
+    max_size=6,
+)
+
+
+def befallen(purse: Purse, fate: Any, now: float, *owned: str) -> tuple[Purse, float]:
+    """The book after this fate of attempts, and when that is; only their own processes name and settle them."""
+    for deed, key, seconds in fate:
+        if deed == "is named" and key in owned:
+            purse = purse.named(key, f"gen-{key}")
+        elif deed in ("is told", "is unseen") and key in owned:
+            purse = purse.settled(key, COSTS[key] if deed == "is told" else None, now, f"gen-{key}")
+        elif deed == "is asked for in vain":
+            purse = purse.unanswered(f"gen-{key}", now)
+        elif deed == "is learned":
+            purse = purse.reconciled(f"gen-{key}", COSTS[key], now)
+        elif deed == "time passes":
+            now += seconds
+            purse = purse.turned_to(now)
+    return purse, now
+
+
+@settings(max_examples=400, deadline=None)
+@given(fates, fates, fates, fates, st.integers(1, 2))
+def test_whatever_befalls_an_attempt_on_either_side_it_is_counted(
+    before: Any, here: Any, elsewhere: Any, later: Any, times: int
+) -> None:
+    """It may be counted twice, but never for less than it costs; nor does any window hold less than nothing."""
+    base = Purse()
+    for key in COSTS:
+        base = base.reserved_for(key, 100, NOON).named(key, f"gen-{key}")
+    base, parted = befallen(base, before, NOON, *COSTS)
+    (mine, now), (there, then) = befallen(base, here, parted, "ours"), befallen(base, elsewhere, parted, "theirs")
+    for _ in range(times):
+        there = joined_purses(base, mine, there)
+    joined, now = befallen(there, later, max(now, then), *COSTS)
+    for purse in (there, joined, befallen(joined, [("is learned", key, 0.0) for key in COSTS], now)[0]):
+        assert purse.spent_total + purse.reserved >= sum(COSTS.values())
+        assert min(purse.spent_day, purse.spent_month, purse.unknown) >= 0
 
 
 SIDES = pytest.mark.parametrize("ahead", ["mine", "there"])
