@@ -1,7 +1,8 @@
 """What a request asks of providers for money's and privacy's sake, and what of it costs money by itself. Pure.
 
 Sources: the service's pages on provider routing, PDF inputs, plugins and service tiers (2026). `max_price` is in
-US dollars a million tokens; what the server does with zeros there is on no public record.
+US dollars a million tokens; what the server does with zeros there is on no public record, but programs that name them,
+for paid models a `request` of 0 as well, tell of answers (2026).
 """
 
 from __future__ import annotations
