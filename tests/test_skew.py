@@ -40,6 +40,10 @@ TABLE: dict[str, tuple[float, Heard | None, float]] = {
     "more than 25 hours back": (0.0, Heard(NOON - 25 * HOUR - 3, NOON, NOON), 0.0),
     "days off, and a known one": (42.0, Heard(NOON - 60 * DAY, NOON, NOON), 42.0),
     "the beginning of time": (0.0, Heard(0.0, NOON, NOON), 0.0),
+    "set back meanwhile": (0.0, Heard(NOON, NOON + 2 * HOUR, NOON + 0.4), -0.4),
+    "set back meanwhile, as was known": (-2 * HOUR, Heard(NOON, NOON + 2 * HOUR, NOON + 0.4), -0.4),
+    "set back by days meanwhile": (0.0, Heard(NOON, NOON + 2 * DAY, NOON + 0.4), -0.4),
+    "set forward meanwhile": (0.0, Heard(NOON, NOON - 2 * HOUR, NOON + 0.4), 0.0),
 }
 
 
@@ -205,6 +209,27 @@ def test_the_skew_survives_a_restart(tmp_path: Path, path: str, offset: float) -
         again.close()
         assert caught.value.reset_at == (server // DAY + 1) * DAY
         assert len(sim.chats()) == before
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_clock_that_is_set_right_while_a_request_is_on_its_way(path: str) -> None:
+    """By the reply the clock is right: nothing is counted on the day before, and the server never has to say no."""
+    server = MIDNIGHT + 10 * MINUTE
+    clock = FakeClock(now=server)
+
+    def right() -> float:
+        clock.advance(server - clock.now())
+        return server
+
+    with Simulator(Scenario(per_day=4), clock=right) as sim:
+        model = make(sim, TWENTY[:1], clock=clock, limits={"per_day": 4})
+        drive(model, path)  # looks at the service's list as well
+        clock.advance(30 * MINUTE)
+        for _ in range(3):
+            drive(model, path)
+        with pytest.raises(FreeQuotaExhausted):
+            drive(model, path)
+        assert [chat.status for chat in sim.chats()] == [200] * 4
 
 
 @pytest.mark.parametrize("days", [60, -60, 2, -2])

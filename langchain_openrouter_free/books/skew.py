@@ -32,6 +32,7 @@ def corrected(skew: float, heard: Heard | None) -> float:
     if heard is None:
         return skew
     least, most = heard.date - heard.received, heard.date + 1.0 - heard.sent
-    if max(abs(least), abs(most)) > _FARTHEST:
+    if abs(least) > _FARTHEST:
         return skew
-    return min(max(skew, least), most)
+    # In this order: where this clock was set back meanwhile the interval is empty, and `received` is its time of now.
+    return max(min(skew, most), least)
