@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 from driving import PATHS, TWENTY, asked, at_once, book_of, drive, make
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from langchain_openrouter_free import AllModelsFailed, FreeQuotaExhausted, MemoryStore
 from langchain_openrouter_free.books.ledger import Ledger
-from langchain_openrouter_free.books.quota import DAY, Full, Limits, Part, Share, Slot, Windows
+from langchain_openrouter_free.books.quota import DAY, Full, Limits, Part, Share, Slot, Use, Windows
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
 from langchain_openrouter_free.simulator import Scenario, Simulator
 from langchain_openrouter_free.testing import FakeClock
@@ -25,7 +26,7 @@ START = 1_790_000_005.0  # 25 seconds into a minute
 LIFTED = dict.fromkeys(("connect", "first_token", "stall", "attempt", "call")) | {"adaptive": False}
 
 
-CAPPED, KEPT, OTHER = Share("capped", at_most=Part(4)), Share("kept", at_least=Part(30, percent=True)), Share("other")
+CAPPED, KEPT, OTHER = Share("capped", at_most=Part(2)), Share("kept", at_least=Part(30, percent=True)), Share("other")
 
 
 class WindowsMachine(RuleBasedStateMachine):
@@ -59,7 +60,7 @@ class WindowsMachine(RuleBasedStateMachine):
             if self._of_day(day) >= 10:
                 return day
         kept = max(3 - self._of_day(days[-1], "kept"), 0) if "kept" in self.claims and share is not KEPT else 0
-        capped = share is CAPPED and self._of_day(days[-1], "capped") >= 4
+        capped = share is CAPPED and self._of_day(days[-1], "capped") >= 2
         return days[-1] if capped or self._of_day(days[-1]) >= 10 - kept else None
 
     def _full(self, leaves: float) -> bool:
@@ -78,7 +79,7 @@ class WindowsMachine(RuleBasedStateMachine):
             else:
                 return leaves, days_full
 
-    @rule(patience=st.sampled_from([0.0, 20.0, 60.0, 200.0, 90_000.0]), share=st.sampled_from([CAPPED, KEPT, OTHER]))
+    @rule(patience=st.sampled_from([0.0, 20.0, 60.0, 200.0, 86_400.0]), share=st.sampled_from([CAPPED, KEPT, OTHER]))
     def ask(self, patience: float, share: Share) -> None:
         """Granted if and only if there is room; at the earliest moment that has some, no later than patience."""
         self.claims |= {share.project}
@@ -106,10 +107,17 @@ class WindowsMachine(RuleBasedStateMachine):
         """Minutes and days turn."""
         self.now += seconds
 
-    @rule()
-    def nearly_midnight(self) -> None:
-        """The day is about to turn."""
-        self.now = (self.now // 86_400 + 1) * 86_400 - 31.0
+    @rule(window=st.sampled_from([60, 86_400]), after=st.sampled_from([-31.0, -2.1, -1.9, 1.4, 1.6]))
+    def as_a_window_turns(self, window: int, after: float) -> None:
+        """The minute or the day is about to turn, or has just turned."""
+        self.now = (self.now // window + 1) * window + after
+
+    @rule(share=st.sampled_from([CAPPED, KEPT]))
+    def use_the_day_up(self, share: Share) -> None:
+        """Others take what is left of the day: who comes next books the day after."""
+        for _ in range(10):
+            self.ask(200.0, OTHER)
+        self.ask(86_400.0, share)
 
     @invariant()
     def never_more_than_there_is(self) -> None:
@@ -129,6 +137,43 @@ class WindowsMachine(RuleBasedStateMachine):
 
 TestWindows = WindowsMachine.TestCase
 TestWindows.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+
+
+STEPS = st.tuples(st.sampled_from([0, 0, 1, 2]), st.sampled_from([0, 0, 1]), st.sampled_from([1, 1, -1]))
+
+
+@given(st.lists(STEPS, max_size=12))
+def test_a_projects_days_are_those_of_a_list(steps: list[tuple[int, int, int]]) -> None:
+    """Of today and the day after it knows each request; back on an earlier day all of them count, and none is owed."""
+    use, today, taken = Use(20_000), 20_000, Counter[int]()
+    for passed, ahead, number in steps:
+        today += passed
+        assert [use.on(day) for day in range(today, today + 4)] == [taken[day] for day in range(today, today + 4)]
+        use = use.plus(Slot(((today + ahead) * 1440,)), number, today)
+        taken[today + ahead] = max(taken[today + ahead] + number, 0)
+        assert use.on(today - 1) == taken[today] + taken[today + 1]
+    wrong = today - 4
+    assert (use.seen_by(today - 3), use.seen_by(wrong)) == (use, Use(wrong, use.on(wrong)))
+
+
+@pytest.mark.parametrize("share", ["30%", {"at_least": "30%"}])
+def test_hundredths_of_a_day_that_nobody_knows_are_no_bound(sim: Simulator, share: Any) -> None:
+    """A proxy may say nothing of its limits: then there is nothing to be shared."""
+    assert drive(make(sim, TWENTY[:1], daily_share=share), "invoke").outcomes == ["ok"]
+
+
+def test_a_slot_is_for_its_minute_alone() -> None:
+    """Who has overslept and leaves as the minute ends is counted in the next one as well, for which the slot is not."""
+    slot, begins = Slot((29_833_340,)), 29_833_340 * 60.0
+    assert [slot.fits(begins + after) for after in (1.4, 1.5, 57.9, 58.0)] == [False, True, True, False]
+
+
+def test_what_is_given_back_of_a_page_that_is_lost_makes_no_room() -> None:
+    """The page that a slot was booked in is gone: nobody has more than a day's share for it."""
+    windows = Windows().released(Slot.at(START, "capped"), START)
+    for expected in (Slot, Slot, Full):
+        windows, found = windows.admitted(Limits(), START, 0.0, share=CAPPED)
+        assert isinstance(found, expected)
 
 
 def test_a_clock_that_jumps_back_reopens_no_day() -> None:

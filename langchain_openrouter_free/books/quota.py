@@ -146,11 +146,6 @@ class Slot(NamedTuple):
         first, last = int((moment - AFTER_START) // MINUTE), int((moment + BEFORE_END) // MINUTE)
         return self.minutes[0] <= first and last <= self.minutes[-1]
 
-    def after(self) -> Slot:
-        """Return the next slot that begins with a minute."""
-        number = self.minutes[-1] if len(self.minutes) > 1 else self.minutes[0] + 1
-        return Slot((number,), self.project)
-
 
 class Full(NamedTuple):
     """No slot is free within the caller's patience.
@@ -264,9 +259,9 @@ class Windows(NamedTuple):
         share = share or Share()
         book = self.turned_to(now).claimed(share, limits, int(now // DAY))
         slot, spent = Slot.at(now, share.project), None
-        while (full := book.full(slot, limits, share)) is not None:
-            # Ends: only finitely many minutes have anything booked.
-            if full.window == "minute":
+        # Ends: only finitely many minutes have anything booked.
+        while (full := book.full_day(slot, limits, share)) is not None or not book.has_room(slot, limits):
+            if full is None:
                 slot = book.next_slot(slot, limits)
             elif full.limit < 1 or full.until - now > patience:
                 return book, full
@@ -278,12 +273,17 @@ class Windows(NamedTuple):
             return book, spent or Full("minute", slot.minutes[0] * MINUTE, limits.per_minute or 0, used)
         return book.plus(slot, 1, int(now // DAY)), slot
 
+    def has_room(self, slot: Slot, limits: Limits) -> bool:
+        """Tell whether the minutes of a slot have room for it; a minute is never shut for good."""
+        most = limits.per_minute
+        return most is None or all(self.minutes.get(number, 0) < max(most, 1) for number in slot.minutes)
+
     def next_slot(self, slot: Slot, limits: Limits) -> Slot:
-        """Return the first slot after this one whose minute has room."""
-        number, most = slot.after().minutes[0], max(limits.per_minute or 1, 1)
-        while self.minutes.get(number, 0) >= most:
+        """Return the first slot of one minute, from the last one of this slot on, that has room."""
+        number = slot.minutes[-1]
+        while not self.has_room(later := Slot((number,), slot.project), limits):
             number += 1
-        return Slot((number,), slot.project)
+        return later
 
     def released(self, slot: Slot, now: float) -> Windows:
         """Give a slot back whose request provably never left."""
@@ -319,23 +319,13 @@ class Windows(NamedTuple):
             return self
         return self._replace(projects={**self.projects, share.project: known._replace(kept=kept)})
 
-    def full(self, slot: Slot, limits: Limits, share: Share) -> Full | None:
-        """Return the first window in which there is no room for a slot."""
-        full = self._full_day(slot, limits) or self._full_share(slot.days[-1], limits, share)
-        if full is not None or limits.per_minute is None:
-            return full
-        taken = max(self.minutes.get(number, 0) for number in slot.minutes)
-        if taken < max(limits.per_minute, 1):
-            return None
-        return Full("minute", slot.after().minutes[0] * MINUTE, limits.per_minute, taken)
-
-    def _full_day(self, slot: Slot, limits: Limits) -> Full | None:
-        if (most := limits.per_day) is None:
-            return None
-        for day in slot.days:
-            if (taken := self.on(day)) >= most:
-                return Full("day", (day + 1) * DAY, most, taken)
-        return None
+    def full_day(self, slot: Slot, limits: Limits, share: Share) -> Full | None:
+        """Return the first day, or the share of one, in which there is no room for a slot."""
+        if (most := limits.per_day) is not None:
+            for day in slot.days:
+                if (taken := self.on(day)) >= most:
+                    return Full("day", (day + 1) * DAY, most, taken)
+        return self._full_share(slot.days[-1], limits, share)
 
     def _full_share(self, day: int, limits: Limits, share: Share) -> Full | None:
         # A share is nothing that the service counts, so a request at midnight counts on one day only: the new one.
