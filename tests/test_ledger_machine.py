@@ -48,6 +48,13 @@ class BookMachine(RuleBasedStateMachine):
         """An attempt fails, with or without a moment named by the server."""
         self._happens(model, verdict(kind, until=None if wait is None else self.now + wait))
 
+    @rule(times=st.integers(1, 4))
+    def fail_again(self, times: int) -> None:
+        """The same model fails in the same way once more, or several times in a row."""
+        for _ in range(times if self.history else 0):
+            _, model, how = self.history[-1]
+            self._happens(model, replace(how, until=None))
+
     @rule(model=st.sampled_from(MODELS))
     def succeed(self, model: str) -> None:
         """An attempt answers."""

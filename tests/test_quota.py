@@ -385,3 +385,19 @@ def test_a_late_end_of_an_older_attempt_ends_no_probe() -> None:
     )
     well = failed.settled("m", verdict(Kind.OK), START + 20)
     assert well.settled("m", verdict(Kind.BROKEN), START + 21, 0).rests_until("m", START + 21) == START + 26
+
+
+def test_who_finds_a_model_probed_looks_again_soon() -> None:
+    """The probe may be over long before its lease is: nobody waits for that."""
+    probed = Ledger().settled("m", verdict(Kind.BROKEN), START).begun("m", None, START + 10, 60.0)
+    assert probed.rests_until("m", START + 11) == START + 11.5
+    assert probed.rests_until("m", START + 69.8) == START + 70
+
+
+@pytest.mark.parametrize(("says", "rests"), [(None, 5), (2, 5), (60, 60)])
+def test_a_late_failure_rests_its_model_as_long_as_the_server_says(says: float | None, rests: float) -> None:
+    """Of two that began together the second one is no second failure, but the moment that it names counts."""
+    failed = Ledger().settled("m", verdict(Kind.BROKEN), START, 0)
+    limited = verdict(Kind.UPSTREAM_LIMIT, until=None if says is None else START + says)
+    book = failed.settled("m", limited, START + 1, 0)
+    assert (book.rests_until("m", START + 1), book.cooldowns["m"].failures) == (START + rests, 1)

@@ -71,17 +71,15 @@ class Cooldown:
 
     def probed(self, until: float) -> Cooldown:
         """Return it while one request tries the model, until that is over or lost."""
-        return self if self.well else replace(self, probe_until=until)
+        return replace(self, probe_until=until)
 
     def probe_over(self, generation: int | None) -> Cooldown:
         """Return it after a probe that ended without a word about the model's health."""
-        if self.probe_until == 0.0 or generation not in (None, self.generation):
-            return self
-        return replace(self, probe_until=0.0)
+        return replace(self, probe_until=0.0) if generation in (None, self.generation) else self
 
     def recovered(self) -> Cooldown:
         """Return it after an answer."""
-        return self if self.well else Cooldown(0.0, self.kind, 0, self.generation + 1)
+        return Cooldown(0.0, self.kind, 0, self.generation + 1)
 
 
 def rested(known: Cooldown | None, verdict: Verdict, now: float, chance: float, *, stale: bool) -> Cooldown:
