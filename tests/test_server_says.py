@@ -56,6 +56,7 @@ RESETS: dict[str, tuple[str, float]] = {
     "relative": ("20", START + 20),
     "26 hours ahead": (milliseconds(26 * HOUR), MINUTE_END),
     "26 hours ahead in seconds": (str(int(START + 26 * HOUR)), MINUTE_END),
+    "another window's": (milliseconds(150), MINUTE_END),
     "years ahead": (milliseconds(3 * 365 * DAY), MINUTE_END),
     "in microseconds": (milliseconds(20) + "000", MINUTE_END),
     "negative": ("-20", MINUTE_END),
@@ -83,6 +84,7 @@ WAITS: dict[str, tuple[str, float | None]] = {
     "an HTTP date in a year": (when(365 * DAY), None),
     "seconds": ("30", START + 30),
     "a float": ("7.5", START + 7.5),
+    "a moment in seconds": (str(int(START) + 30), START + 30),
     "with blanks": (" 30 ", START + 30),
     "words": ("abc", None),
     "a million": ("1000000", None),
@@ -113,12 +115,21 @@ def test_a_wait_is_read_or_left(name: str, place: str) -> None:
     assert found.until == (None if expected is None else pytest.approx(expected, abs=0.01))
 
 
+@pytest.mark.parametrize("place", ["headers", "metadata"])
+def test_the_accounts_window_is_no_rest_of_a_model(place: str) -> None:
+    """A reset beside a provider's own limit tells how long the account's window lasts, not that limit."""
+    lines = {"X-RateLimit-Reset": milliseconds(20)}
+    assert (upstream_limit(lines) if place == "headers" else upstream_limit({}, {"headers": lines})).until is None
+
+
 MIDNIGHT = 1_790_035_200.0
 LATE: dict[str, tuple[float, dict[str, str], float]] = {
     "no reset": (0.3, {}, MIDNIGHT + 60),
     "a reset that is just over": (0.3, {"X-RateLimit-Reset": f"{MIDNIGHT * 1000:.0f}"}, MIDNIGHT + 60),
     "the new day's end": (0.3, {"X-RateLimit-Reset": f"{(MIDNIGHT + DAY) * 1000:.0f}"}, MIDNIGHT + DAY),
     "a minute later": (60.0, {}, MIDNIGHT + DAY),
+    "an end of its own": (300.0, {"X-RateLimit-Reset": f"{(MIDNIGHT + 600) * 1000:.0f}"}, MIDNIGHT + 600),
+    "somebody's wait": (300.0, {"Retry-After": "30"}, MIDNIGHT + DAY),
     "a minute before": (-60.0, {}, MIDNIGHT),
 }
 
@@ -129,6 +140,14 @@ def test_the_first_minute_of_a_day_is_not_its_last(name: str) -> None:
     late, headers, expected = LATE[name]
     found = classify(429, headers, body("Rate limit exceeded: free-models-per-day. ", {}), now=MIDNIGHT + late)
     assert (found.kind, found.until) == (Kind.DAY_LIMIT, expected)
+
+
+@pytest.mark.parametrize(("ahead", "window"), [(20, "minute"), (60, "minute"), (61, "day"), (None, None)])
+def test_a_models_limit_in_no_words_is_of_the_window_that_ends_then(ahead: float | None, window: str | None) -> None:
+    """Its size is kept to from then on, if a reset tells which window it is of."""
+    headers = {"X-RateLimit-Limit": "16"} | ({} if ahead is None else {"X-RateLimit-Reset": milliseconds(ahead)})
+    found = classify(429, headers, body("Please retry", {"limit_source": "openrouter_shared_capacity"}), now=START)
+    assert (found.kind, found.window, found.limit) == (Kind.MODEL_LIMIT, window, 16)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -46,8 +46,7 @@ def named_until(seen: Evidence, now: float, *, resets: bool, window: str | None 
         resets: whether `X-RateLimit-Reset` speaks of the limit that was reached.
         window: `"minute"`, `"day"` or None.
     """
-    named = [_moment(wait, now, relative=True) for wait in seen.waits]
-    named += [_moment(at, now) for at in seen.dates]
+    named = [_moment(wait, now) for wait in (*seen.waits, *seen.dates)]
     told = [at for at in (_moment(reset, now) for reset in seen.resets if resets) if at is not None]
     if window == "minute":
         told = [at for at in told if at <= now + _LATEST_MINUTE]
@@ -61,7 +60,7 @@ def named_until(seen: Evidence, now: float, *, resets: bool, window: str | None 
 
 def _end(length: float, now: float) -> float:
     """Return the end of the window that a refusal speaks of which names none."""
-    if length == _LENGTHS["day"] and now % length < _LENGTHS["minute"]:
+    if now % length < _LENGTHS["minute"]:
         # No day is used up in its first minute: this was said of the one before, and is read late.
         length = _LENGTHS["minute"]
     return (now // length + 1) * length
@@ -95,13 +94,13 @@ def _window_that_ends(until: float, now: float) -> str:
     return "minute" if until - now <= _LENGTHS["minute"] else "day"
 
 
-def _moment(value: float, now: float, *, relative: bool = False) -> float | None:
+def _moment(value: float, now: float) -> float | None:
     """Read a moment given as epoch milliseconds, epoch seconds or seconds from now.
 
     X-RateLimit-Reset is epoch milliseconds (recorded 2025-04 to 2026-10); the other units are seen behind
     proxies. A moment that is over, is now, or is over 25 hours ahead is no information.
     """
-    if relative or value < 1e8:
+    if value < 1e8:
         value = now + value
     elif value > 1e11:
         value = value / 1000
