@@ -53,6 +53,18 @@ def test_a_jump_back_makes_no_long_hold(jump: str, kind: Kind) -> None:
     assert hold is None or hold.until <= START + A_DAY_OR_SO
 
 
+@pytest.mark.parametrize(
+    ("kind", "behind", "is_shut"),
+    [(Kind.MINUTE_LIMIT, 50.0, True), (Kind.MINUTE_LIMIT, 70.0, False), (Kind.DAY_LIMIT, HOUR, True)],
+)
+def test_what_is_shut_by_who_is_ahead_is_shut_for_who_is_a_little_behind(
+    *, kind: Kind, behind: float, is_shut: bool
+) -> None:
+    """Though the refusal told no size: machines that share a book may differ by a minute, and a day is no minute."""
+    book = Ledger().settled("m", verdict(kind, until=START + 30), START)
+    assert (book.hold(START - behind) is not None) is is_shut
+
+
 @pytest.mark.parametrize("window", ["minute", "day"])
 @pytest.mark.parametrize("path", ["invoke", "ainvoke"])
 def test_a_minute_that_is_yet_to_come_shuts_nobody_out(path: str, window: str) -> None:

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_openrouter_free.books.health import EXPLORE, HALF_LIFE, Health, Strategy, ordered
+from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, verdict
 
 
 @given(
@@ -86,6 +88,20 @@ def test_adaptive_never_punishes_an_answer_nor_rewards_a_failure(
     if not better[model].unhealthy(now) or seen.unhealthy(now):
         assert ordered(models, better, Strategy.ADAPTIVE, now).index(index) <= place
     assert ordered(models, worse, Strategy.ADAPTIVE, now).index(index) >= place
+
+
+SILLY = [Kind.EMPTY, Kind.ONLY_THOUGHTS, Kind.NO_CHOICES, Kind.FINISH_ERROR, Kind.CALLS_MISSING, Kind.UNKNOWN_TOOL]
+SILLY += [Kind.BAD_ARGUMENTS, Kind.WRONG_ARGUMENTS]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_who_answers_nonsense_is_skipped_and_who_is_unfit_is_not(kind: Kind) -> None:
+    """Nonsense cools nobody down, so only the health can tell; what is the request's or the account's is not in it."""
+    book = Ledger()
+    for _ in range(5):
+        book = book.settled("m", verdict(kind), START)
+    failed = kind in SILLY or (POLICIES[kind].cools and kind not in (Kind.DELISTED, Kind.CLOSED, Kind.REGION))
+    assert book.health.get("m", UNKNOWN).unhealthy(START) is failed
 
 
 def test_nobody_to_ask_and_nothing_known() -> None:

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from langchain_openrouter_free.books import pages
 from langchain_openrouter_free.books.funds import Funds
 from langchain_openrouter_free.books.ledger import Ledger
+from langchain_openrouter_free.books.quota import Limits, Share, Slot
 from langchain_openrouter_free.errors import AttemptRecord
 from langchain_openrouter_free.judging.verdicts import POLICIES, Kind, Step, Verdict, verdict
 from langchain_openrouter_free.route.actions import Ask, GiveUp, Topic, Try, Wait
@@ -23,6 +24,8 @@ MODELS = [f"m{n}:free" for n in range(4)]
 GUESSES = [5, 30, 120, 600, 3600]
 ONE_DAY = 86_400.0
 START = 1_790_000_000.0
+# One in two failures is of these, so that they meet one another.
+USUAL = [Kind.DAY_LIMIT, Kind.MINUTE_LIMIT, Kind.UPSTREAM_LIMIT, Kind.BROKEN]
 
 
 class BookMachine(RuleBasedStateMachine):
@@ -41,7 +44,7 @@ class BookMachine(RuleBasedStateMachine):
 
     @rule(
         model=st.sampled_from(MODELS),
-        kind=st.sampled_from([k for k in Kind if k is not Kind.OK]),
+        kind=st.sampled_from([k for k in Kind if k is not Kind.OK]) | st.sampled_from(USUAL),
         wait=st.none() | st.floats(0.5, 90_000),
     )
     def fail(self, model: str, kind: Kind, wait: float | None) -> None:
@@ -121,9 +124,8 @@ class BookMachine(RuleBasedStateMachine):
         rests = [self._expected_rest(m) for m in MODELS]
         hold = self._expected_hold()
         awake = [m for m, until in zip(MODELS, rests, strict=True) if until <= self.now]
-        held = self.book.hold(self.now)
-        # A minute is certainly over a moment after its end.
-        opens = hold + 1.5 if held is not None and held.window == "minute" else hold
+        # A window is certainly over a moment after its end.
+        opens = hold + 1.5 if hold > self.now else 0.0
         ready = max(opens, 0.0 if awake else min(rests))
         if awake and hold <= self.now:
             assert isinstance(action, Try)
@@ -213,9 +215,44 @@ def test_two_silent_429_far_apart_are_two_models_limits() -> None:
     """Only within seconds does a second unsaid 429 mean the account."""
     how = verdict(Kind.RATE_LIMIT)
     book = Ledger().settled("a", how, START)
-    assert book.read("b", how, START + 5).kind is Kind.MINUTE_LIMIT
+    minute = verdict(Kind.MINUTE_LIMIT)
+    found = book.read("b", how, START + 5)
+    assert (found.kind, found.scope, found.step) == (minute.kind, minute.scope, minute.step)
+    assert found.until == START + 40, "where the server names no moment, the minute's end"
     assert book.read("b", how, START + 11).kind is Kind.RATE_LIMIT
     assert book.read("a", how, START + 1).kind is Kind.RATE_LIMIT
     assert book.read("b", replace(how, until=START + 99), START + 5).until == START + 99
     assert book.answered(START - 1).read("b", how, START + 5).kind is Kind.MINUTE_LIMIT
     assert book.answered(START + 1).read("b", how, START + 5).kind is Kind.RATE_LIMIT
+
+
+def test_a_request_that_never_left_takes_nothing_of_its_models_limit() -> None:
+    """The slot of the account and that of the model's own limit are both given back, and no other model's."""
+    book = Ledger().settled("m", verdict(Kind.MODEL_LIMIT, until=START + 40, limit=1, window="minute"), START)
+    later, slot = START + 60, Slot.at(START + 60, "p")
+    begun = book.admitted(Limits(), later, 0.0, share=Share("p"))[0].begun("m", slot, later, 60.0)
+    assert begun.full_model("m", later) is not None
+    unsent = begun.unsent("m", slot, later)
+    assert unsent.full_model("m", later) is None
+    assert unsent.windows.used(later) == (0, 0)
+    assert begun.unsent("n", slot, later).full_model("m", later) is not None
+
+
+def test_only_the_last_turn_of_a_row_can_be_given_back() -> None:
+    """Others stand behind the one before it; and their clocks may differ from this one's by a minute."""
+    row = Ledger().in_row(START + 1, START).in_row(START + 2, START)
+    assert row.out_of_row(START, START + 1).turn(START) == START + 2
+    assert row.out_of_row(START + 1, START + 2).turn(START) == START + 1
+    assert [row.turn(START - behind) for behind in (50, 70)] == [START + 2, START - 70]
+
+
+def test_nobody_waits_for_a_question_that_is_answered_or_broken_off() -> None:
+    """After an answer nobody asks for a while; what was broken off may be asked at once. The minute stays known."""
+    known = Ledger().settled("m", verdict(Kind.MINUTE_LIMIT, until=START + 40, limit=16), START)
+    asking = known.inquiring(START)
+    assert (asking.inquiring_until > START, asking.may_inquire(START + 1)) == (True, False)
+    answered, broken_off = asking.hinted(50, START + 1), asking.not_inquired()
+    assert (answered.inquiring_until, answered.may_inquire(START + 1)) == (0.0, False)
+    assert answered.limits(Limits(), START + 1) == Limits(16, 50)
+    assert (broken_off.inquiring_until, broken_off.may_inquire(START + 1)) == (0.0, True)
+    assert asking.hinted(None, START + 1).limits(Limits(), START + 1) == Limits(16, None)

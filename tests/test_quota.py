@@ -392,6 +392,8 @@ def test_who_finds_a_model_probed_looks_again_soon() -> None:
     probed = Ledger().settled("m", verdict(Kind.BROKEN), START).begun("m", None, START + 10, 60.0)
     assert probed.rests_until("m", START + 11) == START + 11.5
     assert probed.rests_until("m", START + 69.8) == START + 70
+    well = probed.settled("m", verdict(Kind.OK), START + 11).begun("m", None, START + 12, 60.0)
+    assert well.rests_until("m", START + 12) == 0.0, "who is well is asked by as many as like"
 
 
 @pytest.mark.parametrize(("says", "rests"), [(None, 5), (2, 5), (60, 60)])
