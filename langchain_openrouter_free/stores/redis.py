@@ -5,9 +5,10 @@ page.
 
 An update is optimistic: a page is changed here, and the server takes the new one only if nobody has written in between.
 Who was the last to write begins with what he wrote: one round trip; others with a look: two. A lost race costs one
-more. A page has its line beside it (`ancestry`), so that what the server has lost of it is added again by those who
-know it. Every key has an expiry, and all that one step touches shares a hash tag, so that a cluster keeps it together:
-whose server says that another node has a key is asked by the client for clusters from then on.
+more. What one process's threads wait to change is written at once (`combining`). A page has its line beside it
+(`ancestry`), so that what the server has lost of it is added again by those who know it. Every key has an expiry, and
+all that one step touches shares a hash tag, so that a cluster keeps it together: whose server says that another node
+has a key is asked by the client for clusters from then on.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from langchain_openrouter_free.stores import ancestry, scripts
-from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Answer, Change, Fold, Page, PageRef, Row
+from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Fold, Page, PageRef, Row
+from langchain_openrouter_free.stores.combining import Combining, Turn
 from langchain_openrouter_free.stores.impatience import impatient
-from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Sheltered, Unusable, read
+from langchain_openrouter_free.stores.sheltered import RETRY_AFTER, Unusable, read
 
 try:
     import redis
@@ -84,7 +87,7 @@ class _Pool(redis.ConnectionPool):
         super().__init__(impatient(connection_class), **options)
 
 
-class RedisStore(Sheltered):
+class RedisStore(Combining):
     """Keep pages and logs on a Redis or Valkey server, for all machines that share it.
 
     Where the server is away, slow, read-only, full or fails over, a warning is given and the state is kept in this
@@ -345,21 +348,18 @@ class RedisStore(Sheltered):
 
     # -- what a store does
 
-    def _update(
-        self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None] | None = None
-    ) -> Answer:
+    def _make(self, turn: Turn[Any]) -> None:
         """Change a page until nobody has written in between."""
-        ends, pause = self._monotonic() + self._patience * 4, 0.0
+        ref, ends, pause = turn.ref, self._monotonic() + self._patience * 4, 0.0
         # What is changed depends on the time: that must be right before.
         known = None if self._has_jumped() else self._known.get(ref.key)
         stand = self._look(ref) if known is None else _Stand(known.version, known.line, known.page, bool(known.version))
         while True:
             self._line = stand.line
-            new, answer = change(stand.page)
-            made = None if row is None else row(answer)
-            other = self._write(ref, stand, new, made)
+            made = turn.made(stand.page)
+            other = None if made is None else self._write(turn, stand, *made)
             if other is None:
-                return answer
+                return
             if self._monotonic() >= ends:
                 raise Unusable("contended", "has a page that others write all the time")
             if pause:
@@ -369,29 +369,33 @@ class RedisStore(Sheltered):
             stand = other
             pause = min(max(pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
-    def _write(self, ref: PageRef[Page], stand: _Stand, new: Page, row: Row | None) -> _Stand | None:
+    def _write(self, turn: Turn[Any], stand: _Stand, new: Any, rows: Sequence[Row]) -> _Stand | None:
         """Put a page in the place of the one that stands there; return what does if it is another."""
-        same = new is stand.page and stand.is_kept
+        ref, same = turn.ref, new is stand.page and stand.is_kept
         line, text = ("", "") if same else (_next(stand.line), ref.encode(new))
         fresh = stand.version if same else ancestry.version_of(line)
         keys, arguments = [self._page_key(ref.key)], [stand.version, fresh, line, text, _PAGE_KEPT]
-        if row is not None:
-            log, at, told = row
-            keys += self._log_keys(log)
-            arguments += [repr(float(at)), told, _MOST_ROWS, _ROWS_KEPT]
+        if rows:
+            keys += self._log_keys(rows[0][0])
+            arguments += [_MOST_ROWS, _ROWS_KEPT, *chain.from_iterable((repr(float(at)), told) for _, at, told in rows)]
+        # What of it nobody may know, if it is broken off.
+        doubt = Unusable("interrupted", "was being written to when a caller was interrupted")
+        doubt.row = "" if same or not rows else fresh
+        if not same and ref.merge is not None:
+            doubt.unheard = (ref.key, fresh, new if stand.page is self._known[ref.key].page else None)
+        turn.doubt = None if same and not rows else doubt
         try:
             is_done, *there = self._run(scripts.WRITE, keys, *arguments)
         except Unusable as trouble:
             # Slow, or away just now: it may have been done all the same, or be done when the server goes on.
-            trouble.row = "" if same or row is None else fresh
-            if not same and ref.merge is not None:
-                trouble.unheard = (ref.key, fresh, new if stand.page is self._known[ref.key].page else None)
+            trouble.row, trouble.unheard, turn.doubt = doubt.row, doubt.unheard, None
             raise
         except BaseException:
             if not same:
                 self._interrupted(ref.key, fresh)
             raise
         if is_done != 1:
+            turn.doubt = None
             return self._read(ref, *there)
         if not same:
             self._wrote(ref.key, stand, line, new)

@@ -50,7 +50,7 @@ end
 """
 )
 # Page; expected version ('' for none), new version (the same for a page that stays), line, text, seconds kept; then the
-# keys of a log and a row, if there is one.
+# keys of a log, how many rows it keeps, for how many seconds, and each row's time and text, if there are any.
 WRITE = (
     _ADD
     + """
@@ -64,7 +64,7 @@ if ARGV[2] ~= ARGV[1] then
   redis.call('HSET', KEYS[1], 'version', ARGV[2], 'line', ARGV[3], 'text', ARGV[4])
 end
 redis.call('EXPIRE', KEYS[1], ARGV[5])
-if #KEYS > 1 then add(2, ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]) end
+for place = 8, #ARGV, 2 do add(2, ARGV[place], ARGV[place + 1], tonumber(ARGV[6]), ARGV[7]) end
 return {now[1], now[2], 1}
 """
 )
