@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,74 @@ class Server:
     def forget(self) -> None:
         with self.client() as client:
             client.flushall()
+
+
+class Door:
+    """An address that leads to one server or another, and where a connection can be cut."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._cuts: list[tuple[str, Callable[[], object]]] = []
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._door.getsockname()[1]}/0"
+        threading.Thread(target=self._open, daemon=True).start()
+
+    def cut_next(self, when: str, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Cut the connection by which the next script is asked for: "before" the server hears of it, or "after"."""
+        self._cuts.append((when, meanwhile))
+
+    def lead_to(self, server: Server) -> None:
+        """Lead to this server from now on; who is connected to the other one is cut off."""
+        self.server = server
+        while self._pairs:
+            _close(*self._pairs.pop())
+
+    def close(self) -> None:
+        _close(self._door)
+        self.lead_to(self.server)
+
+    def _open(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self._door.accept()
+                try:
+                    there = socket.create_connection(("127.0.0.1", self.server.port))
+                except OSError:
+                    _close(here)
+                    continue
+                self._pairs.append((here, there))
+                deaf: list[Callable[[], object]] = []
+                for way in (self._ask, self._answer):
+                    threading.Thread(target=way, args=(here, there, deaf), daemon=True).start()
+
+    def _ask(self, here: socket.socket, there: socket.socket, deaf: list[Callable[[], object]]) -> None:
+        with suppress(OSError):
+            while asked := here.recv(1 << 20):
+                if b"EVALSHA" in asked and self._cuts:
+                    when, meanwhile = self._cuts.pop()
+                    if when == "before":
+                        meanwhile()
+                        break
+                    deaf.append(meanwhile)
+                there.sendall(asked)
+        _close(here, there)
+
+    def _answer(self, here: socket.socket, there: socket.socket, deaf: list[Callable[[], object]]) -> None:
+        with suppress(OSError):
+            while said := there.recv(1 << 20):
+                if deaf:
+                    deaf[0]()
+                    break
+                here.sendall(said)
+        _close(here, there)
+
+
+def _close(*sockets: socket.socket) -> None:
+    for one in sockets:
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()
 
 
 def _free_port() -> int:

@@ -54,10 +54,13 @@ def served_by(handler: type[socketserver.StreamRequestHandler]) -> Iterator[str]
         b"*5\r\n+a\r\n+b\r\n+c\r\n+d\r\n+e",
         b"*5\r\n:1\r\n:2\r\n:3\r\n:4\r\n:5",
         b"*1\r\n" * 3000,
+        b"-LOADING Redis is loading the dataset in memory",
+        b"-TRYAGAIN Multiple keys request during rehashing of slot",
+        b"-CLUSTERDOWN Hash slot not served",
     ],
 )
 def test_a_server_of_something_else(answer: bytes) -> None:
-    """It is one that cannot be used, whatever the client makes of its words."""
+    """It is one that cannot be used, whatever the client makes of its words; and so is one that is not ready."""
     said: list[str] = []
     with answering(answer) as address:
         store = RedisStore(address, warn=said.append)

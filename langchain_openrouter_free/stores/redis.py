@@ -14,7 +14,6 @@ has a key is asked by the client for clusters from then on.
 from __future__ import annotations
 
 import random
-import re
 import time
 import uuid
 from collections import deque
@@ -24,6 +23,7 @@ from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from langchain_openrouter_free.stores import ancestry, scripts
+from langchain_openrouter_free.stores.addresses import UNREADABLE, check_readable
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.combining import Combining, Turn
 from langchain_openrouter_free.stores.impatience import impatient
@@ -55,11 +55,6 @@ _PARENTS: list[RedisCluster] = []
 # What an address may say that is not the package redis's.
 _OPTIONS = ("degraded", "machines", "prefix")
 _OF_TEXT = ("decode_responses", "encoding")
-_UNREADABLE = (
-    "write redis://host:6379/0, with a number for port and database; "
-    "in a password / is %2F, ? is %3F, # is %23, @ is %40, [ is %5B, ] is %5D and % is %25"
-)
-_DATABASE = re.compile(r"/?[0-9]*")
 # Of so many last readings of the server's clock the one with the shortest way counts.
 _READINGS = 16
 # Seconds between this machine's two clocks; what slews them apart over hours is measured anew as well.
@@ -170,7 +165,7 @@ class RedisStore(Combining):
         try:
             said = parse_qsl(query, strict_parsing=True) if query else []
         except ValueError:
-            raise ValueError(_UNREADABLE) from None
+            raise ValueError(UNREADABLE) from None
         ours: dict[str, Any] = {name: value for name, value in said if name in _OPTIONS}
         if "machines" in ours:
             ours["machines"] = int(ours["machines"])
@@ -180,7 +175,7 @@ class RedisStore(Combining):
         return cls(f"{url}?{theirs}" if theirs else url, **ours)
 
     def _made(self, url: str) -> redis.Redis:
-        _check_readable(url)
+        check_readable(url)
         # One place decides about trying again, and it is not this client.
         client = redis.Redis.from_url(
             url,
@@ -248,6 +243,8 @@ class RedisStore(Combining):
             # One that was made from an address leaves its nodes' connections open.
             self._client.disconnect_connection_pools()  # type: ignore[no-untyped-call]
         self._client.close()
+        # Who answers next may be another server, with a clock of its own.
+        self._readings.clear()
 
     def __del__(self) -> None:
         # A client for clusters holds itself in circles: its sockets would be left to the collector.
@@ -273,13 +270,18 @@ class RedisStore(Combining):
         began = self._monotonic()
         try:
             try:
-                said = self._script(script)(keys=list(keys), args=list(arguments))
+                said = self._asked(script, keys, arguments)
             except AskError:  # which `MovedError` is as well: this key has another node, or will have
                 self._let_go()
                 self._client, self._scripts = self._made_for_cluster(), {}
-                said = self._script(script)(keys=list(keys), args=list(arguments))
+                said = self._asked(script, keys, arguments)
+            except redis.ConnectionError as error:
+                # One connection that was cut is no server that is away.
+                if type(error) is not redis.ConnectionError or not scripts.may_be_repeated(script, arguments):
+                    raise
+                said = self._asked(script, keys, arguments)
         except Exception as error:  # noqa: BLE001 - over an answer that is none the client stumbles in any way
-            raise Unusable(type(error).__name__, f"cannot be used: {self._told(error)}") from None
+            raise Unusable(_kind(error), f"cannot be used: {self._told(error, keys)}") from None
         except BaseException:
             # What is read next of a connection that was interrupted may be the answer to what was asked before.
             self._let_go()
@@ -295,15 +297,17 @@ class RedisStore(Combining):
         self._began = min(self._readings)[1]
         return list(said[2:])
 
-    def _script(self, script: str) -> Any:
+    def _asked(self, script: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:
         if script not in self._scripts:
             self._scripts[script] = self._client.register_script(script)
-        return self._scripts[script]
+        return self._scripts[script](keys=list(keys), args=list(arguments))
 
-    def _told(self, error: Exception) -> str:
+    def _told(self, error: Exception, keys: Sequence[str]) -> str:
         """Return an error's words without what the address hides."""
         secret = urlsplit(self.url).password
-        return str(error).replace(secret, "***") if secret else str(error)
+        words = str(error).replace(secret, "***") if secret else str(error)
+        # Somebody else has taken a name of ours: the server does not say which.
+        return f"{words} (one of {', '.join(keys)})" if words.startswith("WRONGTYPE") else words
 
     def _look(self, ref: PageRef[Page]) -> _Stand:
         return self._read(ref, *self._run(scripts.LOOK, [self._page_key(ref.key)]))
@@ -394,7 +398,8 @@ class RedisStore(Combining):
             if not same:
                 self._interrupted(ref.key, fresh)
             raise
-        if is_done != 1:
+        # Asked twice over a connection that was cut: it may have been done the first time.
+        if is_done != 1 and (same or not ancestry.holds(_ascii(there[1]), fresh)):
             turn.doubt = None
             return self._read(ref, *there)
         if not same:
@@ -457,19 +462,9 @@ class RedisStore(Combining):
         self.__init__(**state)  # type: ignore[misc]
 
 
-def _check_readable(url: str) -> None:
-    """Refuse an address whose password runs into host, port or database; tell nothing of it.
-
-    Raises:
-        ValueError: with what to write instead.
-    """
-    try:
-        parts = urlsplit(url)
-        is_readable = parts.port != 0 and not parts.fragment
-    except ValueError:
-        raise ValueError(_UNREADABLE) from None
-    if not is_readable or (parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path)):
-        raise ValueError(_UNREADABLE)
+def _kind(error: Exception) -> str:
+    """Return which trouble it is: what the client has no name of its own for begins with the server's."""
+    return str(error).partition(" ")[0] if type(error) is redis.ResponseError else type(error).__name__
 
 
 def _ascii(said: bytes | None) -> str:

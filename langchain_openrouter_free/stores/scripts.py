@@ -9,6 +9,7 @@ begun anew with the next row.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # Each answers with the server's time first: it costs no round trip of its own.
 LOOK = """
@@ -137,6 +138,8 @@ _ANSWERS = {
     OLDEST: r"[t-]{3}(tt)*",
     FOLD: r"n",
 }
+# So many arguments has a page that is written without rows.
+_WITHOUT_ROWS = 5
 _KINDS = {bytes: "t", int: "n", type(None): "-"}
 
 
@@ -146,3 +149,12 @@ def is_answer(script: str, said: object) -> bool:
         return False
     kinds = "".join(_KINDS.get(type(one), "?") for one in said)
     return re.fullmatch(f"tt{_ANSWERS[script]}", kinds) is not None and said[0].isdigit() and said[1].isdigit()
+
+
+def may_be_repeated(script: str, arguments: Sequence[object]) -> bool:
+    """Tell whether a server that has run a script may be asked to once more.
+
+    A page has another version by then, so it is not written twice. A row would be, where it comes without a page, or
+    with one that stays.
+    """
+    return script != APPEND and (script != WRITE or arguments[0] != arguments[1] or len(arguments) <= _WITHOUT_ROWS)

@@ -25,6 +25,8 @@ logger = logging.getLogger("langchain_openrouter_free")
 
 RETRY_AFTER = 30.0
 
+# Trouble of a kind that was told is told again after so many seconds without any.
+_WELL = 3600.0
 # What is done in the backend.
 _Work: TypeAlias = Callable[[], Answer]
 # More pages, or rows, than these are not carried over an outage.
@@ -68,10 +70,10 @@ def read(ref: PageRef[Page], text: str | bytes) -> Page | None:
 class Sheltered(ABC):
     """The part of a shared store that never breaks a call.
 
-    Where the backend cannot be used, a warning is given, once for each kind of trouble and store, and pages and logs
-    are kept in memory, beginning with the pages last seen. After `retry_after` the backend is tried again. When it is
-    back, a page whose owner says how (`PageRef.merge`) is joined with what is there, and rows of logs are added; other
-    pages of the outage are dropped.
+    Where the backend cannot be used, a warning is given, once for each kind of trouble and store, and again where all
+    was well for an hour, and pages and logs are kept in memory, beginning with the pages last seen. After `retry_after`
+    the backend is tried again. When it is back, a page whose owner says how (`PageRef.merge`) is joined with what is
+    there, and rows of logs are added; other pages of the outage are dropped.
 
     Attributes:
         blocking: whether an update may wait on a disk or a network.
@@ -103,6 +105,8 @@ class Sheltered(ABC):
         self._memory = MemoryStore()
         # When the backend is tried again; None while it is in use.
         self._back_at: float | None = None
+        # Since when it is in use.
+        self._well_since = monotonic()
         self._warned: set[str] = set()
         # What the outage has changed: pages that can be joined, as they were before it and as they are, and rows, each
         # with the change that may have written it, or `_ALONE`.
@@ -225,7 +229,9 @@ class Sheltered(ABC):
                 except Unusable as trouble:
                     self._give_up(trouble)
                 else:
-                    self._back_at = None
+                    if self._back_at is not None:
+                        self._back_at, self._well_since = None, self._monotonic()
+                        logger.info("%s is in use again.", self._name)
                     return answer
             return without(self._memory)
 
@@ -234,6 +240,8 @@ class Sheltered(ABC):
         self._unsure = trouble.row or _ALONE
         if self._back_at is None:
             self._forget_outage()
+            if self._monotonic() - self._well_since > _WELL:
+                self._warned.discard(trouble.kind)
         key, name, page = trouble.unheard or ("", "", None)
         if page is not None:
             self._doubt(key, name, page)
