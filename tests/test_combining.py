@@ -240,6 +240,27 @@ def test_ctrl_c_comes_to_the_one_who_writes(hearing: Hearing, own: Server) -> No
     assert len(rows(store)) == len(set(rows(store))) == CROWD
 
 
+def test_ctrl_c_comes_when_all_is_done(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has said so, and this process has not taken note of it: nobody is counted again."""
+    store = RedisStore(own.url, warn=fail)
+    store.update(ADDED, one_more)
+    noted, times = partial(RedisStore._wrote, weakref.proxy(store)), count()
+
+    def interrupted(*what: Any) -> None:
+        if next(times) == 1:
+            raise KeyboardInterrupt
+        noted(*what)
+
+    monkeypatch.setattr(store, "_wrote", interrupted)
+    got = together(store, [adding(store, log=LOG)] * CROWD)
+    monkeypatch.undo()
+    answers = {one for one in got if isinstance(one, int)}
+    assert answers < set(range(3, 3 + CROWD))
+    assert len(answers) == CROWD - 1
+    assert counted(store, ADDED) == counted(RedisStore(own.url, warn=fail), ADDED) == 2 + CROWD
+    assert len(rows(store)) == CROWD
+
+
 def test_who_does_not_wait_any_more_is_not_counted(own: Server) -> None:
     """Interrupted while others are asked for it: nobody would know what to do with the answer."""
     store = RedisStore(own.url, warn=fail)

@@ -1,6 +1,6 @@
-"""What the address of a server may look like, and what is said of one that nobody can read.
+"""What the address of a server may look like and say, and what is told of one that nobody can read.
 
-Owns the check. Knows no server, and tells nothing of what a wrong address holds: a part of it may be the password.
+Owns the checks. Knows no server, and tells nothing of what a wrong address holds: a part of it may be the password.
 """
 
 from __future__ import annotations
@@ -28,3 +28,18 @@ def check_readable(url: str) -> None:
         raise ValueError(UNREADABLE) from None
     if not is_readable or (parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path)):
         raise ValueError(UNREADABLE)
+
+
+def share_of(degraded: str, machines: int | None) -> float:
+    """Return what part of the rest of a budget a process may spend during an outage; 0 for none.
+
+    Raises:
+        ValueError: if that is not to be told from these two.
+    """
+    if degraded == "stop":
+        return 0.0
+    if degraded != "local-share":
+        raise ValueError(f"degraded={degraded!r} is neither 'stop' nor 'local-share'")
+    if machines is None or machines < 1:
+        raise ValueError("degraded='local-share' needs machines=..., among how many the rest of a budget is divided")
+    return 1.0 / machines

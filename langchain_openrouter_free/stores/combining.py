@@ -103,9 +103,10 @@ class Turn(Generic[Page]):
 
     def done(self) -> None:
         """Take what was made last for done."""
+        # Where Ctrl-C comes in between, some are made twice: first, none may be taken back for it.
+        self.doubt = None
         for wish in self._wishes[: self._taken]:
             wish.is_done = True
-        self.doubt = None
 
 
 class _Queue:
@@ -152,7 +153,11 @@ class Combining(Sheltered):
 
     @abstractmethod
     def _make(self, turn: Turn[Any]) -> None:
-        """Change a page, and add the rows, in one step; raises `Unusable`."""
+        """Change a page, and add the rows, in one step, and tell the turn at once when that is done.
+
+        Raises:
+            Unusable: as each that a backend does.
+        """
 
     def _update(
         self, ref: PageRef[Page], change: Change[Page, Answer], row: Callable[[Answer], Row | None] | None = None
@@ -205,7 +210,8 @@ class Combining(Sheltered):
                 raise
             # It cannot be written: whose change has made it so is found by making each alone.
             for wish in wishes:
-                self._make_alone(wish)
+                if not wish.is_done:
+                    self._make_alone(wish)
         finally:
             waiting.extendleft(wish for wish in reversed(wishes) if not wish.is_done)
 
@@ -219,17 +225,13 @@ class Combining(Sheltered):
     def _make_all(self, wishes: Sequence[_Wish[Any, Any]]) -> None:
         turn = Turn(wishes)
         try:
-            self._do(partial(self._make_in_backend, turn), partial(self._make_astray, wishes))
+            self._do(partial(self._make, turn), partial(self._make_astray, wishes))
         except BaseException:
             if turn.doubt is not None and len(wishes) > 1:
                 # Ctrl-C has come to one of them: the others' changes count as well, and once.
                 self._give_up(turn.doubt)
                 self._make_astray(wishes, self._memory)
             raise
-
-    def _make_in_backend(self, turn: Turn[Any]) -> None:
-        self._make(turn)
-        turn.done()
 
     def _make_astray(self, wishes: Sequence[_Wish[Any, Any]], memory: MemoryStore) -> None:
         for wish in wishes:

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from langchain_openrouter_free.stores import ancestry, scripts
-from langchain_openrouter_free.stores.addresses import UNREADABLE, check_readable
+from langchain_openrouter_free.stores.addresses import UNREADABLE, check_readable, share_of
 from langchain_openrouter_free.stores.base import LONGEST_ASIDE, Fold, Page, PageRef, Row
 from langchain_openrouter_free.stores.combining import Combining, Turn
 from langchain_openrouter_free.stores.impatience import impatient
@@ -136,7 +136,7 @@ class RedisStore(Combining):
         """
         super().__init__(warn=warn, retry_after=retry_after, monotonic=monotonic)
         self.url, self.prefix = url, prefix
-        self.paid_share, self.holder = _share(degraded, machines), uuid.uuid4().hex
+        self.paid_share, self.holder = share_of(degraded, machines), uuid.uuid4().hex
         self._degraded, self._machines = degraded, machines
         self._patience, self._wall = patience, wall
         self._client: redis.Redis | RedisCluster = self._made(url)
@@ -361,7 +361,10 @@ class RedisStore(Combining):
         while True:
             self._line = stand.line
             made = turn.made(stand.page)
-            other = None if made is None else self._write(turn, stand, *made)
+            if made is None:
+                turn.done()
+                return
+            other = self._write(turn, stand, *made)
             if other is None:
                 return
             if self._monotonic() >= ends:
@@ -402,6 +405,7 @@ class RedisStore(Combining):
         if is_done != 1 and (same or not ancestry.holds(_ascii(there[1]), fresh)):
             turn.doubt = None
             return self._read(ref, *there)
+        turn.done()
         if not same:
             self._wrote(ref.key, stand, line, new)
         return None
@@ -473,13 +477,3 @@ def _ascii(said: bytes | None) -> str:
 
 def _next(line: str) -> str:
     return ancestry.after(line, uuid.uuid4().hex[: ancestry.TOKEN])
-
-
-def _share(degraded: str, machines: int | None) -> float:
-    if degraded == "stop":
-        return 0.0
-    if degraded != "local-share":
-        raise ValueError(f"degraded={degraded!r} is neither 'stop' nor 'local-share'")
-    if machines is None or machines < 1:
-        raise ValueError("degraded='local-share' needs machines=..., among how many the rest of a budget is divided")
-    return 1.0 / machines
