@@ -264,6 +264,17 @@ def test_who_comes_right_at_the_reset_is_told_when_to_come_again(window: str, pa
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_the_last_attempt_that_is_allowed_may_find_the_day_spent(path: str) -> None:
+    """Then the call ends for the account's sake, with the moment at which there is room again."""
+    clock = FakeClock(now=START)
+    with Simulator(Scenario(per_day=50, day_used=50), clock=clock.now) as sim:
+        with pytest.raises(FreeQuotaExhausted) as caught:
+            drive(make(sim, TWENTY[:3], clock=clock, max_retries=0), path)
+        assert (caught.value.window, caught.value.reset_at) == ("day", (START // DAY + 1) * DAY)
+        assert len(sim.chats()) == 1
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("models", [1, 5])
 def test_a_new_day_that_is_near_is_waited_for(models: int, path: str) -> None:
     """The call that learns of a spent day waits for the next one as those after it do: if `max_wait` reaches it."""
