@@ -18,6 +18,7 @@ from langchain_openrouter_free.books.ledger import Hold, Ledger, Metered, Stated
 from langchain_openrouter_free.books.purse import LEASE, Part, Purse
 from langchain_openrouter_free.books.quota import Limits, Share, Slot, Use, Windows
 from langchain_openrouter_free.books.tripwire import Bill, Quarantine
+from langchain_openrouter_free.judging.traits import Lesson
 from langchain_openrouter_free.judging.verdicts import Kind, verdict
 
 NOON = 1_790_000_000.0 // 86_400 * 86_400 + 43_200
@@ -135,6 +136,22 @@ def test_a_warning_of_yesterday_is_none_of_today(turned_by: str) -> None:
     joined = joined_purses(base, *((today, base) if turned_by == "mine" else (base, today)))
     told = joined.crossed(budget, NOON + 86_400)[1]
     assert [(warning.window, warning.percent) for warning in told] == [("day", 50), ("month", 80)]
+
+
+def test_what_each_has_learned_of_another_model_is_known() -> None:
+    """Each of them would pay a request to learn it once more."""
+    refused = Lesson(refused=frozenset({"tools"}))
+    mine, there = (Ledger().settled(model, verdict(Kind.UNFIT), NOON, lesson=refused) for model in MODELS)
+    joined = joined_books(Ledger(), mine, there)
+    assert [joined.traits[model].refuses(NOON) for model in MODELS] == [{"tools"}, {"tools"}]
+
+
+def test_what_was_given_back_here_is_not_taken_from_the_others() -> None:
+    """Of the day they still know each request that left."""
+    slot, today = Slot.at(NOON + 30, "p"), int(NOON // 86_400)
+    base = Ledger(windows=Windows().plus(slot, 2, today))
+    joined = joined_books(base, base.released(slot, NOON + 30), base)
+    assert (joined.windows.on(today), joined.windows.projects["p"].used) == (2, 2)
 
 
 def test_slots_of_one_project_add_up() -> None:
