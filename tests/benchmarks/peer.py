@@ -2,7 +2,7 @@
 
 Each line of the standard input is a job in JSON, its name and its arguments; each is answered by one line. With
 `--cold`, everything that the process holds is looked at before each call, as other work between calls does: its caches
-are cold then. Without, calls follow one another, and one goes before them that is not timed.
+are cold then. Without, calls follow one another, and some go before them that are not timed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from measuring import timed
 PROMPT = "Say in about twenty words why the sky is blue in the day and red in the evening, please."
 AT_ONCE, RAW = 64, "raw httpx"
 ANSWERED = "an answer"
+WARMING = 4  # calls that go before those of a loop
 ASKING = 8  # calls of the replay that may be under way at once
 WALKS = 6  # models in one sample where one is dead, fewer where more are
 Work = Callable[[], object]
@@ -76,7 +77,7 @@ class Peer:
 
     def _sampled(self, work: Work, calls: int) -> Sample:
         if not self._cold:
-            work()
+            timed(work, WARMING if calls > 1 else 1)
             return timed(work, calls)
         each = [self._alone(work) for _ in range(calls)]
         return sum(wall for wall, _ in each) / calls, sum(cpu for _, cpu in each) / calls
