@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from background import settled
 from driving import PATHS, TWENTY, asked, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
-from test_listings import settled
 
 from langchain_openrouter_free import AllModelsFailed, ChatOpenRouterFree, MemoryStore, NoSuitableModel
 from langchain_openrouter_free.catalogue.catalogue import FRESH, SUSPECT, Listing
@@ -422,9 +422,7 @@ def test_no_more_threads(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
             assert model.invoke("hi").text
         assert "in the background" in caplog.text
         assert model.invoke("hi").text
-        for thread in threading.enumerate():
-            if thread.name == "openrouter-free-catalogue":
-                thread.join(10)
+        settled()
         assert len(lists(sim)) == 2
 
 

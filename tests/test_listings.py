@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from background import settled
 from driving import PATHS, TWENTY, asked, drive, make
 
 from langchain_openrouter_free import AllModelsFailed, MemoryStore, NoSuitableModel, OpenRouterFreeError
@@ -30,13 +30,6 @@ USER, ALL = "/api/v1/models/user", "/api/v1/models"
 def lists(sim: Simulator) -> list[str]:
     """The lists that were fetched, in order."""
     return [one.path for one in sim.received if one.path in (USER, ALL)]
-
-
-def settled() -> None:
-    """Wait for what goes on in the background."""
-    for thread in threading.enumerate():
-        if thread.name == "openrouter-free-catalogue":
-            thread.join(10)
 
 
 def failing(sim: Simulator, *paths: str, status: int = 500) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from background import settled
 from driving import PATHS, asked, book_of, drive, make
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,13 +26,6 @@ from langchain_openrouter_free.testing import FakeClock
 
 DAY, NOW = 86_400.0, moment("2026-08-01")
 ZERO = {"prompt": "0", "completion": "0"}
-
-
-def settled() -> None:
-    """Wait for what goes on in the background."""
-    for thread in threading.enumerate():
-        if thread.name == "openrouter-free-catalogue":
-            thread.join(10)
 
 
 # -- the dated lists in order

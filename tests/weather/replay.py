@@ -19,11 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-from weather import Weather, WeatherService
+from weather import Weather, WeatherClock, WeatherService
 
 from langchain_openrouter_free import ChatOpenRouterFree, MemoryStore
 from langchain_openrouter_free.errors import OpenRouterFreeError
-from langchain_openrouter_free.testing import FakeClock
 
 MINUTE = 60.0
 # The list as the service gave it then: the newest first.
@@ -92,7 +91,7 @@ class Replay:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"{self.weather.seed} {self.every}")
-        self.clock = FakeClock(self.weather.begins)
+        self.clock = WeatherClock(self.weather.begins)
         self.service = WeatherService(self.weather, self.clock)
         self.models = orders(self.weather)[self.order]
         self.router = ChatOpenRouterFree(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from background import settled
 
 from langchain_openrouter_free.connections.deadlines import Deadline
 from langchain_openrouter_free.testing import FakeClock
@@ -98,6 +99,18 @@ class Weather:
         spread = math.log(max(spell.p95 / spell.p50, 1.1)) / _P95
         first = spell.p50 * math.exp(spread * chance.gauss(0, 1))
         return Fate(200, first, first + TOKENS / spell.speed)
+
+
+class WeatherClock(FakeClock):
+    """A clock on which no time passes while the list of models is fetched beside a call: that has a thread of its own.
+
+    Else what a call knows of the list would depend on how busy the machine is.
+    """
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        settled()
+        super().advance(seconds)
 
 
 _NO_ENDPOINTS = "No endpoints found for {model}."
