@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime
 from typing import Any, NamedTuple, TypeVar
 
 from langchain_openrouter_free.books.budget import Budget, dollars
+from langchain_openrouter_free.jsontext import writer
 from langchain_openrouter_free.values import check_version, moment_of, value_type
 
 # A reservation whose attempt never came back counts as spent when this has passed, in seconds.
@@ -33,6 +34,7 @@ _MOST_DISPUTES = 500
 # How much of a cap is spent when it is warned of, in percent.
 WARNED_AT = (50, 80, 100)
 VERSION = 3
+_WRITTEN = writer()
 
 
 @value_type()
@@ -183,7 +185,7 @@ class Purse:
     def encode(self) -> str:
         """Write the book as text."""
         page = {one.name: getattr(self, one.name) for one in fields(self)}
-        return json.dumps({"v": VERSION, **page}, separators=(",", ":"))
+        return _WRITTEN({"v": VERSION, **page})
 
     @classmethod
     def decode(cls, text: str) -> Purse:

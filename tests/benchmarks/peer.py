@@ -79,8 +79,7 @@ class Peer:
         if not self._cold:
             timed(work, WARMING if calls > 1 else 1)
             return timed(work, calls)
-        each = [self._alone(work) for _ in range(calls)]
-        return sum(wall for wall, _ in each) / calls, sum(cpu for _, cpu in each) / calls
+        return _mean([self._alone(work) for _ in range(calls)])
 
     def _alone(self, work: Work) -> Sample:
         if self._cold:
@@ -112,7 +111,7 @@ class Peer:
             sample = self._alone(first)
             first.drain()
             taken += [sample] if number or self._cold else []
-        return sum(wall for wall, _ in taken) / len(taken), sum(cpu for _, cpu in taken) / len(taken)
+        return _mean(taken)
 
     def crowd(self, model: str) -> Sample:
         """Ask 64 times at once on one event loop."""
@@ -175,6 +174,10 @@ class Peer:
                     time.sleep(max(began + number * every / speed - time.time(), 0.0))
                     asked.append(threads.submit(ask))
         return [one.result() for one in asked]
+
+
+def _mean(samples: Sequence[Sample]) -> Sample:
+    return sum(wall for wall, _ in samples) / len(samples), sum(cpu for _, cpu in samples) / len(samples)
 
 
 def _each(models: Sequence[Any]) -> None:

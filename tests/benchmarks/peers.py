@@ -159,7 +159,7 @@ class Worker:
         return json.loads(line) if line else sys.exit(f"{self._who} failed")
 
 
-class Field:
+class Contest:
     """Those who take part, and the table of what they do."""
 
     def __init__(self, base_url: str, names: Sequence[str], calls: int, *, cold: bool) -> None:
@@ -323,15 +323,15 @@ def main() -> None:
     given = parser.parse_args()
     with simulator() as base_url:
         play(base_url, SCENARIO)
-        with Field(base_url, given.who, given.calls, cold=given.cold) as field_:
+        with Contest(base_url, given.who, given.calls, cold=given.cold) as contest:
             parts: dict[str, Callable[[], None]] = {
-                "happy": lambda: field_.happy(given.rounds),
-                "crowd": lambda: field_.crowd(given.rounds),
-                "dead": lambda: field_.dead(given.rounds),
-                "spent": field_.spent,
-                "hang": field_.hang,
-                "replay": field_.replay,
-                "heavy": lambda: field_.heavy(given.rounds),
+                "happy": lambda: contest.happy(given.rounds),
+                "crowd": lambda: contest.crowd(given.rounds),
+                "dead": lambda: contest.dead(given.rounds),
+                "spent": contest.spent,
+                "hang": contest.hang,
+                "replay": contest.replay,
+                "heavy": lambda: contest.heavy(given.rounds),
             }
             for name in given.only:
                 parts[name]()
@@ -340,7 +340,7 @@ def main() -> None:
     versions = {one: metadata.version(one) for one in (*DISTRIBUTIONS.values(), "langchain-core", "httpx")}
     told = {"date": time.strftime("%Y-%m-%d"), "cold": given.cold, "machine": machine, "versions": versions}
     given.json.parent.mkdir(parents=True, exist_ok=True)
-    rows = [asdict(row) for row in field_.table.rows]
+    rows = [asdict(row) for row in contest.table.rows]
     given.json.write_text(json.dumps(told | {"rows": rows}, indent=1) + "\n")
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
 
