@@ -57,12 +57,14 @@ class Server:
     async def _hear_out(server: asyncio.Server) -> None:
         """Accept nobody else; whoever has been accepted must be a connection before the server is closed.
 
-        The loop makes it one a turn later, which fails for a closed server and leaves its socket open.
+        The loop makes it one a turn later, which fails for a closed server and leaves its socket open, and tells it so
+        in the next: from then on it is among those that are dropped and waited for.
         """
         if isinstance(loop := asyncio.get_running_loop(), asyncio.SelectorEventLoop):
             for listener in server.sockets:
                 loop.remove_reader(listener.fileno())
-            await asyncio.sleep(0)
+            for _ in range(2):
+                await asyncio.sleep(0)
 
 
 class Simulator:
